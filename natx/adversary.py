@@ -1,0 +1,117 @@
+"""Adversary: the frozen model (or ensemble) from which NAT pushes the target away."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.precision import full_precision
+from natx.registry import TASKS
+from natx.task import Task
+
+
+class Adversary:
+    """One or more frozen tasks; an ensemble's logits are the mean of its members' (App. I).
+
+    It is no ``nn.Module`` on purpose: a method holds it without it showing up in ``state_dict``, the optimiser or an
+    EMA, and without ``train()`` ever reaching its batch-norm layers. The price is that it must be moved explicitly.
+
+    Args:
+        tasks: the members; they are set to eval and their parameters stop asking for gradients.
+        origin: where the weights come from, for logs and reports.
+    """
+
+    def __init__(self, tasks: Sequence[Task], *, origin: str = "given") -> None:
+        if not tasks:
+            raise ConfigError("an adversary needs at least one model")
+        self.tasks = list(tasks)
+        self.origin = origin
+        for task in self.tasks:
+            task.eval().requires_grad_(False)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def to(self, device: torch.device | str) -> Adversary:
+        """Move all members."""
+        for task in self.tasks:
+            task.to(device)
+        return self
+
+    def check(self, target: Task) -> None:
+        """Raise ConfigError where a member's classes or input size differ from the target's."""
+        for task in self.tasks:
+            if task.num_classes != target.num_classes:
+                raise ConfigError(
+                    f"the adversary has {task.num_classes} classes, the target {target.num_classes}: "
+                    "train the adversary on the target's classes"
+                )
+            sizes = (task.input_size, target.input_size)
+            if None not in sizes and sizes[0] != sizes[1]:
+                raise ConfigError(
+                    f"the adversary takes inputs of {sizes[0]}, the target of {sizes[1]} (channels, height, width): "
+                    "both see the same pixels, so train the adversary at the target's size"
+                )
+
+    def logits(self, batch: Batch, x: Tensor, *, rows: Any = None, differentiable: bool = False) -> Tensor:
+        """Class logits ``[M, C]`` in fp32 of the target's rows for pixels ``x``.
+
+        Args:
+            batch: the target's batch.
+            x: pixels in [0,1]; each network normalises by itself.
+            rows: the rows the target scored (:attr:`natx.task.Output.rows`).
+            differentiable: let gradients flow to ``x`` (Eq. 14); training never needs it.
+        """
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
+            members = [full_precision(t.read(t.network(x, batch), batch, rows=rows).logits) for t in self.tasks]
+        return members[0] if len(members) == 1 else torch.stack(members).mean(0)
+
+
+def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
+    """An adversary from its config.
+
+    One of::
+
+        dict(config="configs/cls/r18_cifar10_vt.py")                  # trained first where it does not exist yet
+        dict(config="configs/cls/r18_cifar10_vt.py", checkpoint=...)  # that architecture, these weights
+        dict(task=dict(type=...), checkpoint=...)                     # a task given in place
+        dict(task=dict(type=...), state="random")                     # an untrained network (Table 8)
+        dict(members=[dict(...), dict(...)])                          # ensemble, mean of logits (Table 7)
+
+    ``config`` without ``checkpoint`` is resolved by :func:`natx.training.prepare_adversaries` before a run is built.
+
+    Raises:
+        ConfigError: none or several sources given.
+        CheckpointError: the checkpoint does not load or fit.
+    """
+    from natx.checkpoint import load_weights
+
+    if isinstance(config, Adversary):
+        return config
+    if "members" in config:
+        parts = [build_adversary(member) for member in config["members"]]
+        return Adversary([t for p in parts for t in p.tasks], origin=" + ".join(p.origin for p in parts))
+    task_config, checkpoint = config.get("task"), config.get("checkpoint")
+    if task_config is None and "config" in config:
+        from natx.config import load_config
+
+        task_config = load_config(config["config"], options=config.get("options")).task
+    if task_config is None or (checkpoint is None and config.get("state") != "random"):
+        raise ConfigError(
+            f"adversary needs config=<training config>, checkpoint=<file> or state='random'; got {sorted(config)}"
+        )
+    task_config = copy.deepcopy(dict(task_config))
+    if checkpoint is not None or config.get("state") == "random":
+        # The weights are loaded below (or meant to be random): no pretrained download for them.
+        task_config.update({k: v for k, v in dict(pretrained=False, checkpoint=None).items() if k in task_config})
+    task = TASKS.build(task_config)
+    if checkpoint is not None:
+        load_weights(task, Path(checkpoint))
+    return Adversary([task], origin=str(checkpoint or "random weights"))

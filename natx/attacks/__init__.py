@@ -1,0 +1,10 @@
+"""Attacks: one file each, all entered through :class:`natx.attacks.base.Attack`."""
+
+from natx.attacks.apgd import APGD
+from natx.attacks.autoattack import AutoAttack
+from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack
+from natx.attacks.fgsm import FGSM
+from natx.attacks.pgd import PGD
+from natx.attacks.square import Square
+
+__all__ = ["APGD", "FGSM", "PGD", "Attack", "Attacked", "AutoAttack", "Cost", "Square", "Victim", "build_attack"]

@@ -1,0 +1,220 @@
+"""Attack: one final entry point that does mode, verification and cost counting once; subclasses write ``run``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from natx.batch import Batch, select, size
+from natx.context import BNMode, attack_mode
+from natx.errors import ConfigError
+from natx.objectives import Objective
+from natx.registry import THREATS
+from natx.rng import uniform
+from natx.task import Output, Task
+from natx.threat import Ball, ThreatModel
+
+Success = Literal["any", "last"]
+
+
+@dataclass
+class Cost:
+    """Work spent, counted in images: one forward and one backward through the network each."""
+
+    forwards: int = 0
+    backwards: int = 0
+
+    def __iadd__(self, other: Cost) -> Cost:
+        self.forwards += other.forwards
+        self.backwards += other.backwards
+        return self
+
+
+class Victim:
+    """The attacked task on one batch of images, bound to a threat model; counts what the attack spends."""
+
+    def __init__(self, task: Task, batch: Batch, *, ball: Ball, cost: Cost) -> None:
+        self.task, self.batch, self.ball, self.cost = task, batch, ball, cost
+
+    @property
+    def x(self) -> Tensor:
+        """The clean pixels ``[N, C, H, W]``."""
+        return self.ball.x
+
+    def __len__(self) -> int:
+        return size(self.batch)
+
+    def output(self, x: Tensor) -> Output:
+        """The task's output for pixels ``x`` (one forward)."""
+        self.cost.forwards += len(x)
+        return self.task.read(self.task.network(x, self.batch), self.batch)
+
+    def gradient(self, x: Tensor, objective: Objective) -> tuple[Tensor, Output, Tensor]:
+        """Gradient of the summed objective with respect to ``x``, the output and the scores ``[N]`` at ``x``."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            output = self.output(x)
+            scores = objective(output, self.batch, x=x)
+            # With respect to the pixels only: no parameter gradient is computed, accumulated or communicated.
+            (grad,) = torch.autograd.grad(scores.sum(), x)
+        self.cost.backwards += len(x)
+        forwards, backwards = objective.cost()
+        self.cost += Cost(forwards * len(x), backwards * len(x))
+        return grad, output, scores.detach()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Class logits ``[n, C]`` of any images, counted; for libraries that choose images themselves."""
+        self.cost.forwards += len(x)
+        logits = self.task.logits(x.to(self.x.dtype))
+        if logits.requires_grad:
+            n = len(x)
+
+            def count(_: Tensor) -> None:
+                self.cost.backwards += n
+
+            logits.register_hook(count)
+        return logits
+
+    def noise(self, seed: int, *, epoch: int, stream: int) -> Tensor:
+        """Uniform noise in [0,1) of the images' shape, keyed by image index."""
+        return uniform(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
+
+    def select(self, rows: Tensor) -> Victim:
+        """The same victim on the images at positions ``rows``."""
+        ball = self.ball
+        mask = None if ball.mask is None else ball.mask[rows]
+        return Victim(
+            self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost
+        )
+
+
+@dataclass
+class Attacked:
+    """What an attack found.
+
+    Attributes:
+        x_adv: pixels in [0,1] ``[N, C, H, W]``.
+        broken: per table column, which images are misclassified ``[N]``; empty where that is not per image.
+        cost: images pushed forward and backward.
+        notes: remarks that belong in a report (AutoAttack's flags, ...).
+    """
+
+    x_adv: Tensor
+    broken: dict[str, Tensor] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    notes: list[str] = field(default_factory=list)
+
+
+class Attack:
+    """Base of all attacks.
+
+    Args:
+        threat: config of a threat model, or one.
+        name: column name in tables; each attack has a default.
+        seed: seed of the attack's own draws (global generators are never touched).
+        bn_mode: see :func:`natx.context.attack_mode`.
+
+    Attributes:
+        block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
+    """
+
+    block_size: int | None = None
+
+    def __init__(
+        self,
+        threat: ThreatModel | dict[str, Any],
+        *,
+        name: str | None = None,
+        seed: int = 0,
+        bn_mode: BNMode = "eval",
+    ) -> None:
+        self.threat: ThreatModel = THREATS.build(threat) if isinstance(threat, dict) else threat
+        self.name = name or self.default_name()
+        self.seed = seed
+        self.bn_mode = bn_mode
+
+    def default_name(self) -> str:
+        """Column name where the config gives none."""
+        return type(self).__name__
+
+    def columns(self) -> list[str]:
+        """Names of the table columns that :meth:`judge` fills."""
+        return [self.name]
+
+    def cost_per_image(self) -> tuple[float, float] | None:
+        """(forwards, backwards) for one image in :meth:`__call__`, or None where it depends on the model."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that define the attack, for the report."""
+        skip = ("threat", "objective", "name")
+        plain = {k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))}
+        return {"type": type(self).__name__, "threat": str(self.threat), **plain}
+
+    @final
+    def __call__(self, task: Task, batch: Batch, *, epoch: int = 0) -> Tensor:
+        """Adversarial pixels for a batch ``[N, C, H, W]``, as training needs them.
+
+        The task's modes, gradient flags and buffers are the same before and after, also when interrupted.
+
+        Raises:
+            ConstraintError: the result leaves the threat model (a bug in the attack).
+        """
+        with attack_mode(task, self.bn_mode):
+            victim = self._victim(task, batch)
+            x_adv = self.run(victim, epoch=epoch).detach()
+        victim.ball.verify(x_adv)
+        return x_adv
+
+    @final
+    def judge(self, task: Task, batch: Batch, *, success: Success = "any") -> Attacked:
+        """Attack in full precision and say per column which images broke.
+
+        Args:
+            task: the task; evaluated in eval mode.
+            batch: images to attack.
+            success: 'any' counts an image broken at any step as broken, 'last' looks at the last step only.
+        """
+        if success not in ("any", "last"):
+            raise ConfigError(f"success is 'any' or 'last'; got {success!r}")
+        device = batch["inputs"].device.type
+        with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False):
+            victim = self._victim(task, batch)
+            found = self.run_judged(victim, success=success)
+            found.cost = victim.cost
+        victim.ball.verify(found.x_adv)
+        return found
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """Adversarial pixels; inside attack_mode. Subclasses write this."""
+        raise NotImplementedError
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        """:meth:`run` and one forward to see what broke; iterative attacks track it on the way instead."""
+        x_adv = self.run(victim).detach()
+        if not victim.task.per_image_success:
+            return Attacked(x_adv)
+        with torch.no_grad():
+            correct = victim.task.correct(victim.output(x_adv))
+        return Attacked(x_adv, {self.name: ~correct})
+
+    def _victim(self, task: Task, batch: Batch) -> Victim:
+        x = task.pixels(batch)
+        return Victim(task, batch, ball=self.threat.around(x, task.perturbable(batch)), cost=Cost())
+
+
+def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None) -> Attack:
+    """An attack from its config; ``threat`` fills in where the config has none."""
+    from natx.registry import ATTACKS
+
+    if isinstance(config, Attack):
+        return config
+    config = dict(config)
+    if threat is not None:
+        config.setdefault("threat", threat)
+    if "threat" not in config:
+        raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
+    return ATTACKS.build(config)

@@ -1,0 +1,170 @@
+"""Projected gradient ascent (Madry et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.errors import ConfigError
+from natx.objectives import Objective
+from natx.registry import ATTACKS, OBJECTIVES
+
+
+@ATTACKS.register_module()
+class PGD(Attack):
+    """PGD on any objective: ``x <- project(x + step_size * sign(grad))`` for Linf, normalised gradient for L2.
+
+    Defaults are the paper's (Sec. 4.1). "C&W" in robustness tables is this attack on the margin (reference 7.2).
+
+    Args:
+        threat: threat model.
+        steps: gradient steps K.
+        step_size: step in pixel units of [0,1].
+        objective: config of what to climb.
+        random_start: start uniformly in the ball; the draw depends on (seed, epoch, image index) only.
+        restarts: independent starts; the first broken (else the highest-scoring) result is kept.
+        milestones: step counts that each get a column (PGD-10, PGD-20, ...) from this one trajectory; the last
+            must equal ``steps``.
+    """
+
+    def __init__(
+        self,
+        threat: Any,
+        steps: int = 10,
+        *,
+        step_size: float = 2 / 255,
+        objective: Objective | dict[str, Any] | None = None,
+        random_start: bool = True,
+        restarts: int = 1,
+        milestones: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if steps < 1 or restarts < 1:
+            raise ConfigError(f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}")
+        if milestones is not None and (list(milestones) != sorted(set(milestones)) or milestones[-1] != steps):
+            raise ConfigError(f"milestones must rise and end with steps={steps}; got {tuple(milestones)}")
+        self.steps, self.step_size = steps, step_size
+        self.random_start, self.restarts = random_start, restarts
+        self.milestones = tuple(milestones) if milestones is not None else None
+        if not isinstance(objective, Objective):
+            objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
+        self.objective = objective
+        super().__init__(threat, **kwargs)
+
+    def default_name(self) -> str:
+        """``PGD`` where milestones add the step counts, else ``PGD-K``."""
+        return "PGD" if self.milestones else f"PGD-{self.steps}"
+
+    def columns(self) -> list[str]:
+        """One column a milestone."""
+        return [f"{self.name}-{k}" for k in self.milestones] if self.milestones else [self.name]
+
+    def cost_per_image(self) -> tuple[float, float]:
+        """K forwards and backwards a restart; several restarts need one forward each to choose."""
+        extra_f, extra_b = self.objective.cost()
+        last = 1 if self.restarts > 1 else 0
+        k = self.steps * self.restarts
+        return (k * (1 + extra_f) + last * self.restarts, k * (1 + extra_b))
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Attack.describe`."""
+        return {**super().describe(), "objective": type(self.objective).__name__}
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """The last iterate (of the best restart)."""
+        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        if self.restarts == 1:
+            return self._ascend(victim, epoch=epoch, restart=0)
+        best, best_score = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
+        for restart in range(self.restarts):
+            x_adv = self._ascend(victim, epoch=epoch, restart=restart)
+            with torch.no_grad():
+                output = victim.output(x_adv)
+                score = self.objective(output, victim.batch, x=x_adv).to(best_score.dtype)
+            if victim.task.per_image_success:  # a broken image beats any score
+                score = torch.where(victim.task.correct(output), score, torch.inf)
+            better = score > best_score
+            best[better], best_score[better] = x_adv[better], score[better]
+        return best
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        """Follow each restart and record success on the way; no step is spent on an image that is already broken.
+
+        Under 'last' every image takes every step (the convention of the paper and of torchattacks). A task without
+        per-image success gets :meth:`run`'s result and no columns.
+        """
+        if not victim.task.per_image_success:
+            return Attacked(self.run(victim))
+        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        marks = self.milestones or (self.steps,)
+        broken = torch.zeros(len(marks), len(victim), dtype=torch.bool, device=victim.x.device)  # [milestones, N]
+        x_adv = victim.x.clone()
+        follow = self._follow_any if success == "any" else self._follow_last
+        for restart in range(self.restarts):
+            follow(victim, restart, marks=marks, broken=broken, x_adv=x_adv)
+        return Attacked(x_adv, dict(zip(self.columns(), broken)))
+
+    def _follow_any(
+        self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor
+    ) -> None:
+        """One trajectory in which an image that breaks leaves the batch; fills ``broken`` and ``x_adv``."""
+        active = (~broken[-1]).nonzero().squeeze(1)
+        if len(active) < len(victim):
+            victim = victim.select(active)
+        current = self._start(victim, epoch=0, restart=restart)
+        x_adv[active] = current
+        limits = torch.tensor(marks, device=current.device)
+        for step in range(self.steps + 1):
+            if len(active) == 0:
+                return
+            if step < self.steps:
+                grad, output, _ = victim.gradient(current, self.objective)
+            else:
+                with torch.no_grad():
+                    grad, output = None, victim.output(current)
+            wrong = ~victim.task.correct(output)
+            if wrong.any():
+                gone = active[wrong]
+                broken[:, gone] |= (step <= limits)[:, None]
+                x_adv[gone] = current[wrong]
+                stay = (~wrong).nonzero().squeeze(1)
+                active, current, victim = active[stay], current[stay], victim.select(stay)
+                grad = None if grad is None else grad[stay]
+            if grad is None:
+                x_adv[active] = current
+            else:
+                current = victim.ball.step(current, grad, self.step_size)
+
+    def _follow_last(
+        self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor
+    ) -> None:
+        """One full trajectory, looked at where a milestone ends; fills ``broken`` and ``x_adv``."""
+        current = self._start(victim, epoch=0, restart=restart)
+        settled = broken[-1].clone()  # broken by an earlier restart: that result is kept
+        for step in range(self.steps + 1):
+            if step < self.steps:
+                grad, output, _ = victim.gradient(current, self.objective)
+            else:
+                with torch.no_grad():
+                    grad, output = None, victim.output(current)
+            if step in marks:
+                broken[marks.index(step)] |= ~victim.task.correct(output)
+            if grad is not None:
+                current = victim.ball.step(current, grad, self.step_size)
+        x_adv[~settled] = current[~settled]
+
+    def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        if not self.random_start:
+            return victim.x.clone()
+        return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
+
+    def _ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        x_adv = self._start(victim, epoch=epoch, restart=restart)
+        for _ in range(self.steps):
+            grad, _, _ = victim.gradient(x_adv, self.objective)
+            x_adv = victim.ball.step(x_adv, grad, self.step_size)
+        return x_adv

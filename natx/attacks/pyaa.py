@@ -1,0 +1,116 @@
+"""The only module that imports pyautoattack: the official AutoAttack code (the one RobustBench uses), made harmless.
+
+pyautoattack seeds every global generator, installs a trace function, keeps a module-level counter and reports through
+a logger. Everything it touches is put back, and its flags come out as text.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import numpy as np
+import pyautoattack
+import torch
+from pyautoattack import checks
+from torch import Tensor
+
+from natx.attacks.base import Victim
+from natx.errors import ConfigError
+
+VERSION = f"pyautoattack {version('pyautoattack')}"
+
+
+class _Collector(logging.Handler):
+    """Keeps the library's warnings (its flags) as plain lines."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(" ".join(record.getMessage().split()))
+
+
+@contextmanager
+def contained(device: torch.device) -> Iterator[_Collector]:
+    """Run library code that seeds globally and traces; yields the collector of its warnings."""
+    logger, collector, trace = logging.getLogger("auto-attack"), _Collector(), sys.gettrace()
+    numpy_state, python_state, propagate = np.random.get_state(), random.getstate(), logger.propagate
+    logger.addHandler(collector)
+    logger.propagate = False
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield collector
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
+        for name in checks.funcs:
+            checks.funcs[name] = 0
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        sys.settrace(trace)
+
+
+def _set_iterations(apgd: pyautoattack.autopgd_base.APGDAttack, iterations: int) -> None:
+    """Change APGD's length together with the checkpoints that its constructor derives from it."""
+    apgd.n_iter = apgd.n_iter_orig = iterations
+    apgd.n_iter_2 = max(int(0.22 * iterations), 1)
+    apgd.n_iter_min = max(int(0.06 * iterations), 1)
+    apgd.size_decr = max(int(0.03 * iterations), 1)
+
+
+def run_members(
+    victim: Victim, members: list[str] | None, *, seed: int, batch_size: int, queries: int = 5000, iterations: int = 100
+) -> tuple[Tensor, list[str]]:
+    """Run AutoAttack's standard version (``members=None``) or some of its members on the victim's images.
+
+    With fewer than ten classes the targeted members attack all C-1 other classes instead of nine.
+
+    Args:
+        victim: the attacked task with one class per image.
+        members: names as in the library ('apgd-ce', 'apgd-dlr', 'apgd-t', 'fab-t', 'square').
+        seed: seed of every member.
+        batch_size: images per call inside the library.
+        queries: Square's budget.
+        iterations: APGD's iterations.
+
+    Returns:
+        Adversarial pixels ``[N, C, H, W]`` and the library's flags.
+
+    Raises:
+        ConfigError: fewer than four classes, or a norm the library does not know.
+    """
+    norm, classes, device = victim.ball.threat.norm, victim.task.num_classes, victim.x.device
+    if norm not in ("Linf", "L2"):
+        raise ConfigError(f"AutoAttack runs under Linf and L2; got {norm}")
+    if classes < 4:
+        raise ConfigError(f"AutoAttack's targeted losses need at least 4 classes; got {classes}")
+    labels = victim.batch["data_samples"].to(device)
+    with contained(device) as collector, torch.enable_grad():
+        adversary = pyautoattack.AutoAttack(
+            victim.logits,
+            attacks=members,
+            device=device,
+            eps=victim.ball.threat.eps,
+            norm=norm,
+            seed=seed,
+            version="standard" if members is None else "custom",
+        )
+        targets = min(9, classes - 1)
+        adversary.apgd.n_restarts = 1
+        adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets
+        if members is not None:
+            adversary.square.n_queries = queries
+            for apgd in (adversary.apgd, adversary.apgd_targeted):
+                _set_iterations(apgd, iterations)
+        x = victim.x.detach().contiguous()
+        x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
+    notes = list(dict.fromkeys(collector.lines))
+    if targets < 9:
+        notes.append(f"{classes} classes: targeted members use {targets} targets instead of 9")
+    return x_adv.detach().to(victim.x.dtype), notes

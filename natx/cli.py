@@ -1,0 +1,76 @@
+"""What the command-line tools share: devices, threads, processes, one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+from mmengine.config import DictAction
+
+from natx.errors import ConfigError, UserError
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """--device, --seed, --threads, --launcher, --cfg-options and --debug, the same in every tool."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    parser.add_argument("--seed", type=int, help="overrides the config's seed")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
+    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override config values: key.sub=value")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def set_up(arguments: argparse.Namespace) -> torch.device:
+    """Set threads, join the process group where asked for, and return the device.
+
+    Raises:
+        ConfigError: a GPU asked for where there is none, or the launcher's environment is missing.
+    """
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ConfigError(f"--threads must be at least 1; got {arguments.threads}")
+        torch.set_num_threads(arguments.threads)
+    device = pick_device(arguments.device)
+    if arguments.launcher == "pytorch":
+        if "RANK" not in os.environ:
+            raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N tools/...")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of a name; a GPU where there is one for None."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no GPU on this machine; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s)")
+    return device
+
+
+def run(main: Callable[[], None], *, debug: bool) -> None:
+    """Run a tool: a UserError becomes one line and exit code 2 (the traceback with ``debug``)."""
+    try:
+        main()
+    except UserError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,59 @@
+"""Configs: mmengine Python configs. A config is code: run only those you trust."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from natx.errors import ConfigError
+
+# What does not change the weights a training ends with.
+VOLATILE = ("work_dir", "adversary_dir", "resume", "launcher", "log_interval", "vis_backends", "progress", "device")
+
+
+def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> Config:
+    """Read a Python config with its ``_base_`` files and apply ``options`` (dotted keys, as ``--cfg-options``).
+
+    Raises:
+        ConfigError: the file is missing, is no Python config, or an option does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no config at {path}: shipped configs are under configs/")
+    if path.suffix != ".py":
+        raise ConfigError(f"configs are Python files (.py); got {path}")
+    try:
+        config = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ConfigError(f"{path} is no valid Python config: line {error.lineno}: {error.msg}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: a _base_ file is missing: {error}") from error
+    if options:
+        try:
+            config.merge_from_dict(dict(options))
+        except (KeyError, TypeError, AssertionError, IndexError) as error:
+            raise ConfigError(f"--cfg-options {options} does not fit {path}: {error}") from error
+    return config
+
+
+def require(config: Config, keys: tuple[str, ...], *, path: str | Path) -> None:
+    """Raise ConfigError naming the keys that a config of this kind must have and does not."""
+    missing = [key for key in keys if key not in config]
+    if missing:
+        raise ConfigError(f"{path} lacks {', '.join(missing)}: is it the right kind of config?")
+
+
+def plain_dict(config: Config | dict[str, Any]) -> dict[str, Any]:
+    """The config as plain dicts and lists."""
+    return config.to_dict() if isinstance(config, Config) else dict(config)
+
+
+def fingerprint(config: Config | dict[str, Any], *, data: str = "") -> str:
+    """Hash (16 hex digits) of everything in the config that decides the weights, and of the data's fingerprint."""
+    content = {k: v for k, v in plain_dict(config).items() if k not in VOLATILE}
+    text = json.dumps([content, data], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,67 @@
+"""Parts of a data set: a held-out split for choosing checkpoints, and subsets for quick evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+
+
+class Part(Dataset):
+    """Some images of a data set, in the given order; ``index`` stays the position in the whole set.
+
+    Keeping the index means that an image's random start is the same in a subset as in the full evaluation.
+    """
+
+    def __init__(self, dataset: Any, positions: Sequence[int]) -> None:
+        self.dataset, self.positions = dataset, list(positions)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A batch, see :mod:`natx.batch`."""
+        return self.dataset.__getitems__([self.positions[i] for i in indices])
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("dataset", "positions"):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
+    """Split into (training part, held-out part of ``count`` images), drawn once from ``seed`` and balanced by label.
+
+    The draw uses its own generator and the labels only, so it is the same on every machine and for every run of a
+    seed. Raises ConfigError where ``count`` does not leave images on both sides.
+    """
+    total = len(dataset)
+    if not 0 < count < total:
+        raise ConfigError(f"heldout={count} must leave images on both sides of a training set of {total}")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    labels = getattr(dataset, "labels", None)
+    if labels is not None:
+        # Deal the shuffled images out class by class: the rank of an image within its class decides the order.
+        shuffled = labels[order]
+        rank = torch.empty_like(shuffled)
+        for value in shuffled.unique():
+            mask = shuffled == value
+            rank[mask] = torch.arange(int(mask.sum()))
+        order = order[torch.argsort(rank, stable=True)]
+    held = sorted(order[:count].tolist())
+    taken = set(held)
+    return Part(dataset, [i for i in range(total) if i not in taken]), Part(dataset, held)
+
+
+def subset(dataset: Any, count: int | None) -> Any:
+    """The first ``count`` images (all for None); raises ConfigError for a count that leaves none or is too large."""
+    if count is None:
+        return dataset
+    if not 0 < count <= len(dataset):
+        raise ConfigError(f"a subset of {count} images of {len(dataset)} is empty or too large")
+    return Part(dataset, range(count))

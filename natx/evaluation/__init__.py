@@ -1,0 +1,6 @@
+"""Evaluation: the judge."""
+
+from natx.evaluation.robust import CLEAN, AttackResult, Evaluation, evaluate
+from natx.evaluation.selection import Selection
+
+__all__ = ["CLEAN", "AttackResult", "Evaluation", "Selection", "evaluate"]

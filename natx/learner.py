@@ -1,0 +1,69 @@
+"""Learner: the only class that mmengine's Runner sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.methods.base import Method
+from natx.registry import AUGMENTS
+from natx.task import Task
+
+
+class Learner(BaseModel):
+    """A task and the method that trains it.
+
+    The adversarial step lives in ``forward(mode='loss')``, because mmengine's distributed wrapper calls the wrapped
+    model's forward and skips its ``train_step``.
+
+    Args:
+        task: the model to train.
+        method: the recipe.
+        augments: configs of augmentations of the whole batch (float pixels in, float pixels out), drawn from
+            (seed, epoch, image index).
+        seed: the run's seed.
+        amp: None for fp32, or 'bfloat16' to run the whole step, attack included, under autocast.
+
+    Attributes:
+        epoch: set by :class:`natx.hooks.SeedHook` before each epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        method: Method,
+        *,
+        augments: Sequence[dict[str, Any]] = (),
+        seed: int = 0,
+        amp: str | None = None,
+    ) -> None:
+        super().__init__()
+        if amp not in (None, "bfloat16"):
+            raise ConfigError(f"amp is None or 'bfloat16' (no loss scaling is needed there); got {amp!r}")
+        self.task, self.method = task, method
+        self.augments = [AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments]
+        self.seed, self.amp, self.epoch = seed, amp, 0
+        self._is_init = True  # weights come from the task: mmengine must not initialise them again
+
+    def forward(self, inputs: Tensor, data_samples: Any, index: Tensor, mode: str = "tensor") -> Any:
+        """mmengine's entry: 'loss' gives named scalars, 'predict' predictions, 'tensor' the raw network output."""
+        batch: Batch = {"inputs": inputs, "data_samples": data_samples, "index": index}
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
+            if mode == "loss":
+                return self.method(self.task, self.augmented(batch), epoch=self.epoch)
+            if mode == "predict":
+                return self.task.predict(batch)
+            return self.task.network(self.task.pixels(batch), batch)
+
+    def augmented(self, batch: Batch) -> Batch:
+        """The batch with float pixels after all augmentations."""
+        x = self.task.pixels(batch)
+        for augment in self.augments:
+            x = augment(x, index=batch["index"], seed=self.seed, epoch=self.epoch)
+        return {**batch, "inputs": x}

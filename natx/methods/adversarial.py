@@ -1,0 +1,56 @@
+"""Adversarial training: PGD-AT on adversarial images or on the union, and NAT with the nasty term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from natx.attacks import Attack, build_attack
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.methods.base import Method
+from natx.registry import METHODS
+from natx.task import Task
+
+
+@METHODS.register_module()
+class Adversarial(Method):
+    """Eq. 4 (``views=('adv',)``, Madry's PGD-AT) and Eq. 5 (``views=('clean', 'adv')`` with NastyKL: NAT).
+
+    The inner attack climbs its own objective (cross-entropy, without the nasty term: Eq. 5's constraint) on the model
+    in eval mode; with a nasty weight of 0, NAT is adversarial training on the union exactly.
+
+    Args:
+        attack: config of the inner attack.
+        views: ('adv',) or ('clean', 'adv').
+        terms: see :class:`~natx.methods.base.Method`.
+        joint_batch: see :class:`~natx.methods.base.Method`.
+    """
+
+    def __init__(
+        self,
+        attack: dict[str, Any] | Attack,
+        views: Sequence[str] = ("adv",),
+        *,
+        terms: Sequence[dict[str, Any]] | None = None,
+        joint_batch: bool = True,
+    ) -> None:
+        if tuple(views) not in (("adv",), ("clean", "adv")):
+            raise ConfigError(f"views is ('adv',) or ('clean', 'adv'); got {tuple(views)}")
+        super().__init__(terms, joint_batch=joint_batch)
+        self.views = tuple(views)
+        self.attack = build_attack(attack)
+
+    def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
+        """Clean pixels (if asked for) and the attack's."""
+        x = task.pixels(batch)
+        x_adv = self.attack(task, batch, epoch=epoch)
+        return [x, x_adv] if "clean" in self.views else [x_adv]
+
+    def cost(self) -> tuple[float, float]:
+        """See :meth:`Method.cost`; adds the inner attack."""
+        forwards, backwards = super().cost()
+        attack = self.attack.cost_per_image() or (0, 0)
+        return (forwards + attack[0], backwards + attack[1])

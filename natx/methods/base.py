@@ -1,0 +1,88 @@
+"""Method: a training recipe, made of the views of a batch and the terms to add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.batch import Batch, join, size
+from natx.precision import full_precision
+from natx.registry import TERMS
+from natx.task import Task, concat_pixels, slice_raw
+from natx.terms.base import Term, View
+
+
+class Method(nn.Module):
+    """Base of all methods: makes views, adds up terms, logs what the output looks like.
+
+    Args:
+        terms: configs of the terms; the task's own loss alone by default.
+        joint_batch: run all views through the network in one forward, so batch norm sees them together (decision
+            A8 of the reference; Eq. 5's union); False runs one forward a view.
+
+    Attributes:
+        views: names of the views, in order.
+    """
+
+    views: tuple[str, ...] = ("clean",)
+
+    def __init__(
+        self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True
+    ) -> None:
+        super().__init__()
+        terms = terms or [dict(type="TaskLoss")]
+        self.terms = nn.ModuleList(t if isinstance(t, Term) else TERMS.build(t) for t in terms)
+        self.joint_batch = joint_batch
+
+    def prepare(self, task: Task, device: torch.device) -> None:
+        """Checks and moves companions once before training."""
+        for term in self.terms:
+            term.prepare(task, device)
+
+    def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
+        """Pixels of each view ``[N, C, H, W]``."""
+        raise NotImplementedError
+
+    def cost(self) -> tuple[float, float]:
+        """(forwards, backwards) per image and training step, adversary and inner attack included."""
+        extra = [term.cost(self.views) for term in self.terms]
+        return (len(self.views) + sum(f for f, _ in extra), len(self.views) + sum(b for _, b in extra))
+
+    def forward(self, task: Task, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
+        """The named scalars of one training step; keys that contain "loss" are summed and optimised."""
+        pixels = self.make_views(task, batch, epoch=epoch)
+        views = self._outputs(task, batch, pixels)
+        scalars: dict[str, Tensor] = {}
+        for term in self.terms:
+            scalars.update(term(views, batch))
+        scalars.update(diagnostics(views))
+        return scalars
+
+    def _outputs(self, task: Task, batch: Batch, pixels: list[Tensor]) -> list[View]:
+        if self.joint_batch and len(pixels) > 1:
+            raw, n = task.network(concat_pixels(pixels), join([batch] * len(pixels))), size(batch)
+            raws = [slice_raw(raw, i * n, (i + 1) * n) for i in range(len(pixels))]
+        else:
+            raws = [task.network(x, batch) for x in pixels]
+        return [View(name, x, task.read(raw, batch)) for name, x, raw in zip(self.views, pixels, raws)]
+
+
+@torch.no_grad()
+def diagnostics(views: Sequence[View]) -> dict[str, Tensor]:
+    """Per view: accuracy of the rows (%), entropy (nats) and gap of the two largest logits, at temperature 1."""
+    scalars: dict[str, Tensor] = {}
+    for view in views:
+        if view.output.link != "softmax" or view.output.logits.shape[0] == 0:
+            continue
+        logits, labels = full_precision(view.output.logits), view.output.labels
+        log_probs = F.log_softmax(logits, dim=1)
+        top = logits.topk(2, dim=1)
+        labels = labels if labels.dim() == 1 else labels.argmax(1)
+        scalars[f"acc_{view.name}"] = (top.indices[:, 0] == labels).float().mean() * 100
+        scalars[f"entropy_{view.name}"] = -(log_probs.exp() * log_probs).sum(1).mean()
+        scalars[f"top2_gap_{view.name}"] = (top.values[:, 0] - top.values[:, 1]).mean()
+    return scalars

@@ -1,0 +1,183 @@
+"""Objectives: what an attack climbs, one score per image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.precision import full_precision, kl_divergence
+from natx.registry import OBJECTIVES
+from natx.task import Output, Task
+
+
+class Objective:
+    """One score per image, to be maximised.
+
+    Attributes:
+        per_image: whether image i's score depends on image i alone; per-image success needs this.
+    """
+
+    per_image: bool = True
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Extra per-image entries for the batch, computed once before the attack starts (none by default)."""
+        return {}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """Score ``[N]`` of the output for the (perturbed) pixels ``x``."""
+        raise NotImplementedError
+
+    def cost(self) -> tuple[int, int]:
+        """Extra (forwards, backwards) per image and step beyond the attacked network's own."""
+        return (0, 0)
+
+    @staticmethod
+    def _hard_labels(output: Output) -> Tensor:
+        return output.labels if output.labels.dim() == 1 else output.labels.argmax(1)
+
+    def _softmax_only(self, output: Output) -> None:
+        if output.link != "softmax":
+            raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")
+
+
+@OBJECTIVES.register_module()
+class CrossEntropy(Objective):
+    """Cross-entropy of the labels (natural log), summed over an image's rows; Eq. 3 of the paper."""
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        logits = full_precision(output.logits)
+        if output.link == "softmax":
+            return output.per_image(F.cross_entropy(logits, output.labels, reduction="none"))
+        labels = output.labels
+        if labels.dim() == 1:  # a label equal to C means background: no class is on
+            labels = F.one_hot(labels, logits.shape[1] + 1)[:, :-1]
+        rows = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").sum(1)
+        return output.per_image(rows)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{j != y} z_j - z_y`` per row ``[M]``: positive where the row is misclassified."""
+    wrong = logits.scatter(1, labels[:, None], -torch.inf)
+    return wrong.amax(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+
+@OBJECTIVES.register_module()
+class Margin(Objective):
+    """The Carlini-Wagner margin ``max_{j != y} z_j - z_y`` without clamp (reference 7.2, CW-1)."""
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        self._softmax_only(output)
+        return output.per_image(margin(full_precision(output.logits), self._hard_labels(output)))
+
+
+@OBJECTIVES.register_module()
+class DLR(Objective):
+    """Difference of logits ratio ``-(z_y - max_{j != y} z_j) / (z_(1) - z_(3) + 1e-12)`` (Croce & Hein 2020).
+
+    Invariant to shifting and scaling the logits. Needs at least three classes.
+    """
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        self._softmax_only(output)
+        logits = full_precision(output.logits)
+        if logits.shape[1] < 3:
+            raise ConfigError(f"DLR needs at least 3 classes; got {logits.shape[1]}: use Margin")
+        top = logits.topk(3, dim=1).values
+        ratio = margin(logits, self._hard_labels(output)) / (top[:, 0] - top[:, 2] + 1e-12)
+        return output.per_image(ratio)
+
+
+@OBJECTIVES.register_module()
+class KL(Objective):
+    """``KL(p(x) || p(x'))``: distance from the model's own clean prediction (TRADES' inner loss).
+
+    The clean prediction is computed once and held fixed: its gradient with respect to x' is zero. The gradient at
+    x' = x is zero, so the attack needs a random start.
+    """
+
+    key = "clean_log_probs"
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Clean log-probabilities ``[N, C]`` (one forward)."""
+        with torch.no_grad():
+            output = task.read(task.network(x, batch), batch)
+        self._softmax_only(output)
+        return {self.key: F.log_softmax(full_precision(output.logits), dim=1)}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        log_probs = F.log_softmax(full_precision(output.logits), dim=1)
+        return output.per_image(kl_divergence(batch[self.key], log_probs))
+
+
+@OBJECTIVES.register_module()
+class NamedLoss(Objective):
+    """One of the task's own training losses, by name (``loss_cls`` of a detector, ...).
+
+    The losses are means over the batch, so the score is that mean for every image: not a per-image objective.
+    """
+
+    per_image = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`; raises ConfigError for an unknown name."""
+        if self.name not in output.losses:
+            raise ConfigError(f"the task has no loss {self.name!r}; it has {sorted(output.losses)}")
+        return full_precision(output.losses[self.name]).expand(output.num_images)
+
+
+@OBJECTIVES.register_module()
+class Adaptive(Objective):
+    """Eq. 14: ``XE(f_t(x'), y) + sign * weight * tau^2 * KL(p_t^tau || p_a^tau)``, both networks at x'.
+
+    ``sign=-1`` is the equation as printed: the attacker climbs the defender's own loss. Gradients flow through both
+    networks.
+
+    Args:
+        adversary: config of, or an :class:`~natx.adversary.Adversary`.
+        weight: nasty weight (paper: that of training).
+        temperature: tau, the same as in training.
+        sign: -1 as printed, +1 for the opposite.
+        scale_by_t2: multiply by tau squared, as in training.
+    """
+
+    def __init__(
+        self, adversary: Any, weight: float, *, temperature: float = 4.0, sign: int = -1, scale_by_t2: bool = True
+    ) -> None:
+        from natx.adversary import build_adversary
+
+        if sign not in (-1, 1):
+            raise ConfigError(f"sign is -1 (Eq. 14 as printed) or 1; got {sign}")
+        self.adversary = build_adversary(adversary)
+        self.weight = sign * weight * (temperature**2 if scale_by_t2 else 1.0)
+        self.temperature = temperature
+        self.cross_entropy = CrossEntropy()
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Moves the adversary to the images' device and checks that it fits the task."""
+        self.adversary.to(x.device)
+        self.adversary.check(task)
+        return {}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        from natx.terms.nasty import nasty_divergence
+
+        other = self.adversary.logits(batch, x, rows=output.rows, differentiable=True)
+        rows = nasty_divergence(output.logits, other, temperature=self.temperature, link=output.link)
+        return self.cross_entropy(output, batch, x=x) + self.weight * output.per_image(rows)
+
+    def cost(self) -> tuple[int, int]:
+        """One forward and backward through each member of the adversary."""
+        return (len(self.adversary), len(self.adversary))

@@ -1,0 +1,79 @@
+"""Progress: a bar with the remaining time on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+class Meter:
+    """Shows how far a piece of work is.
+
+    Args:
+        console: where to draw; a console that is no terminal gets plain lines through ``line``.
+        line: receives a line of text about ten times per piece of work where there is no terminal.
+        enabled: False shows nothing (processes other than the first).
+    """
+
+    def __init__(self, console: Console, line: Callable[[str], None], *, enabled: bool = True) -> None:
+        self.line, self.enabled = line, enabled
+        self.bar: Progress | None = None
+        if enabled and console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+        self.task: TaskID | None = None
+        self.begun, self.said = 0.0, 0.0
+
+    def begin(self, description: str, total: int, *, done: int = 0) -> None:
+        """Start a piece of work of ``total`` units, ``done`` of which are finished already."""
+        self.description, self.total, self.done, self.first = description, total, done, done
+        self.begun, self.said = time.monotonic(), done / max(total, 1)
+        if self.bar is not None:
+            self.bar.start()
+            self.task = self.bar.add_task(description, total=total, completed=done, note="")
+
+    def advance(self, count: int = 1, *, note: str = "") -> None:
+        """Report ``count`` more units and an optional short note."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.update(self.task, advance=count, note=note)
+        elif self.enabled and (self.done / self.total >= self.said + 0.1 or self.done == self.total):
+            self.said = self.done / self.total
+            self.line(f"{self.description}: {self.done}/{self.total}, {duration(self.remaining())} left {note}".rstrip())
+
+    def remaining(self) -> float:
+        """Estimated seconds until the piece of work is finished."""
+        rate = (time.monotonic() - self.begun) / max(self.done - self.first, 1)
+        return rate * (self.total - self.done)
+
+    def end(self) -> None:
+        """Finish the piece of work; the bar disappears."""
+        if self.bar is not None and self.task is not None:
+            self.bar.remove_task(self.task)
+            self.bar.stop()
+            self.task = None
+
+
+def silent() -> Meter:
+    """A meter that shows nothing."""
+    return Meter(Console(quiet=True), lambda _: None, enabled=False)

@@ -1,0 +1,67 @@
+"""mmengine's Runner with the three things it does not do: CPU-distributed wrapping, safe resuming, quiet start-up."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.model import MMDistributedDataParallel
+from mmengine.runner import Runner
+from torch import nn
+
+from natx.hooks import Checkpoints
+
+
+class NatxRunner(Runner):
+    """A Runner whose loops, hooks and logging are mmengine's.
+
+    Differences: the device is given instead of guessed; gloo processes on CPUs work (mmengine passes a GPU index);
+    resuming goes through :class:`natx.hooks.Checkpoints`, which unpickles nothing and runs no config text; the
+    environment and the config go to the log file, not to the console.
+    """
+
+    def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
+        self.device = device
+        super().__init__(*args, **kwargs)
+        self.logger.addFilter(lambda record: not str(record.msg).startswith("Exp name:"))
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move to the device; wrap for distributed training."""
+        model = model.to(self.device)
+        if not self.distributed:
+            return model
+        if self.cfg.get("sync_bn"):
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return MMDistributedDataParallel(module=model, device_ids=ids, broadcast_buffers=False)
+
+    def load_or_resume(self) -> None:
+        """Resume through the Checkpoints hook."""
+        for hook in self.hooks:
+            if isinstance(hook, Checkpoints):
+                hook.restore(self)
+
+    def _log_env(self, env_cfg: dict) -> None:
+        with _file_only(self.logger):
+            super()._log_env(env_cfg)
+
+    def get_hooks_info(self) -> str:
+        """Order of the hooks (for the log file only)."""
+        return ""
+
+
+class _file_only:
+    """Keep what is logged inside out of the console; the log file still gets it."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.streams = [h for h in logger.handlers if type(h) is logging.StreamHandler]
+
+    def __enter__(self) -> None:
+        self.levels = [h.level for h in self.streams]
+        for handler in self.streams:
+            handler.setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        for handler, level in zip(self.streams, self.levels):
+            handler.setLevel(level)

@@ -1,0 +1,118 @@
+"""Task and Output: the whole contract between the core and the adapters of task libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from natx.batch import Batch
+
+Link = Literal["softmax", "sigmoid"]
+
+
+@dataclass
+class Output:
+    """What a task reads from a network's raw output.
+
+    Attributes:
+        losses: named training losses, each 0-dim; the total is their sum.
+        logits: class logits of the scored rows ``[M, C]`` (rows are images, anchors or proposals).
+        labels: target of each row, int64 ``[M]`` or soft ``[M, C]``.
+        image: image that each row belongs to, int64 ``[M]``.
+        row_weight: weight of each row in the classification loss, ``[M]``; 1/N for plain classification.
+        num_images: number of images N behind the rows.
+        link: 'softmax' for one distribution per row, 'sigmoid' for one Bernoulli per class.
+        features: optional embedding ``[N, D]``.
+        rows: which rows were scored (opaque to the core; None where a row is an image).
+    """
+
+    losses: dict[str, Tensor]
+    logits: Tensor
+    labels: Tensor
+    image: Tensor
+    row_weight: Tensor
+    num_images: int
+    link: Link = "softmax"
+    features: Tensor | None = None
+    rows: Any = field(default=None, repr=False)
+
+    def per_image(self, row_scores: Tensor) -> Tensor:
+        """Sum a score ``[M]`` over the rows of each image: ``[N]``."""
+        if self.rows is None and row_scores.shape[0] == self.num_images:
+            return row_scores
+        total = row_scores.new_zeros(self.num_images)
+        return total.index_add(0, self.image, row_scores)
+
+
+class Task(nn.Module):
+    """A model together with the reading of its output; normalisation is a layer inside ``network``.
+
+    Attributes:
+        num_classes: number of classes C.
+        input_size: (channels, height, width) the network expects, or None where any size will do.
+        per_image_success: whether an image by itself is predicted right or wrong (classification), which lets an
+            evaluation count broken images; set-level tasks (retrieval, detection) report metrics instead.
+    """
+
+    num_classes: int
+    input_size: tuple[int, int, int] | None = None
+    per_image_success: bool = False
+
+    @property
+    def upstream(self) -> nn.Module:
+        """The wrapped library's module; checkpoints hold its state dict under its own keys."""
+        raise NotImplementedError
+
+    def check_data(self, dataset: Any) -> None:
+        """Raise DataError where a data set does not fit the model (class count, ...)."""
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """The batch's images as float32 in [0,1], ``[N, C, H, W]``; raises DataError outside [0,1]."""
+        raise NotImplementedError
+
+    def network(self, x: Tensor, batch: Batch) -> Any:
+        """Raw network output of pixels ``x`` in [0,1]: a pytree of tensors that all lead with dimension N."""
+        raise NotImplementedError
+
+    def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
+        """Losses and class logits of a raw output; ``rows`` makes it score given rows instead of its own."""
+        raise NotImplementedError
+
+    def perturbable(self, batch: Batch) -> Tensor | None:
+        """Mask ``[N, 1, H, W]`` of the pixels an attack may change, or None for all."""
+        return None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Class logits ``[N, C]`` of whole images, without labels; only where an image has one class."""
+        raise NotImplementedError(f"{type(self).__name__} gives no single class per image")
+
+    def correct(self, output: Output) -> Tensor:
+        """Which images are predicted right, bool ``[N]``; only where :attr:`per_image_success`."""
+        raise NotImplementedError(f"{type(self).__name__} has no per-image success")
+
+    def predict(self, batch: Batch) -> Any:
+        """Predictions for a metric, without gradients."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch, x: Tensor | None = None) -> Output:
+        """``read(network(x))``: the output for pixels ``x`` (the batch's own by default)."""
+        x = self.pixels(batch) if x is None else x
+        return self.read(self.network(x, batch), batch)
+
+
+def slice_raw(raw: Any, start: int, stop: int) -> Any:
+    """Rows ``start:stop`` of a raw output: every tensor in the pytree leads with the images."""
+    return tree_map(lambda t: t[start:stop] if isinstance(t, Tensor) else t, raw)
+
+
+def concat_pixels(views: Sequence[Tensor]) -> Tensor:
+    """Concatenate views along the images and keep their memory format."""
+    joined = torch.cat(list(views))
+    if views[0].is_contiguous(memory_format=torch.channels_last) and views[0].dim() == 4:
+        return joined.contiguous(memory_format=torch.channels_last)
+    return joined

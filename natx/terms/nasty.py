@@ -1,0 +1,145 @@
+"""The nasty term: stay away from the adversary's class distribution (Eqs. 2 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from natx.adversary import Adversary, build_adversary
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.precision import full_precision, kl_divergence
+from natx.registry import TERMS
+from natx.task import Link, Task
+from natx.terms.base import Term, View
+
+Direction = Literal["target_adversary", "adversary_target"]
+
+
+def nasty_divergence(
+    target: Tensor,
+    adversary: Tensor,
+    *,
+    temperature: float,
+    direction: Direction = "target_adversary",
+    link: Link = "softmax",
+) -> Tensor:
+    """KL between tempered class distributions, in fp32, per row ``[M]``.
+
+    Args:
+        target: logits ``[M, C]``; gradients flow through both occurrences of the target's distribution.
+        adversary: logits ``[M, C]``.
+        temperature: tau; both logits are divided by it.
+        direction: 'target_adversary' is the paper's KL(p_t || p_a), bounded for a frozen adversary;
+            'adversary_target' is unbounded (reference 1.2).
+        link: 'softmax' for one distribution per row; 'sigmoid' sums Bernoulli divergences over the classes.
+    """
+    target, adversary = full_precision(target) / temperature, full_precision(adversary) / temperature
+    if direction == "adversary_target":
+        target, adversary = adversary, target
+    if link == "softmax":
+        return kl_divergence(F.log_softmax(target, dim=1), F.log_softmax(adversary, dim=1))
+    on, off = F.logsigmoid(target), F.logsigmoid(-target)
+    other_on, other_off = F.logsigmoid(adversary), F.logsigmoid(-adversary)
+    return (on.exp() * (on - other_on) + off.exp() * (off - other_off)).sum(1)
+
+
+@TERMS.register_module()
+class NastyKL(Term):
+    """``-weight * tau^2 * KL(p_t^tau || p_a^tau)``, averaged as the classification loss is (Eq. 5).
+
+    The adversary runs in eval mode under no_grad on the same pixels as the target. Its gradient with respect to the
+    target's logits is in the reference, 1.2(2).
+
+    Deviation from the paper: it gives no temperature and no tau^2; both come from the official Nasty-Teacher code
+    (``train_nasty.py``). The effective weight ``weight * tau^2`` is logged as ``nasty_weight``.
+
+    Args:
+        adversary: see :func:`natx.adversary.build_adversary`.
+        weight: omega_a; 0.06 for CIFAR-10 (Fig. 2), 0.006 for CIFAR-100.
+        temperature: tau_a; 4 for CIFAR-10, 20 for CIFAR-100 and ImageNet-100 (Nasty-Teacher).
+        direction: see :func:`nasty_divergence`.
+        scale_by_t2: multiply by tau squared.
+        cap: upper bound of a row's KL (its gradient is zero above); None for none. Needed for 'adversary_target'.
+        on: views it acts on; the mean is over those present.
+    """
+
+    def __init__(
+        self,
+        adversary: Adversary | dict[str, Any],
+        weight: float = 0.06,
+        *,
+        temperature: float = 4.0,
+        direction: Direction = "target_adversary",
+        scale_by_t2: bool = True,
+        cap: float | None = None,
+        on: Sequence[str] = ("clean", "adv"),
+    ) -> None:
+        super().__init__()
+        if direction not in ("target_adversary", "adversary_target"):
+            raise ConfigError(f"direction is 'target_adversary' or 'adversary_target'; got {direction!r}")
+        if direction == "adversary_target" and cap is None:
+            raise ConfigError("direction='adversary_target' is unbounded: give cap=<largest KL of a row>, e.g. 10")
+        if temperature <= 0 or weight < 0:
+            raise ConfigError(f"NastyKL needs temperature > 0 and weight >= 0; got {temperature} and {weight}")
+        if not set(on) <= {"clean", "adv"} or not on:
+            raise ConfigError(f"on names the views 'clean' and/or 'adv'; got {tuple(on)}")
+        self.adversary = build_adversary(adversary)
+        self.weight, self.temperature, self.direction = weight, temperature, direction
+        self.scale_by_t2, self.cap, self.on = scale_by_t2, cap, tuple(on)
+
+    @property
+    def effective_weight(self) -> float:
+        """``weight * tau^2``: what multiplies the KL."""
+        return self.weight * (self.temperature**2 if self.scale_by_t2 else 1.0)
+
+    def prepare(self, task: Task, device: torch.device) -> None:
+        """Check classes and input size, move the adversary."""
+        self.adversary.check(task)
+        self.adversary.to(device)
+
+    def cost(self, views: Sequence[str]) -> tuple[float, float]:
+        """One forward of the adversary for each view it acts on."""
+        return (len(self.adversary) * len([v for v in views if v in self.on]), 0)
+
+    def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
+        """See :meth:`Term.forward`; logs ``kl_clean`` and ``kl_adv`` (without weight and tau^2)."""
+        views = [view for view in views if view.name in self.on]
+        scalars: dict[str, Tensor] = {}
+        for view, other in zip(views, self._adversary_logits(views, batch)):
+            rows = nasty_divergence(
+                view.output.logits,
+                other,
+                temperature=self.temperature,
+                direction=self.direction,
+                link=view.output.link,
+            )
+            rows = rows if self.cap is None else rows.clamp(max=self.cap)
+            scalars[f"kl_{view.name}"] = (view.output.row_weight * rows).sum()
+        mean = torch.stack([scalars[f"kl_{view.name}"] for view in views]).mean()
+        logged = {name: value.detach() for name, value in scalars.items()}
+        return {"loss_nasty": -self.effective_weight * mean, **logged, "nasty_weight": mean.new_tensor(self.effective_weight)}
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Term.describe`."""
+        return {
+            **super().describe(),
+            "weight": self.weight,
+            "temperature": self.temperature,
+            "effective_weight": self.effective_weight,
+            "adversary": self.adversary.origin,
+        }
+
+    def _adversary_logits(self, views: Sequence[View], batch: Batch) -> list[Tensor]:
+        """Logits per view; one joint forward where rows are images (in eval mode views do not influence each other)."""
+        from natx.batch import join
+        from natx.task import concat_pixels
+
+        if len(views) > 1 and all(view.output.rows is None for view in views):
+            joint = self.adversary.logits(join([batch] * len(views)), concat_pixels([v.x for v in views]))
+            return list(joint.chunk(len(views)))
+        return [self.adversary.logits(batch, view.x, rows=view.output.rows) for view in views]

@@ -1,0 +1,182 @@
+"""Threat models: what an attack may do to an image, in pixel space [0,1].
+
+A :class:`ThreatModel` is an immutable setting (norm and eps). ``threat.around(x)`` binds it to images and gives a
+:class:`Ball`, which starts, steps, projects and verifies.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from natx.errors import ConfigError, ConstraintError
+from natx.registry import THREATS
+
+# Slack in float32 for `x + eps - x`; a real violation is larger by orders of magnitude.
+TOLERANCE = 1e-5
+
+
+def pixel_fraction(value: float) -> str:
+    """A pixel distance as a fraction of 255: ``8/255``, ``7.65/255``; plain where it is above 1."""
+    if value > 1:
+        return f"{value:g}"
+    steps = value * 255
+    nearest = Fraction(steps).limit_denominator(100)
+    return f"{float(nearest):g}/255" if abs(float(nearest) - steps) < 1e-3 else f"{steps:.4g}/255"
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """A norm ball of radius ``eps`` (pixel space, [0,1]) around each image, intersected with [0,1].
+
+    Raises:
+        ConfigError: eps is negative, not finite, or (Linf) above 1.
+    """
+
+    eps: float
+    norm = "Lp"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ConfigError(f"eps must be a finite number >= 0 in pixel units of [0,1]; got {self.eps}")
+
+    def __str__(self) -> str:
+        return f"{self.norm} {pixel_fraction(self.eps)}"
+
+    def around(self, x: Tensor, mask: Tensor | None = None) -> Ball:
+        """The set of allowed images around ``x`` ``[N, C, H, W]``; pixels where ``mask`` is 0 stay unchanged."""
+        raise NotImplementedError
+
+
+@THREATS.register_module()
+@dataclass(frozen=True)
+class Linf(ThreatModel):
+    """Every pixel moves by at most eps."""
+
+    norm = "Linf"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps > 1:
+            raise ConfigError(
+                f"eps={self.eps:g} is outside [0,1]: eps is in pixel units of [0,1], write eps={self.eps:g}/255"
+            )
+
+    def around(self, x: Tensor, mask: Tensor | None = None) -> LinfBall:
+        """See :meth:`ThreatModel.around`."""
+        return LinfBall(self, x, mask)
+
+
+@THREATS.register_module()
+@dataclass(frozen=True)
+class L2(ThreatModel):
+    """The Euclidean length of an image's perturbation is at most eps (may exceed 1)."""
+
+    norm = "L2"
+
+    def around(self, x: Tensor, mask: Tensor | None = None) -> L2Ball:
+        """See :meth:`ThreatModel.around`."""
+        return L2Ball(self, x, mask)
+
+
+class Ball:
+    """A threat model bound to images ``x`` ``[N, C, H, W]``."""
+
+    def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
+        self.threat, self.x, self.mask = threat, x, mask
+
+    def start(self, noise: Tensor) -> Tensor:
+        """A random start from uniform noise in [0,1) (same shape as x)."""
+        raise NotImplementedError
+
+    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
+        """One ascent step of length ``size`` along ``grad``, projected back. ``x_adv`` may be overwritten."""
+        raise NotImplementedError
+
+    def project(self, x_adv: Tensor) -> Tensor:
+        """The nearest allowed image (exact for Linf; L2 then [0,1] for L2, which stays in both sets)."""
+        raise NotImplementedError
+
+    def distance(self, x_adv: Tensor) -> Tensor:
+        """Norm of each image's perturbation ``[N]``."""
+        raise NotImplementedError
+
+    def verify(self, x_adv: Tensor) -> None:
+        """Raise ConstraintError where ``x_adv`` leaves the ball, [0,1] or the mask, or is not finite."""
+        if x_adv.shape != self.x.shape:
+            raise ConstraintError(f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}")
+        if x_adv.numel() == 0:
+            return
+        low, high = x_adv.aminmax()
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            raise ConstraintError("attack returned pixels that are not finite")
+        if bool((low < 0) | (high > 1)):
+            raise ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
+        worst = self.distance(x_adv).max()
+        if bool(worst > self.threat.eps + TOLERANCE):
+            raise ConstraintError(f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}")
+        if self.mask is not None and bool(((x_adv != self.x) & (self.mask == 0)).any()):
+            raise ConstraintError("attack changed pixels outside the perturbable mask (padding)")
+
+    def _masked(self, delta: Tensor) -> Tensor:
+        return delta if self.mask is None else delta * self.mask.to(delta.dtype)
+
+
+class LinfBall(Ball):
+    """Linf ball as a box; its bounds are computed once, so a step is two elementwise operations."""
+
+    def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__(threat, x, mask)
+        radius = threat.eps if mask is None else threat.eps * mask.to(x.dtype)
+        self.low, self.high = (x - radius).clamp_(min=0), (x + radius).clamp_(max=1)
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Uniform in the box ``x + U(-eps, eps)``, clipped."""
+        return self.project(self.x + (2 * noise.to(self.x.dtype) - 1) * self.threat.eps)
+
+    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
+        """``clip(x_adv + size * sign(grad))``, in place."""
+        return x_adv.add_(grad.sign(), alpha=size).clamp_(self.low, self.high)
+
+    def project(self, x_adv: Tensor) -> Tensor:
+        """Clip to the box."""
+        return x_adv.clamp(self.low, self.high)
+
+    def distance(self, x_adv: Tensor) -> Tensor:
+        """Largest pixel change of each image ``[N]``."""
+        return (x_adv - self.x).abs().flatten(1).amax(1)
+
+
+class L2Ball(Ball):
+    """L2 ball."""
+
+    def start(self, noise: Tensor) -> Tensor:
+        """A uniformly drawn direction of uniform pixels, scaled to a radius uniform in [0, eps]."""
+        direction = self._masked(2 * noise.to(self.x.dtype) - 1)
+        radius = noise.flatten(1)[:, :1].to(self.x.dtype) * self.threat.eps  # [N, 1]
+        return self.project(self.x + self._scaled(direction, radius))
+
+    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
+        """``project(x_adv + size * grad / ||grad||_2)``; an image with zero gradient stays."""
+        return self.project(x_adv + self._scaled(self._masked(grad), size))
+
+    def project(self, x_adv: Tensor) -> Tensor:
+        """Scale back to the ball, then clip to [0,1]: clipping only shortens the perturbation."""
+        delta = self._masked(x_adv - self.x)
+        norm = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
+        factor = (self.threat.eps / norm).clamp(max=1).view(-1, *[1] * (delta.dim() - 1))
+        projected = (self.x + delta * factor).clamp_(0, 1)
+        return projected if self.mask is None else torch.where(self.mask == 0, self.x, projected)
+
+    def distance(self, x_adv: Tensor) -> Tensor:
+        """Euclidean length of each image's perturbation ``[N]``."""
+        return (x_adv - self.x).flatten(1).norm(dim=1)
+
+    @staticmethod
+    def _scaled(direction: Tensor, length: Tensor | float) -> Tensor:
+        flat = direction.flatten(1)
+        return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12) * length).view_as(direction)

@@ -1,0 +1,251 @@
+"""From a training config to a trained model: builds the parts, trains adversaries first, runs mmengine's Runner."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_dist_info
+from mmengine.logging import MMLogger
+
+from natx.attacks import build_attack
+from natx.checkpoint import sha256
+from natx.config import fingerprint, load_config, plain_dict, require
+from natx.data import build_dataset, hold_out, train_loader
+from natx.errors import ConfigError
+from natx.evaluation import Selection
+from natx.files import write_json
+from natx.hooks import Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
+from natx.learner import Learner
+from natx.methods import Method
+from natx.provenance import provenance
+from natx.registry import METHODS, TASKS
+from natx.runner import NatxRunner
+
+LOGGER = logging.getLogger("natx")
+REQUIRED = ("task", "method", "data", "optim_wrapper", "train_cfg", "seed")
+DONE = "done.json"
+
+
+def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool = False) -> Path:
+    """Train what a config describes; its adversaries first, where they do not exist yet.
+
+    Writes ``best.safetensors``, ``last.safetensors``, ``last.pth``, ``config.py``, logs and, at the end, ``done.json``
+    into ``work_dir``.
+
+    Args:
+        config: a training config.
+        work_dir: where to write; never deleted.
+        device: where to train.
+        resume: go on from ``work_dir/last.pth`` where it exists.
+
+    Returns:
+        The path of the best weights.
+
+    Raises:
+        UserError: anything in the config or data that does not fit.
+    """
+    require(config, REQUIRED, path=config.filename or "config")
+    if not resume and (work_dir / "last.pth").exists():
+        raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
+    config = prepare_adversaries(config, work_dir, device=device)
+    runner = build_runner(config, work_dir, device=device, resume=resume)
+    runner.train()
+    best = work_dir / "best.safetensors"
+    if runner.rank == 0:
+        write_json(
+            work_dir / DONE,
+            {"best": sha256(best), "fingerprint": fingerprint(config), "provenance": provenance(device)},
+        )
+    runner.visualizer.close()
+    barrier()
+    return best
+
+
+def build_learner(config: Config, *, seed: int) -> Learner:
+    """The learner of a config; weights are drawn from ``seed`` without touching the global generator's state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        task = TASKS.build(plain_dict(config.task))
+        method: Method = METHODS.build(plain_dict(config.method))
+    return Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
+
+
+def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume: bool = False) -> NatxRunner:
+    """The runner of a config whose adversaries are resolved."""
+    data, seed = config.data, config.seed
+    whole = build_dataset(plain_dict(data.train))
+    learner = build_learner(config, seed=seed)
+    learner.task.check_data(whole)
+    learner.method.prepare(learner.task, device)
+    dataset, selection = build_selection(config, whole)
+    loader = train_loader(dataset, data.batch_size, seed=seed, num_workers=data.get("num_workers", 0))
+    meta = {
+        "task": json.loads(json.dumps(plain_dict(config.task), default=str)),
+        "fingerprint": fingerprint(config, data=whole.fingerprint()),
+        "seed": seed,
+        "selected_on": selection.name if selection else "nothing (last epoch)",
+        "terms": [term.describe() for term in learner.method.terms],
+    }
+    interval = config.get("log_interval", max(1, min(50, len(loader))))
+    return NatxRunner(
+        model=learner,
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, **plain_dict(config.train_cfg)),
+        optim_wrapper=plain_dict(config.optim_wrapper),
+        param_scheduler=config.get("param_scheduler", []),
+        default_hooks=dict(checkpoint=None, logger=dict(type="LoggerHook", interval=interval)),
+        custom_hooks=[
+            SeedHook(seed),
+            NonFiniteGuard(),
+            ProgressHook(),
+            Checkpoints(selection, meta=meta, resume=resume),
+        ],
+        visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
+        randomness=dict(seed=seed),
+        launcher=config.get("launcher", "none"),
+        experiment_name=f"{work_dir.name}-{fingerprint(config)}-{id(config)}",
+        cfg=config,
+        device=device,
+    )
+
+
+def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
+    """(training images, how the best epoch is chosen).
+
+    ``data.heldout`` images of the training set choose by default; ``protocol='paper'`` chooses on the test set, as the
+    paper seems to, and the report says so; ``heldout=0`` keeps the last epoch.
+    """
+    data, select = config.data, plain_dict(config.get("select", {}))
+    protocol, count = config.get("protocol", "heldout"), data.get("heldout", 0)
+    if protocol not in ("heldout", "paper"):
+        raise ConfigError(f"protocol is 'heldout' or 'paper'; got {protocol!r}")
+    attack = select.pop("attack", None)
+    if attack is not None:
+        select["attack"] = build_attack(attack, threat=config.get("threat"))
+    if protocol == "paper":
+        return whole, Selection(build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select)
+    if count == 0:
+        return whole, None
+    rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
+    return rest, Selection(held, f"{count} held-out training images", **select)
+
+
+def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device) -> Config:
+    """A copy of the config in which every adversary given by a training config has a checkpoint.
+
+    An adversary is trained once per resolved config and data, under ``adversary_dir`` (default: beside the
+    work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
+    """
+    config = Config(plain_dict(config), filename=config.filename)
+    for entry in _adversary_configs(config._cfg_dict):
+        if "config" not in entry or entry.get("checkpoint") is not None:
+            continue
+        recipe = load_config(entry["config"], options=entry.get("options"))
+        folder = _adversary_folder(config, recipe, entry, work_dir)
+        _train_once(recipe, folder, device=device)
+        entry["checkpoint"] = str(folder / "best.safetensors")
+    return config
+
+
+def _adversary_folder(config: Config, recipe: Config, entry: dict[str, Any], work_dir: Path) -> Path:
+    """Where the adversary of a recipe is stored; gives the recipe the run's precision, launcher and log settings."""
+    require(recipe, REQUIRED, path=entry["config"])
+    for key in ("amp", "launcher", "vis_backends", "log_interval"):
+        if key in config:
+            recipe[key] = config[key]
+    store = Path(config.get("adversary_dir") or work_dir.parent / "adversaries")
+    data = build_dataset(plain_dict(recipe.data.train)).fingerprint()
+    return store / f"{Path(entry['config']).stem}-{fingerprint(recipe, data=data)}"
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / DONE).exists() and (folder / "best.safetensors").exists()
+
+
+def _train_once(recipe: Config, folder: Path, *, device: torch.device) -> None:
+    if _finished(folder):
+        _say(f"adversary: reusing {folder}")
+        return
+    _say(f"adversary: training {recipe.filename} into {folder} (once; later runs reuse it)")
+    train(recipe, folder, device=device, resume=True)
+    _say(f"adversary: done, stored in {folder}")
+
+
+def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
+    """Every adversary config anywhere in a config, members of ensembles one by one."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "adversary" and isinstance(value, dict):
+                yield from value.get("members", [value])
+            else:
+                yield from _adversary_configs(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _adversary_configs(value)
+
+
+def _say(message: str) -> None:
+    if get_dist_info()[0] == 0:
+        MMLogger.get_current_instance().info(message)
+
+
+def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> list[str]:
+    """Lines that say what a training will do and cost, without starting it, training adversaries or loading weights."""
+    lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
+    copy = Config(plain_dict(config), filename=config.filename)
+    if "pretrained" in copy.task:
+        copy.task.pretrained = False
+    for own in _adversary_configs(copy._cfg_dict):
+        if "config" not in own or own.get("checkpoint") is not None:
+            continue
+        recipe = load_config(own["config"], options=own.get("options"))
+        folder = _adversary_folder(config, recipe, own, work_dir)
+        known = _finished(folder)
+        lines.append(f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}"))
+        if not known:
+            lines += [f"  {line}" for line in _cost_lines(recipe)]
+        own["task"] = {**plain_dict(recipe.task), **({"pretrained": False} if "pretrained" in recipe.task else {})}
+        own["state"] = "random"
+    return lines + _cost_lines(copy)
+
+
+def _cost_lines(config: Config) -> list[str]:
+    """What the training itself costs, from counting (the time follows after the first iterations)."""
+    learner = build_learner(config, seed=config.seed)
+    whole = build_dataset(plain_dict(config.data.train))
+    learner.task.check_data(whole)
+    forwards, backwards = learner.method.cost()
+    batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
+    images = len(whole) - (config.data.get("heldout", 0) if config.get("protocol") != "paper" else 0)
+    steps = images // (batch * world_size)
+    count = steps * batch * world_size * epochs
+    parameters = sum(p.numel() for p in learner.task.parameters())
+    return [
+        f"model: {config.task.get('model', config.task.type)}, {parameters / 1e6:.2f} M parameters; {images} training images",
+        f"method: {config.method.type}, views {' + '.join(learner.method.views)}, "
+        f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
+        f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
+        f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch * world_size} images = "
+        f"{count * forwards / 1e6:.3g} M forwards and {count * backwards / 1e6:.3g} M backwards of one image",
+    ]
+
+
+def _precision(config: Config) -> str:
+    return "bfloat16 autocast" if config.get("amp") else "float32"
+
+
+__all__ = [
+    "build_learner",
+    "build_runner",
+    "build_selection",
+    "describe_plan",
+    "prepare_adversaries",
+    "train",
+]

@@ -1,0 +1,1 @@
+"""Adapters that plug task libraries into the core, one folder a task; none imports another."""

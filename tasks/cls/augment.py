@@ -1,0 +1,238 @@
+"""Batch augmentations that run on the device of the batch.
+
+Each is called with a float batch ``[N, C, H, W]`` in [0, 1] and the ``index`` of each image in its data set.
+The draws come from :func:`natx.rng.uniform`, keyed by (seed, epoch, index, stream), so what happens to an
+image does not depend on the batch it is in, on the number of processes or on any global generator. Two
+augmentations of the same class in one pipeline would draw the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from natx.errors import ConfigError
+from natx.registry import AUGMENTS
+from natx.rng import uniform
+
+__all__ = ["RandomCrop", "RandomFlip", "RandomResizedCrop"]
+
+
+def _check(x: Tensor, index: Tensor) -> None:
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"an augmentation needs a float batch [N, C, H, W]; got {x.dtype} {list(x.shape)}")
+    if index.shape != (x.shape[0],):
+        raise ValueError(f"index must be [{x.shape[0]}], one per image; got {list(index.shape)}")
+
+
+def _format_of(x: Tensor) -> torch.memory_format:
+    """The memory format an output should have to match ``x`` (contiguous where both descriptions fit)."""
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _pick(u: Tensor, count: Tensor | int) -> Tensor:
+    """Maps u in [0, 1) to an integer in 0..count-1; ``u * count`` may round up to count, hence the clamp."""
+    top = count - 1
+    picked = (u * count).floor().to(torch.int64)
+    return torch.minimum(picked, top) if isinstance(top, Tensor) else picked.clamp_(max=top)
+
+
+@AUGMENTS.register_module()
+class RandomCrop:
+    """Pads every side and crops back to the original size at a random whole-pixel offset (no interpolation).
+
+    Args:
+        padding: pixels added on every side; offsets are uniform on 0..2*padding in each direction.
+        mode: what the padding holds: ``'constant'`` (zeros) or ``'reflect'`` (mirror without repeating the
+            edge).
+
+    Raises:
+        ConfigError: padding is negative or not an integer, mode is unknown, or a reflection is as large as
+            the image.
+
+    Source: the standard CIFAR augmentation (He et al., "Deep Residual Learning", CVPR 2016, section 4.2).
+    """
+
+    stream: ClassVar[int] = 101
+
+    def __init__(self, padding: int = 4, mode: str = "constant") -> None:
+        if not isinstance(padding, int) or padding < 0:
+            raise ConfigError(f"RandomCrop: padding must be an integer >= 0; got {padding!r}")
+        if mode not in ("constant", "reflect"):
+            raise ConfigError(f"RandomCrop: mode must be 'constant' or 'reflect'; got {mode!r}")
+        self.padding, self.mode = padding, mode
+
+    def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
+        """Crops each image of ``x`` [N, C, H, W] at its own offset; shape, dtype and device are kept."""
+        _check(x, index)
+        u = uniform(index.to(x.device), (2,), seed=seed, epoch=epoch, stream=self.stream)
+        offset = _pick(u, 2 * self.padding + 1)
+        return self.crop(x, top=offset[:, 0], left=offset[:, 1])
+
+    def crop(self, x: Tensor, *, top: Tensor, left: Tensor) -> Tensor:
+        """Crops at given offsets into the padded image.
+
+        Args:
+            x: batch ``[N, C, H, W]``.
+            top: first row of each crop in its padded image, int64 ``[N]``, 0..2*padding.
+            left: first column, likewise.
+
+        Returns:
+            ``[N, C, H, W]``.
+        """
+        height, width = x.shape[-2:]
+        if self.mode == "reflect" and self.padding >= min(height, width):
+            raise ConfigError(
+                f"RandomCrop: reflect padding of {self.padding} needs images larger than that; got "
+                f"{height}x{width}; use a smaller padding or mode='constant'"
+            )
+        rows = top[:, None] + torch.arange(-self.padding, height - self.padding, device=x.device)  # [N, H]
+        cols = left[:, None] + torch.arange(-self.padding, width - self.padding, device=x.device)  # [N, W]
+        image = torch.arange(x.shape[0], device=x.device)[:, None, None]
+        # Index arithmetic instead of a padded copy: each output pixel knows the source pixel it shows.
+        source_r, source_c = self._source(rows, height), self._source(cols, width)
+        out = x[image, :, source_r[:, :, None], source_c[:, None, :]].permute(0, 3, 1, 2)
+        if self.mode == "constant":
+            inside = ((rows >= 0) & (rows < height))[:, :, None] & ((cols >= 0) & (cols < width))[:, None, :]
+            out = out.masked_fill(~inside[:, None], 0.0)
+        return out.contiguous(memory_format=_format_of(x))
+
+    def _source(self, position: Tensor, size: int) -> Tensor:
+        if self.mode == "constant":
+            return position.clamp(0, size - 1)
+        return (size - 1) - ((size - 1) - position.abs()).abs()
+
+
+@AUGMENTS.register_module()
+class RandomFlip:
+    """Mirrors each image left-right with probability ``p``.
+
+    Args:
+        p: probability in [0, 1].
+
+    Raises:
+        ConfigError: p is outside [0, 1].
+    """
+
+    stream: ClassVar[int] = 102
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0.0 <= p <= 1.0:
+            raise ConfigError(f"RandomFlip: p must be in [0, 1]; got {p!r}")
+        self.p = float(p)
+
+    def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
+        """Mirrors some images of ``x`` [N, C, H, W]; shape, dtype, device and memory format are kept."""
+        _check(x, index)
+        u = uniform(index.to(x.device), (1, 1, 1), seed=seed, epoch=epoch, stream=self.stream)
+        return torch.where(u < self.p, x.flip(-1), x).contiguous(memory_format=_format_of(x))
+
+
+@AUGMENTS.register_module()
+class RandomResizedCrop:
+    """Crops a random box of each image and resizes it to ``size x size``.
+
+    The box is drawn as in torchvision (area uniform in ``scale``, aspect ratio log-uniform in ``ratio``,
+    whole pixels, uniform position), with one difference: a box that sticks out of the image is clamped to it,
+    where torchvision draws up to ten times and then falls back to a centre crop; so boxes of nearly the whole
+    image come slightly smaller here. The resize is bilinear *with* antialiasing, as torchvision's
+    ``resized_crop(antialias=True)``: it is separable, hence two batched matrix products with per-image
+    weights, which is exact when nothing is resized. With TF32 matrix products allowed, pixels are accurate to
+    about 1/8 of a grey level. The boxes never depend on the batch, but the order of the sums may, so
+    pixels can differ by rounding (1e-7) between batch sizes.
+
+    Args:
+        size: side of the output in pixels.
+        scale: smallest and largest area of the box as a fraction of the image.
+        ratio: smallest and largest width / height of the box.
+
+    Raises:
+        ConfigError: size < 1, or a range that is not increasing or not positive, or scale above 1.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015), section 6.
+    """
+
+    stream: ClassVar[int] = 103
+
+    def __init__(
+        self, size: int, scale: Sequence[float] = (0.08, 1.0), *, ratio: Sequence[float] = (3 / 4, 4 / 3)
+    ) -> None:
+        if not isinstance(size, int) or size < 1:
+            raise ConfigError(f"RandomResizedCrop: size must be an integer >= 1; got {size!r}")
+        for name, pair in (("scale", scale), ("ratio", ratio)):
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1] or not math.isfinite(pair[1]):
+                raise ConfigError(
+                    f"RandomResizedCrop: {name} must be (low, high), 0 < low <= high; got {pair!r}"
+                )
+        if scale[1] > 1:
+            raise ConfigError(
+                f"RandomResizedCrop: scale is a fraction of the image, at most 1; got {scale!r}"
+            )
+        self.size = size
+        self.scale = (float(scale[0]), float(scale[1]))
+        self.ratio = (float(ratio[0]), float(ratio[1]))
+
+    def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
+        """Resizes a box of each image of ``x`` [N, C, H, W] to ``[N, C, size, size]``; dtype, device kept."""
+        _check(x, index)
+        u = uniform(index.to(x.device), (4,), seed=seed, epoch=epoch, stream=self.stream)
+        return self.resize(x, self.boxes(u, height=x.shape[-2], width=x.shape[-1]))
+
+    def boxes(self, u: Tensor, *, height: int, width: int) -> Tensor:
+        """Boxes inside a ``height x width`` image from uniform numbers.
+
+        Args:
+            u: numbers in [0, 1), float ``[N, 4]``: area, aspect ratio, top, left.
+            height: rows of the image.
+            width: columns of the image.
+
+        Returns:
+            int64 ``[N, 4]``: top, left, box height, box width in pixels.
+        """
+        area = (self.scale[0] + (self.scale[1] - self.scale[0]) * u[:, 0]) * (height * width)
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        aspect = torch.exp(low + (high - low) * u[:, 1])
+        h = torch.sqrt(area / aspect).round().to(torch.int64).clamp_(1, height)
+        w = torch.sqrt(area * aspect).round().to(torch.int64).clamp_(1, width)
+        return torch.stack((_pick(u[:, 2], height - h + 1), _pick(u[:, 3], width - w + 1), h, w), dim=1)
+
+    def resize(self, x: Tensor, boxes: Tensor) -> Tensor:
+        """Antialiased bilinear resize of one box per image.
+
+        Args:
+            x: batch ``[N, C, H, W]`` in [0, 1].
+            boxes: int64 ``[N, 4]``: top, left, height, width, inside the image.
+
+        Returns:
+            ``[N, C, size, size]`` in [0, 1], dtype of ``x``.
+        """
+        dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+        rows = _weights(boxes[:, 0], boxes[:, 2], source=x.shape[-2], target=self.size, dtype=dtype)
+        cols = _weights(boxes[:, 1], boxes[:, 3], source=x.shape[-1], target=self.size, dtype=dtype)
+        # Autocast would do the products in 8 bits of mantissa or fewer, which is visible in pixels.
+        with torch.autocast(x.device.type, enabled=False):
+            out = torch.einsum("nchw,ntw->ncht", x.to(dtype), cols)
+            out = torch.einsum("ncht,nsh->ncst", out, rows)
+        # Weights sum to 1 only up to rounding.
+        return out.clamp_(0.0, 1.0).to(x.dtype).contiguous(memory_format=_format_of(x))
+
+
+def _weights(start: Tensor, length: Tensor, *, source: int, target: int, dtype: torch.dtype) -> Tensor:
+    """Weights [N, target, source] of an antialiased linear resize of a box side to ``target`` pixels.
+
+    A triangle centred on the output pixel, as wide as one source pixel or, when shrinking, one output pixel;
+    source pixels outside the box have no weight, as if the box had been cut out first.
+    """
+    pixel = torch.arange(source, device=start.device)
+    inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])  # [N, source]
+    step = length.to(dtype) / target  # source pixels per output pixel, [N]
+    centre = start[:, None] + (torch.arange(target, device=start.device, dtype=dtype) + 0.5) * step[:, None]
+    distance = (pixel.to(dtype) + 0.5 - centre[:, :, None]).abs() / step.clamp(min=1.0)[:, None, None]
+    weight = (1.0 - distance).clamp_(min=0.0) * inside[:, None, :]
+    return weight / weight.sum(dim=-1, keepdim=True)

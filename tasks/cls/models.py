@@ -1,0 +1,378 @@
+"""Image classifiers: our CIFAR nets by name, any other name from timm.
+
+Every net maps normalised pixels ``[N, C, H, W]`` to logits ``[N, num_classes]`` and has timm's
+``forward_features``, ``forward_head``, ``get_classifier``; ``pretrained_cfg`` has mean, std, input size.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import clean_state_dict, get_pretrained_cfg
+from torch import Tensor, nn
+
+from natx.errors import CheckpointError, ConfigError
+
+LOGGER = logging.getLogger(__name__)
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class ConvNet(nn.Module):
+    """A convolutional ``body``, global average pooling, the linear classifier ``fc``, and timm's methods.
+
+    ``body`` maps ``[N, in_chans, H, W]`` to ``[N, width, h, w]``. Convolutions start as in He et al. 2015
+    (normal, fan-out), biases from zero.
+    """
+
+    def __init__(self, body: nn.Sequential, *, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.fc = nn.Linear(width, num_classes)
+        self.num_classes = num_classes
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.fc.bias)
+
+    def get_classifier(self) -> nn.Linear:
+        """Return the last linear layer."""
+        return self.fc
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` to the last feature map ``[N, D, h, w]``."""
+        return self.body(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool a feature map; return ``[N, D]`` if ``pre_logits`` else logits ``[N, num_classes]``."""
+        pooled = x.mean(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images ``[N, C, H, W]`` to logits ``[N, num_classes]``."""
+        return self.forward_head(self.forward_features(x))
+
+
+class PreActBlock(nn.Module):
+    """The basic block of WideResNet (Zagoruyko and Komodakis 2016): twice BN, activation, 3x3 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, act: type[nn.Module]) -> None:
+        super().__init__()
+        self.bn1, self.act1 = nn.BatchNorm2d(inputs), act()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2, self.act2 = nn.BatchNorm2d(outputs), act()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, inputs, H, W]`` to ``[N, outputs, H/stride, W/stride]``."""
+        first = self.act1(self.bn1(x))
+        # A projection reads the activated input, an identity the raw one, as in the published WideResNets.
+        skip = x if self.shortcut is None else self.shortcut(first)
+        return skip + self.conv2(self.act2(self.bn2(self.conv1(first))))
+
+
+class BasicBlock(nn.Module):
+    """The post-activation block of He et al. 2016, with a 1x1 projection where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_bn(inputs, outputs, stride=stride)
+        self.second = _conv_bn(outputs, outputs)[:2]
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[N, inputs, H, W]`` to ``[N, outputs, H/stride, W/stride]``."""
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def _conv_bn(inputs: int, outputs: int, *, stride: int = 1, bias: bool = False) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _wide_resnet(depth: int, factor: int) -> Callable[..., nn.Module]:
+    """Make the builder of WRN-``depth``-``factor``.
+
+    Arranged as in TRADES and Madry et al.: 3x3 stem of 16 channels, three stages of (depth - 4) / 6
+    pre-activation blocks of 16, 32, 64 times ``factor`` channels at strides 1, 2, 2, last BN and activation,
+    pooling, linear; no dropout. For 10 classes 28-10 has 36,479,194 parameters and 34-10 has 46,160,474.
+    """
+
+    def build(*, num_classes: int, activation: str = "relu", in_chans: int = 3) -> nn.Module:
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"activation is {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+        act = ACTIVATIONS[activation]
+        layers: list[nn.Module] = [nn.Conv2d(in_chans, 16, 3, 1, 1, bias=False)]
+        width = 16
+        for outputs, stride in ((16 * factor, 1), (32 * factor, 2), (64 * factor, 2)):
+            for index in range((depth - 4) // 6):
+                layers.append(PreActBlock(width, outputs, stride=stride if index == 0 else 1, act=act))
+                width = outputs
+        body = nn.Sequential(*layers, nn.BatchNorm2d(width), act())
+        return ConvNet(body, width=width, num_classes=num_classes)
+
+    return build
+
+
+def _vgg11(*, num_classes: int, in_chans: int = 3) -> nn.Module:
+    """VGG-11 (Simonyan and Zisserman 2015) with BN and one linear classifier; 32x32 pixels become 1x1."""
+    layers: list[nn.Module] = []
+    width = in_chans
+    for outputs in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
+        if outputs:
+            # The bias does nothing before BN; the usual VGG-11-BN has it (9,231,114 parameters).
+            layers.append(_conv_bn(width, outputs, bias=True))
+            width = outputs
+        else:
+            layers.append(nn.MaxPool2d(2))
+    return ConvNet(nn.Sequential(*layers), width=width, num_classes=num_classes)
+
+
+def _resnet8(*, num_classes: int, width: int = 2, in_chans: int = 3) -> nn.Module:
+    """A stem and three stages of one basic block, 16, 32, 64 times ``width`` channels (6n+2 layers, n=1)."""
+    layers: list[nn.Module] = [_conv_bn(in_chans, 16 * width)]
+    for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+        layers.append(BasicBlock(inputs * width, outputs * width, stride=stride))
+    return ConvNet(nn.Sequential(*layers), width=64 * width, num_classes=num_classes)
+
+
+def _small_cnn(*, num_classes: int, width: int = 32, in_chans: int = 3) -> nn.Module:
+    """Three 3x3 convolutions with BN and ReLU, ``width`` times 1, 2, 4 channels; for CPUs, 8x8 to 32x32."""
+    body = nn.Sequential(
+        _conv_bn(in_chans, width),
+        _conv_bn(width, 2 * width, stride=2),
+        _conv_bn(2 * width, 4 * width, stride=2),
+    )
+    return ConvNet(body, width=4 * width, num_classes=num_classes)
+
+
+def _small_stem(inputs: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, 64, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def _resnet(name: str) -> Callable[..., nn.Module]:
+    def build(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
+        net = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
+        net.conv1, net.maxpool = _small_stem(in_chans), nn.Identity()
+        return net
+
+    return build
+
+
+def _densenet121(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
+    net = timm.create_model("densenet121", num_classes=num_classes, in_chans=in_chans, **kwargs)
+    net.features.conv0, net.features.pool0 = _small_stem(in_chans), nn.Identity()
+    return net
+
+
+def _mobilenetv2(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
+    net = timm.create_model("mobilenetv2_100", num_classes=num_classes, in_chans=in_chans, **kwargs)
+    # Of the five stride-2 layers the first two keep the resolution: 4x4 instead of 1x1 at the end for 32x32.
+    net.conv_stem.stride = net.blocks[1][0].conv_dw.stride = (1, 1)
+    return net
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet18_cifar": _resnet("resnet18"),
+    "resnet50_cifar": _resnet("resnet50"),
+    "wrn_28_10": _wide_resnet(28, 10),
+    "wrn_34_10": _wide_resnet(34, 10),
+    "wrn_34_20": _wide_resnet(34, 20),
+    "mobilenetv2_cifar": _mobilenetv2,
+    "densenet121_cifar": _densenet121,
+    "vgg11_cifar": _vgg11,
+    "resnet8_cifar": _resnet8,
+    "small_cnn": _small_cnn,
+}
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    image_size: int | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a classifier of ``num_classes`` outputs: one of ``MODELS``, else the timm model of that name.
+
+    ``checkpoint`` (a local .safetensors file or a torch state dict) is read without unpickling code and goes
+    before ``pretrained`` (timm's weights from the hub). A head of another number of classes stays newly
+    initialised; all else must fit, but for position embeddings, which timm resamples to ``image_size``.
+    ``image_size`` is passed on only to models of a fixed input size. Other keywords go to the builder.
+
+    Raises ConfigError for a name, size or keyword that does not fit, CheckpointError for weights that cannot
+    be had: never a silent random start.
+    """
+    if num_classes < 1:
+        raise ConfigError(f"num_classes is {num_classes}, expected at least 1")
+    if name not in MODELS:
+        kwargs = _timm_kwargs(name, image_size, kwargs)
+    builder = MODELS.get(name) or _timm_builder(name)
+    try:
+        net = builder(num_classes=num_classes, **kwargs)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise ConfigError(f"model {name!r} cannot be built: {_one_line(error)}") from error
+    if (outputs := classifier(net).out_features) != num_classes:
+        raise ConfigError(f"model {name!r} has {outputs} outputs, expected num_classes={num_classes}")
+    if checkpoint is not None:
+        net = _from_file(net, name, Path(checkpoint), kwargs)
+    elif pretrained:
+        net = _from_hub(net, name, kwargs)
+    return _describe(net, own=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
+
+
+def normalisation(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std per channel, of pixels in [0, 1], of ``net``; ConfigError if unknown."""
+    cfg = _cfg(net)
+    if not cfg.get("mean") or not cfg.get("std"):
+        raise ConfigError(f"{type(net).__name__} has no mean and std in its pretrained_cfg")
+    return tuple(float(value) for value in cfg["mean"]), tuple(float(value) for value in cfg["std"])
+
+
+def input_size(net: nn.Module) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the images that ``net`` was made for; ConfigError if unknown."""
+    size = _cfg(net).get("input_size")
+    if not size:
+        raise ConfigError(f"{type(net).__name__} has no input_size in its pretrained_cfg")
+    channels, height, width = size
+    return int(channels), int(height), int(width)
+
+
+def classifier(net: nn.Module) -> nn.Linear:
+    """Return the last linear layer of ``net``; ConfigError for other heads (two heads, a 1x1 convolution)."""
+    head = net.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"{type(net).__name__} ends with {type(head).__name__}, expected one linear layer")
+    return head
+
+
+def features(net: nn.Module, x: Tensor) -> Tensor:
+    """Map images ``[N, C, H, W]`` to what the classifier reads, ``[N, D]``."""
+    return net.forward_head(net.forward_features(x), pre_logits=True).flatten(1)
+
+
+def _timm_builder(name: str) -> Callable[..., nn.Module]:
+    def build(*, num_classes: int, **kwargs: Any) -> nn.Module:
+        return timm.create_model(name, num_classes=num_classes, **kwargs)
+
+    return build
+
+
+def _timm_kwargs(name: str, image_size: int | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Check a timm model name; add ``img_size`` where timm says that the model is tied to its input size."""
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, [*MODELS, *timm.list_models()], n=3)
+        raise ConfigError(f"unknown model {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
+    try:
+        cfg = get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown model {name!r}: {_one_line(error)}") from error
+    if cfg is None or image_size is None or not cfg.fixed_input_size or image_size == cfg.input_size[-1]:
+        return kwargs
+    return {"img_size": image_size, **kwargs}
+
+
+def _from_file(net: nn.Module, name: str, path: Path, kwargs: dict[str, Any]) -> nn.Module:
+    """Return ``net`` (or, for a timm model, a second one) with the weights of a file; every key must fit."""
+    state = _read(path)
+    head = classifier(net)
+    prefix = next(key for key, module in net.named_modules() if module is head)
+    found = state.get(f"{prefix}.weight")
+    if found is None or found.shape[0] != head.out_features:
+        LOGGER.info("%s: new head of %d classes, %s holds another", name, head.out_features, path)
+        # The new head joins the file's weights so that loading can stay strict: timm's own way of replacing
+        # a head ignores every other missing key too, and so would start from random weights unnoticed.
+        state.update({f"{prefix}.{key}": value for key, value in head.state_dict().items()})
+    # num_classes tells timm that the head fits (timm assumes the class count of the hub's weights).
+    overlay = dict(state_dict=state, num_classes=head.out_features, label_offset=0, custom_load=False)
+    build = _timm_builder(name)
+    try:
+        if name in MODELS:
+            net.load_state_dict(state)
+        else:
+            net = build(
+                num_classes=head.out_features, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs
+            )
+            net.pretrained_cfg.pop(
+                "state_dict", None
+            )  # not a second copy of the weights for the net's lifetime
+    except Exception as error:  # timm's converters of foreign checkpoints may fail with anything
+        raise CheckpointError(f"{path} does not fit model {name!r}: {_one_line(error)}") from error
+    return net
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, unpickling only tensors and plain containers; CheckpointError if it is not one."""
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint file: {path}")
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files make the readers raise nearly anything
+        # torch's own text is left out: it proposes to load the file unsafely.
+        raise CheckpointError(
+            f"cannot load {path}: it is damaged or holds pickled objects ({type(error).__name__}); "
+            "expected a .safetensors file or a torch state dict of nothing but tensors"
+        ) from error
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):
+        raise CheckpointError(f"{path} holds no state dict (expected a mapping of names to tensors)")
+    return clean_state_dict(content)
+
+
+def _from_hub(net: nn.Module, name: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Return the timm model with the hub's weights; ``net`` tells which those are."""
+    cfg = _cfg(net)
+    source = cfg.get("hf_hub_id") or cfg.get("url")
+    local = "give task.checkpoint=<path to a local .safetensors>"
+    if name in MODELS or not source:
+        raise CheckpointError(f"there are no pretrained weights for model {name!r}: {local}")
+    try:
+        return _timm_builder(name)(num_classes=classifier(net).out_features, pretrained=True, **kwargs)
+    except Exception as error:  # which error a failed download raises depends on the http client underneath
+        remedy = f"connect to the internet so that timm downloads {source}, or {local}"
+        reason = f"{type(error).__name__}: {_one_line(error)}"
+        raise CheckpointError(f"no pretrained weights for {name!r}: {remedy} ({reason})") from error
+
+
+def _describe(net: nn.Module, *, own: bool, in_chans: int, image_size: int | None) -> nn.Module:
+    """Set mean, std (of ``in_chans`` values) and input size in ``net.pretrained_cfg``, and return ``net``."""
+    cfg = dict(mean=CIFAR_MEAN, std=CIFAR_STD, input_size=(3, 32, 32)) if own else _cfg(net)
+    if in_chans != 3:
+        # Statistics per colour mean nothing for other channels.
+        cfg.update(mean=(0.5,) * in_chans, std=(0.5,) * in_chans)
+    height, width = (image_size, image_size) if image_size else cfg.get("input_size", (3, 224, 224))[1:]
+    cfg["input_size"] = (in_chans, height, width)
+    net.pretrained_cfg = net.default_cfg = cfg
+    return net
+
+
+def _cfg(net: nn.Module) -> dict[str, Any]:
+    cfg = getattr(net, "pretrained_cfg", None) or {}
+    return dict(cfg) if isinstance(cfg, dict) else cfg.to_dict()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,145 @@
+"""Image classification: a timm or CIFAR network with its normalisation inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.errors import ConfigError, DataError
+from natx.precision import full_precision
+from natx.registry import TASKS
+from natx.task import Output, Task
+from tasks.cls.models import create_model, features, input_size, normalisation
+
+
+@TASKS.register_module()
+class ClassificationTask(Task):
+    """Softmax classification of whole images.
+
+    Args:
+        model: a name from :data:`tasks.cls.models.MODELS` or any timm model name.
+        num_classes: number of classes C.
+        pretrained: take timm's pretrained weights (another head size gets a new head).
+        checkpoint: local weights instead (.safetensors or a state dict).
+        image_size: input height and width, where the model asks for it (ViT).
+        mean: normalisation mean a channel; the model's ``pretrained_cfg`` by default.
+        std: normalisation standard deviation a channel; likewise.
+        label_smoothing: of the training loss only.
+        channels_last: run the network in channels-last memory format (faster for CNNs under bf16 and on GPUs).
+        model_args: further keyword arguments of the model.
+    """
+
+    per_image_success = True
+
+    def __init__(
+        self,
+        model: str,
+        num_classes: int,
+        *,
+        pretrained: bool = False,
+        checkpoint: str | Path | None = None,
+        image_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        channels_last: bool = False,
+        model_args: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ConfigError(f"classification needs at least 2 classes; got num_classes={num_classes}")
+        net = create_model(
+            model,
+            num_classes=num_classes,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            image_size=image_size,
+            **(model_args or {}),
+        )
+        default_mean, default_std = normalisation(net)
+        mean, std = tuple(mean or default_mean), tuple(std or default_std)
+        self.model, self.num_classes, self.label_smoothing = model, num_classes, label_smoothing
+        self.input_size = input_size(net)
+        if len(mean) != self.input_size[0] or len(std) != self.input_size[0]:
+            raise ConfigError(f"mean {mean} and std {std} need one value for each of {self.input_size[0]} channels")
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net: nn.Module = net.to(memory_format=self.memory_format)
+        # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def upstream(self) -> nn.Module:
+        """The network as the upstream library knows it; its state dict is what checkpoints hold."""
+        return self.net
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """See :meth:`Task.pixels`; uint8 is divided by 255. Float64 networks keep float64 pixels.
+
+        Raises:
+            DataError: float pixels outside [0,1], or another number of channels than the network takes.
+        """
+        inputs = batch["inputs"]
+        if inputs.shape[1] != self.input_size[0]:
+            raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}")
+        if inputs.dtype == torch.uint8:
+            x = inputs.to(self.mean.dtype).div_(255)
+        else:
+            x = inputs.to(self.mean.dtype)
+            low, high = x.aminmax()
+            if not bool((low >= 0) & (high <= 1)):
+                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
+        return x.contiguous(memory_format=self.memory_format)
+
+    def network(self, x: Tensor, batch: Batch) -> Tensor:
+        """Logits ``[N, C]``."""
+        return self.net((x - self.mean) / self.std)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """See :meth:`Task.logits`."""
+        return self.net((x - self.mean) / self.std)
+
+    def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
+        """Cross-entropy and logits; a row is an image.
+
+        Raises:
+            DataError: a label outside 0..C-1.
+        """
+        logits, labels, n = full_precision(raw), batch["data_samples"], len(raw)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return Output(
+            losses={"loss_ce": loss},
+            logits=logits,
+            labels=labels,
+            image=torch.arange(n, device=raw.device),
+            row_weight=logits.new_full((n,), 1 / n),
+            num_images=n,
+        )
+
+    def correct(self, output: Output) -> Tensor:
+        """See :meth:`Task.correct`."""
+        return output.logits.argmax(1) == output.labels
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """Predicted class of each image ``[N]``."""
+        return self.network(self.pixels(batch), batch).argmax(1)
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> Tensor:
+        """Penultimate features ``[N, D]`` of pixels ``x``."""
+        return features(self.net, (x - self.mean) / self.std)
+
+    def check_data(self, dataset: Any) -> None:
+        """Raise DataError where a data set's classes differ from the head's."""
+        count = getattr(dataset, "num_classes", self.num_classes)
+        if count != self.num_classes:
+            raise DataError(
+                f"the data set has {count} classes, the head {self.num_classes}: set task.num_classes={count}"
+            )

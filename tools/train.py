@@ -1,0 +1,53 @@
+#!/usr/bin/env python
+"""Train a model: python tools/train.py configs/cls/r18_cifar10_nat.py [--work-dir DIR] [--resume] [--amp]
+
+Configs are code: run only those you trust.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+
+from mmengine.dist import get_dist_info  # noqa: E402
+
+from natx import cli  # noqa: E402
+from natx.config import load_config, require  # noqa: E402
+from natx.data import build_dataset  # noqa: E402
+from natx.training import REQUIRED, describe_plan, train  # noqa: E402
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    device = cli.set_up(arguments)
+    config = load_config(arguments.config, options=arguments.cfg_options)
+    require(config, REQUIRED, path=arguments.config)
+    config.launcher = arguments.launcher
+    if arguments.seed is not None:
+        config.seed = arguments.seed
+    if arguments.amp:
+        config.amp = "bfloat16"
+    work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem)
+    if get_dist_info()[0] == 0:
+        print("\n".join(describe_plan(config, work_dir, device=device)), flush=True)
+    if arguments.dry_run:
+        return
+    best = train(config, work_dir, device=device, resume=arguments.resume)
+    if get_dist_info()[0] == 0:
+        print(f"done: {best}\nnext: python tools/test.py {arguments.config} {best}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a training config, e.g. configs/cls/r18_cifar10_nat.py")
+    parser.add_argument("--work-dir", help="where to write (default: work_dirs/<config name>)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir, if there is one")
+    parser.add_argument("--amp", action="store_true", help="run the whole step, attack included, in bfloat16")
+    parser.add_argument("--dry-run", action="store_true", help="print what the training will cost and stop")
+    cli.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main, debug="--debug" in sys.argv)
