@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
@@ -24,7 +25,12 @@ class NatxRunner(Runner):
     def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
         self.device = device
         super().__init__(*args, **kwargs)
-        self.logger.addFilter(lambda record: not str(record.msg).startswith("Exp name:"))
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """mmengine's logger without remarks that tell a user of natx nothing."""
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_useful)
+        return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move to the device; wrap for distributed training."""
@@ -46,9 +52,11 @@ class NatxRunner(Runner):
         with _file_only(self.logger):
             super()._log_env(env_cfg)
 
-    def get_hooks_info(self) -> str:
-        """Order of the hooks (for the log file only)."""
-        return ""
+
+def _useful(record: logging.LogRecord) -> bool:
+    """Drop mmengine's remarks that tell a user of natx nothing."""
+    noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner")
+    return not str(record.msg).startswith(noise)
 
 
 class _file_only:

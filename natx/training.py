@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from natx.config import fingerprint, load_config, plain_dict, require
 from natx.data import build_dataset, hold_out, train_loader
 from natx.errors import ConfigError
 from natx.evaluation import Selection
-from natx.files import write_json
+from natx.files import exclusive, write_json
 from natx.hooks import Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
 from natx.learner import Learner
 from natx.methods import Method
@@ -170,12 +171,15 @@ def _finished(folder: Path) -> bool:
 
 
 def _train_once(recipe: Config, folder: Path, *, device: torch.device) -> None:
-    if _finished(folder):
-        _say(f"adversary: reusing {folder}")
-        return
-    _say(f"adversary: training {recipe.filename} into {folder} (once; later runs reuse it)")
-    train(recipe, folder, device=device, resume=True)
-    _say(f"adversary: done, stored in {folder}")
+    # Two runs that need the same adversary: the second waits for the first. A killed process loses its lock.
+    with exclusive(folder / ".lock") if get_dist_info()[0] == 0 else nullcontext():
+        barrier()
+        if _finished(folder):
+            _say(f"adversary: reusing {folder}")
+            return
+        _say(f"adversary: training {recipe.filename} into {folder} (once; later runs reuse it)")
+        train(recipe, folder, device=device, resume=True)
+        _say(f"adversary: done, stored in {folder}")
 
 
 def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:

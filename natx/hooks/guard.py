@@ -25,7 +25,7 @@ class NonFiniteGuard(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """See the class."""
-        losses = {k: float(v) for k, v in (outputs or {}).items() if "loss" in k}
+        losses = {k: float(v.detach()) for k, v in (outputs or {}).items() if "loss" in k}
         bad = {k: v for k, v in losses.items() if not math.isfinite(v)}
         if bad:
             names = ", ".join(f"{k}={v}" for k, v in bad.items())

@@ -141,7 +141,7 @@ def _vgg11(*, num_classes: int, in_chans: int = 3) -> nn.Module:
     return ConvNet(nn.Sequential(*layers), width=width, num_classes=num_classes)
 
 
-def _resnet8(*, num_classes: int, width: int = 2, in_chans: int = 3) -> nn.Module:
+def _resnet8(*, num_classes: int, width: int = 1, in_chans: int = 3) -> nn.Module:
     """A stem and three stages of one basic block, 16, 32, 64 times ``width`` channels (6n+2 layers, n=1)."""
     layers: list[nn.Module] = [_conv_bn(in_chans, 16 * width)]
     for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):

@@ -158,8 +158,8 @@ def test_activation_of_wide_resnets(activation: str) -> None:
 
 
 def test_width_of_resnet8() -> None:
-    assert classifier(create_model("resnet8_cifar", num_classes=10)).in_features == 128
-    assert classifier(create_model("resnet8_cifar", num_classes=10, width=1)).in_features == 64
+    assert classifier(create_model("resnet8_cifar", num_classes=10, width=2)).in_features == 128
+    assert classifier(create_model("resnet8_cifar", num_classes=10)).in_features == 64
 
 
 @pytest.mark.parametrize("outputs", [4, 6])
