@@ -12,7 +12,16 @@ from mmengine.config import Config
 from natx.errors import ConfigError
 
 # What does not change the weights a training ends with.
-VOLATILE = ("work_dir", "adversary_dir", "resume", "launcher", "log_interval", "vis_backends", "progress", "device")
+VOLATILE = (
+    "work_dir",
+    "adversary_dir",
+    "resume",
+    "launcher",
+    "log_interval",
+    "vis_backends",
+    "progress",
+    "device",
+)
 
 
 def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> Config:

@@ -42,7 +42,9 @@ class Objective:
 
     def _softmax_only(self, output: Output) -> None:
         if output.link != "softmax":
-            raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")
+            raise ConfigError(
+                f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head"
+            )
 
 
 @OBJECTIVES.register_module()
@@ -153,7 +155,13 @@ class Adaptive(Objective):
     """
 
     def __init__(
-        self, adversary: Any, weight: float, *, temperature: float = 4.0, sign: int = -1, scale_by_t2: bool = True
+        self,
+        adversary: Any,
+        weight: float,
+        *,
+        temperature: float = 4.0,
+        sign: int = -1,
+        scale_by_t2: bool = True,
     ) -> None:
         from natx.adversary import build_adversary
 

@@ -59,7 +59,9 @@ class Meter:
             self.bar.update(self.task, advance=count, note=note)
         elif self.enabled and (self.done / self.total >= self.said + 0.1 or self.done == self.total):
             self.said = self.done / self.total
-            self.line(f"{self.description}: {self.done}/{self.total}, {duration(self.remaining())} left {note}".rstrip())
+            self.line(
+                f"{self.description}: {self.done}/{self.total}, {duration(self.remaining())} left {note}".rstrip()
+            )
 
     def remaining(self) -> float:
         """Estimated seconds until the piece of work is finished."""

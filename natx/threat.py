@@ -108,7 +108,9 @@ class Ball:
     def verify(self, x_adv: Tensor) -> None:
         """Raise ConstraintError where ``x_adv`` leaves the ball, [0,1] or the mask, or is not finite."""
         if x_adv.shape != self.x.shape:
-            raise ConstraintError(f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}")
+            raise ConstraintError(
+                f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}"
+            )
         if x_adv.numel() == 0:
             return
         low, high = x_adv.aminmax()
@@ -118,7 +120,9 @@ class Ball:
             raise ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
         worst = self.distance(x_adv).max()
         if bool(worst > self.threat.eps + TOLERANCE):
-            raise ConstraintError(f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}")
+            raise ConstraintError(
+                f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}"
+            )
         if self.mask is not None and bool(((x_adv != self.x) & (self.mask == 0)).any()):
             raise ConstraintError("attack changed pixels outside the perturbable mask (padding)")
 

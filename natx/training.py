@@ -53,7 +53,9 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     """
     require(config, REQUIRED, path=config.filename or "config")
     if not resume and (work_dir / "last.pth").exists():
-        raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
+        raise ConfigError(
+            f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir"
+        )
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
     runner.train()
@@ -108,7 +110,9 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
             ProgressHook(),
             Checkpoints(selection, meta=meta, resume=resume),
         ],
-        visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
+        visualizer=dict(
+            type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])
+        ),
         randomness=dict(seed=seed),
         launcher=config.get("launcher", "none"),
         experiment_name=f"{work_dir.name}-{fingerprint(config)}-{id(config)}",
@@ -131,7 +135,9 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if attack is not None:
         select["attack"] = build_attack(attack, threat=config.get("threat"))
     if protocol == "paper":
-        return whole, Selection(build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select)
+        return whole, Selection(
+            build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select
+        )
     if count == 0:
         return whole, None
     rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
@@ -141,45 +147,53 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
 def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device) -> Config:
     """A copy of the config in which every adversary given by a training config has a checkpoint.
 
-    An adversary is trained once per resolved config and data, under ``adversary_dir`` (default: beside the
-    work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
+    An adversary is trained once per resolved config and data, under ``adversary_dir`` (default: ``adversaries`` beside
+    the work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
     """
     config = Config(plain_dict(config), filename=config.filename)
     for entry in _adversary_configs(config._cfg_dict):
         if "config" not in entry or entry.get("checkpoint") is not None:
             continue
-        recipe = load_config(entry["config"], options=entry.get("options"))
-        folder = _adversary_folder(config, recipe, entry, work_dir)
-        _train_once(recipe, folder, device=device)
+        recipe = _adversary_recipe(config, entry)
+        folder = train_once(recipe, _adversary_store(config, work_dir), device=device)
         entry["checkpoint"] = str(folder / "best.safetensors")
     return config
 
 
-def _adversary_folder(config: Config, recipe: Config, entry: dict[str, Any], work_dir: Path) -> Path:
-    """Where the adversary of a recipe is stored; gives the recipe the run's precision, launcher and log settings."""
+def train_once(config: Config, store: Path, *, device: torch.device) -> Path:
+    """Train a config into ``store/<config name>-<fingerprint>`` unless that is done; returns the folder.
+
+    A second process that needs the same model waits for the first; a killed one loses its lock.
+    """
+    folder = _stored(config, store)
+    with exclusive(folder / ".lock") if get_dist_info()[0] == 0 else nullcontext():
+        barrier()
+        if (folder / DONE).exists() and (folder / "best.safetensors").exists():
+            _say(f"reusing {folder}")
+            return folder
+        _say(f"training {config.filename} into {folder} (once; later runs reuse it)")
+        train(config, folder, device=device, resume=True)
+        _say(f"done: {folder}")
+    return folder
+
+
+def _adversary_recipe(config: Config, entry: dict[str, Any]) -> Config:
+    """An adversary's training config with the run's precision, launcher and log settings."""
+    recipe = load_config(entry["config"], options=entry.get("options"))
     require(recipe, REQUIRED, path=entry["config"])
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
             recipe[key] = config[key]
-    store = Path(config.get("adversary_dir") or work_dir.parent / "adversaries")
-    data = build_dataset(plain_dict(recipe.data.train)).fingerprint()
-    return store / f"{Path(entry['config']).stem}-{fingerprint(recipe, data=data)}"
+    return recipe
 
 
-def _finished(folder: Path) -> bool:
-    return (folder / DONE).exists() and (folder / "best.safetensors").exists()
+def _adversary_store(config: Config, work_dir: Path) -> Path:
+    return Path(config.get("adversary_dir") or work_dir.parent / "adversaries")
 
 
-def _train_once(recipe: Config, folder: Path, *, device: torch.device) -> None:
-    # Two runs that need the same adversary: the second waits for the first. A killed process loses its lock.
-    with exclusive(folder / ".lock") if get_dist_info()[0] == 0 else nullcontext():
-        barrier()
-        if _finished(folder):
-            _say(f"adversary: reusing {folder}")
-            return
-        _say(f"adversary: training {recipe.filename} into {folder} (once; later runs reuse it)")
-        train(recipe, folder, device=device, resume=True)
-        _say(f"adversary: done, stored in {folder}")
+def _stored(config: Config, store: Path) -> Path:
+    data = build_dataset(plain_dict(config.data.train)).fingerprint()
+    return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
 
 
 def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
@@ -209,13 +223,19 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
     for own in _adversary_configs(copy._cfg_dict):
         if "config" not in own or own.get("checkpoint") is not None:
             continue
-        recipe = load_config(own["config"], options=own.get("options"))
-        folder = _adversary_folder(config, recipe, own, work_dir)
-        known = _finished(folder)
-        lines.append(f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}"))
+        recipe = _adversary_recipe(config, own)
+        folder = _stored(recipe, _adversary_store(config, work_dir))
+        known = (folder / DONE).exists()
+        lines.append(
+            f"adversary: {own['config']}, "
+            + (f"reused from {folder}" if known else f"trained first into {folder}")
+        )
         if not known:
             lines += [f"  {line}" for line in _cost_lines(recipe)]
-        own["task"] = {**plain_dict(recipe.task), **({"pretrained": False} if "pretrained" in recipe.task else {})}
+        own["task"] = {
+            **plain_dict(recipe.task),
+            **({"pretrained": False} if "pretrained" in recipe.task else {}),
+        }
         own["state"] = "random"
     return lines + _cost_lines(copy)
 
@@ -252,4 +272,5 @@ __all__ = [
     "describe_plan",
     "prepare_adversaries",
     "train",
+    "train_once",
 ]

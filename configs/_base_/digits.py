@@ -6,4 +6,6 @@ data = dict(
     batch_size=64,
 )
 threat = dict(type="Linf", eps=51 / 255)
-task = dict(type="ClassificationTask", model="small_cnn", num_classes=10, model_args=dict(in_chans=1, width=32))
+task = dict(
+    type="ClassificationTask", model="small_cnn", num_classes=10, model_args=dict(in_chans=1, width=16)
+)

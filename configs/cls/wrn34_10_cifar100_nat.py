@@ -8,6 +8,11 @@ method = dict(
     views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.006, temperature=20.0, adversary=dict(config="configs/cls/wrn34_10_cifar100_vt.py")),
+        dict(
+            type="NastyKL",
+            weight=0.006,
+            temperature=20.0,
+            adversary=dict(config="configs/cls/wrn34_10_cifar100_vt.py"),
+        ),
     ],
 )

@@ -7,4 +7,15 @@ from natx.attacks.fgsm import FGSM
 from natx.attacks.pgd import PGD
 from natx.attacks.square import Square
 
-__all__ = ["APGD", "FGSM", "PGD", "Attack", "Attacked", "AutoAttack", "Cost", "Square", "Victim", "build_attack"]
+__all__ = [
+    "APGD",
+    "FGSM",
+    "PGD",
+    "Attack",
+    "Attacked",
+    "AutoAttack",
+    "Cost",
+    "Square",
+    "Victim",
+    "build_attack",
+]

@@ -80,7 +80,9 @@ class Victim:
 
     def noise(self, seed: int, *, epoch: int, stream: int) -> Tensor:
         """Uniform noise in [0,1) of the images' shape, keyed by image index."""
-        return uniform(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
+        return uniform(
+            self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream
+        )
 
     def select(self, rows: Tensor) -> Victim:
         """The same victim on the images at positions ``rows``."""
@@ -151,7 +153,9 @@ class Attack:
     def describe(self) -> dict[str, Any]:
         """Plain values that define the attack, for the report."""
         skip = ("threat", "objective", "name")
-        plain = {k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))}
+        plain = {
+            k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))
+        }
         return {"type": type(self).__name__, "threat": str(self.threat), **plain}
 
     @final
@@ -206,7 +210,9 @@ class Attack:
         return Victim(task, batch, ball=self.threat.around(x, task.perturbable(batch)), cost=Cost())
 
 
-def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None) -> Attack:
+def build_attack(
+    config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None
+) -> Attack:
     """An attack from its config; ``threat`` fills in where the config has none."""
     from natx.registry import ATTACKS
 
@@ -216,5 +222,7 @@ def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[
     if threat is not None:
         config.setdefault("threat", threat)
     if "threat" not in config:
-        raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
+        raise ConfigError(
+            f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)"
+        )
     return ATTACKS.build(config)

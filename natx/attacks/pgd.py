@@ -44,8 +44,12 @@ class PGD(Attack):
         **kwargs: Any,
     ) -> None:
         if steps < 1 or restarts < 1:
-            raise ConfigError(f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}")
-        if milestones is not None and (list(milestones) != sorted(set(milestones)) or milestones[-1] != steps):
+            raise ConfigError(
+                f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}"
+            )
+        if milestones is not None and (
+            list(milestones) != sorted(set(milestones)) or milestones[-1] != steps
+        ):
             raise ConfigError(f"milestones must rise and end with steps={steps}; got {tuple(milestones)}")
         self.steps, self.step_size = steps, step_size
         self.random_start, self.restarts = random_start, restarts
@@ -101,7 +105,9 @@ class PGD(Attack):
             return Attacked(self.run(victim))
         victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         marks = self.milestones or (self.steps,)
-        broken = torch.zeros(len(marks), len(victim), dtype=torch.bool, device=victim.x.device)  # [milestones, N]
+        broken = torch.zeros(
+            len(marks), len(victim), dtype=torch.bool, device=victim.x.device
+        )  # [milestones, N]
         x_adv = victim.x.clone()
         follow = self._follow_any if success == "any" else self._follow_last
         for restart in range(self.restarts):

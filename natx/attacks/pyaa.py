@@ -65,7 +65,13 @@ def _set_iterations(apgd: pyautoattack.autopgd_base.APGDAttack, iterations: int)
 
 
 def run_members(
-    victim: Victim, members: list[str] | None, *, seed: int, batch_size: int, queries: int = 5000, iterations: int = 100
+    victim: Victim,
+    members: list[str] | None,
+    *,
+    seed: int,
+    batch_size: int,
+    queries: int = 5000,
+    iterations: int = 100,
 ) -> tuple[Tensor, list[str]]:
     """Run AutoAttack's standard version (``members=None``) or some of its members on the victim's images.
 
