@@ -70,9 +70,7 @@ class Adversary:
             differentiable: let gradients flow to ``x`` (Eq. 14); training never needs it.
         """
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
-            members = [
-                full_precision(t.read(t.network(x, batch), batch, rows=rows).logits) for t in self.tasks
-            ]
+            members = [full_precision(t.read(t.network(x, batch), batch, rows=rows).logits) for t in self.tasks]
         return members[0] if len(members) == 1 else torch.stack(members).mean(0)
 
 
@@ -112,9 +110,7 @@ def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
     task_config = copy.deepcopy(dict(task_config))
     if checkpoint is not None or config.get("state") == "random":
         # The weights are loaded below (or meant to be random): no pretrained download for them.
-        task_config.update(
-            {k: v for k, v in dict(pretrained=False, checkpoint=None).items() if k in task_config}
-        )
+        task_config.update({k: v for k, v in dict(pretrained=False, checkpoint=None).items() if k in task_config})
     task = TASKS.build(task_config)
     if checkpoint is not None:
         load_weights(task, Path(checkpoint))

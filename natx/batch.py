@@ -25,9 +25,7 @@ def _select(value: Any, rows: Tensor) -> Any:
         return value[rows.to(value.device)]
     if isinstance(value, (list, tuple)):
         return type(value)(value[i] for i in rows.tolist())
-    raise TypeError(
-        f"batch entries are tensors or sequences with one entry per image; got {type(value).__name__}"
-    )
+    raise TypeError(f"batch entries are tensors or sequences with one entry per image; got {type(value).__name__}")
 
 
 def select(batch: Batch, rows: Tensor) -> Batch:
@@ -40,9 +38,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     joined: Batch = {}
     for key, first in batches[0].items():
         values = [batch[key] for batch in batches]
-        joined[key] = (
-            torch.cat(values) if isinstance(first, Tensor) else [v for value in values for v in value]
-        )
+        joined[key] = torch.cat(values) if isinstance(first, Tensor) else [v for value in values for v in value]
     return joined
 
 

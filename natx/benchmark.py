@@ -325,8 +325,7 @@ def _plain(value: Any) -> str:
 def _machine_line(result: dict[str, Any]) -> str:
     m = result["machine"]
     flags = ", ".join(
-        f"{name}: {'yes' if m[key] else 'no'}"
-        for name, key in (("AMX", "amx"), ("avx512_bf16", "avx512_bf16"))
+        f"{name}: {'yes' if m[key] else 'no'}" for name, key in (("AMX", "amx"), ("avx512_bf16", "avx512_bf16"))
     )
     packages = ", ".join(f"{name} {number}" for name, number in m["packages"].items())
     return (

@@ -38,11 +38,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k if isinstance(k, (int, str)) else str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return (
-            type(value)(plain(v) for v in value)
-            if type(value) in (list, tuple)
-            else [plain(v) for v in value]
-        )
+        return type(value)(plain(v) for v in value) if type(value) in (list, tuple) else [plain(v) for v in value]
     raise TypeError(f"a checkpoint holds tensors and plain types only; got {type(value).__name__}")
 
 
@@ -56,9 +52,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read what :func:`save_state` wrote; raises CheckpointError for anything else."""
     state = _load_safely(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is no natx training state (format {FORMAT}): resume from a run's last.pth"
-        )
+        raise CheckpointError(f"{path} is no natx training state (format {FORMAT}): resume from a run's last.pth")
     return state
 
 
@@ -95,9 +89,7 @@ def load_weights(task: Task, path: Path) -> dict[str, Any]:
         try:
             tensors, meta = load_file(path), read_meta(path)
         except (SafetensorError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is truncated or no safetensors file ({_first_line(error)})"
-            ) from error
+            raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
     else:
         tensors, meta = _state_dict(_load_safely(path), path)
     load_into(task.upstream, tensors, source=str(path))
@@ -129,11 +121,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> 
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _digest(file)
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
 def _digest(file: Any) -> str:
@@ -167,10 +155,6 @@ def _state_dict(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, 
     for key in ("state_dict", "model", "weights"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(v, Tensor) for v in content.values())
-    ):
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")
     return content, {}

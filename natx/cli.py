@@ -19,12 +19,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--seed", type=int, help="overrides the config's seed")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun"
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override config values: key.sub=value"
-    )
+    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override config values: key.sub=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -64,9 +60,7 @@ def pick_device(name: str | None) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"--device {name}: torch {torch.__version__} sees no GPU on this machine; use --device cpu"
-        )
+        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no GPU on this machine; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s)")
     return device

@@ -30,17 +30,13 @@ def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
     """
     settings = plain_dict(config.task)
     # All weights come from the checkpoint: nothing is downloaded first.
-    settings.update(
-        {key: value for key, value in dict(pretrained=False, checkpoint=None).items() if key in settings}
-    )
+    settings.update({key: value for key, value in dict(pretrained=False, checkpoint=None).items() if key in settings})
     task = TASKS.build(settings)
     meta = load_weights(task, checkpoint)
     return task.eval(), meta
 
 
-def build_attacks(
-    config: Config, *, seed: int | None = None, path: str | Path = "attack config"
-) -> list[Attack]:
+def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:
     """The attacks of an attack config; ``seed`` overrides each attack's."""
     require(config, ("attacks",), path=path)
     attacks = [build_attack(plain_dict(a), threat=plain_dict(config).get("threat")) for a in config.attacks]

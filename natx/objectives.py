@@ -42,9 +42,7 @@ class Objective:
 
     def _softmax_only(self, output: Output) -> None:
         if output.link != "softmax":
-            raise ConfigError(
-                f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head"
-            )
+            raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")
 
 
 @OBJECTIVES.register_module()

@@ -44,8 +44,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "packages": package_versions(),
         "git": git_revision(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.machine() + " CPU",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
         "threads": torch.get_num_threads(),
     }

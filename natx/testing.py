@@ -60,9 +60,7 @@ class WrappedTask(Task):
             return x / 255
         low, high = x.aminmax()
         if not bool((low >= 0) & (high <= 1)):
-            raise DataError(
-                f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise"
-            )
+            raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
         return x
 
     def network(self, x: Tensor, batch: Batch) -> Tensor:
@@ -188,9 +186,7 @@ class TinyDataset:
         seed: int = 0,
     ) -> None:
         if count < 1 or num_classes < 2:
-            raise ConfigError(
-                f"TinyDataset needs images and at least 2 classes; got {count} and {num_classes}"
-            )
+            raise ConfigError(f"TinyDataset needs images and at least 2 classes; got {count} and {num_classes}")
         patterns = torch.rand(num_classes, *shape, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
         self.num_classes = num_classes
         self.labels = torch.arange(count) % num_classes

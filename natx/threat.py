@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -24,9 +23,7 @@ def pixel_fraction(value: float) -> str:
     """A pixel distance as a fraction of 255: ``8/255``, ``7.65/255``; plain where it is above 1."""
     if value > 1:
         return f"{value:g}"
-    steps = value * 255
-    nearest = Fraction(steps).limit_denominator(100)
-    return f"{float(nearest):g}/255" if abs(float(nearest) - steps) < 1e-3 else f"{steps:.4g}/255"
+    return f"{value * 255:.4g}/255"
 
 
 @dataclass(frozen=True)
@@ -108,9 +105,7 @@ class Ball:
     def verify(self, x_adv: Tensor) -> None:
         """Raise ConstraintError where ``x_adv`` leaves the ball, [0,1] or the mask, or is not finite."""
         if x_adv.shape != self.x.shape:
-            raise ConstraintError(
-                f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}"
-            )
+            raise ConstraintError(f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}")
         if x_adv.numel() == 0:
             return
         low, high = x_adv.aminmax()
@@ -120,9 +115,7 @@ class Ball:
             raise ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
         worst = self.distance(x_adv).max()
         if bool(worst > self.threat.eps + TOLERANCE):
-            raise ConstraintError(
-                f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}"
-            )
+            raise ConstraintError(f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}")
         if self.mask is not None and bool(((x_adv != self.x) & (self.mask == 0)).any()):
             raise ConstraintError("attack changed pixels outside the perturbable mask (padding)")
 

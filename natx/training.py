@@ -53,9 +53,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     """
     require(config, REQUIRED, path=config.filename or "config")
     if not resume and (work_dir / "last.pth").exists():
-        raise ConfigError(
-            f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir"
-        )
+        raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
     runner.train()
@@ -110,9 +108,7 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
             ProgressHook(),
             Checkpoints(selection, meta=meta, resume=resume),
         ],
-        visualizer=dict(
-            type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])
-        ),
+        visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
         randomness=dict(seed=seed),
         launcher=config.get("launcher", "none"),
         experiment_name=f"{work_dir.name}-{fingerprint(config)}-{id(config)}",
@@ -135,9 +131,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if attack is not None:
         select["attack"] = build_attack(attack, threat=config.get("threat"))
     if protocol == "paper":
-        return whole, Selection(
-            build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select
-        )
+        return whole, Selection(build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select)
     if count == 0:
         return whole, None
     rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
@@ -227,8 +221,7 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
         folder = _stored(recipe, _adversary_store(config, work_dir))
         known = (folder / DONE).exists()
         lines.append(
-            f"adversary: {own['config']}, "
-            + (f"reused from {folder}" if known else f"trained first into {folder}")
+            f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}")
         )
         if not known:
             lines += [f"  {line}" for line in _cost_lines(recipe)]

@@ -59,12 +59,8 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--work-dir", default="work_dirs/demo", help="where to write (default: work_dirs/demo)"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work-dir", default="work_dirs/demo", help="where to write (default: work_dirs/demo)")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

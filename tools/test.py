@@ -38,9 +38,7 @@ def main() -> None:
         meter=Meter(Console(stderr=True), console.print, enabled=first),
     )
     if first:
-        folder = Path(
-            arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}"
-        )
+        folder = Path(arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}")
         write_report(folder, report)
         console.print(console_table([report]))
         for attack in report["attacks"]:
@@ -50,14 +48,10 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the training config of the model")
     parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
-    parser.add_argument(
-        "--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py"
-    )
+    parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only the first N test images")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
     parser.add_argument("--out", help="folder of report.json and report.md (default: beside the checkpoint)")

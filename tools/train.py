@@ -14,7 +14,6 @@ from mmengine.dist import get_dist_info  # noqa: E402
 
 from natx import cli  # noqa: E402
 from natx.config import load_config, require  # noqa: E402
-from natx.data import build_dataset  # noqa: E402
 from natx.training import REQUIRED, describe_plan, train  # noqa: E402
 
 
@@ -39,14 +38,10 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a training config, e.g. configs/cls/r18_cifar10_nat.py")
     parser.add_argument("--work-dir", help="where to write (default: work_dirs/<config name>)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in the work dir, if there is one"
-    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir, if there is one")
     parser.add_argument("--amp", action="store_true", help="run the whole step, attack included, in bfloat16")
     parser.add_argument("--dry-run", action="store_true", help="print what the training will cost and stop")
     cli.add_common_arguments(parser)

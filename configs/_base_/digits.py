@@ -6,6 +6,4 @@ data = dict(
     batch_size=64,
 )
 threat = dict(type="Linf", eps=51 / 255)
-task = dict(
-    type="ClassificationTask", model="small_cnn", num_classes=10, model_args=dict(in_chans=1, width=16)
-)
+task = dict(type="ClassificationTask", model="small_cnn", num_classes=10, model_args=dict(in_chans=1, width=16))

@@ -80,17 +80,13 @@ class Victim:
 
     def noise(self, seed: int, *, epoch: int, stream: int) -> Tensor:
         """Uniform noise in [0,1) of the images' shape, keyed by image index."""
-        return uniform(
-            self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream
-        )
+        return uniform(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
 
     def select(self, rows: Tensor) -> Victim:
         """The same victim on the images at positions ``rows``."""
         ball = self.ball
         mask = None if ball.mask is None else ball.mask[rows]
-        return Victim(
-            self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost
-        )
+        return Victim(self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost)
 
 
 @dataclass
@@ -153,9 +149,7 @@ class Attack:
     def describe(self) -> dict[str, Any]:
         """Plain values that define the attack, for the report."""
         skip = ("threat", "objective", "name")
-        plain = {
-            k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))
-        }
+        plain = {k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))}
         return {"type": type(self).__name__, "threat": str(self.threat), **plain}
 
     @final
@@ -210,9 +204,7 @@ class Attack:
         return Victim(task, batch, ball=self.threat.around(x, task.perturbable(batch)), cost=Cost())
 
 
-def build_attack(
-    config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None
-) -> Attack:
+def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None) -> Attack:
     """An attack from its config; ``threat`` fills in where the config has none."""
     from natx.registry import ATTACKS
 
@@ -222,7 +214,5 @@ def build_attack(
     if threat is not None:
         config.setdefault("threat", threat)
     if "threat" not in config:
-        raise ConfigError(
-            f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)"
-        )
+        raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
     return ATTACKS.build(config)

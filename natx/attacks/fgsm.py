@@ -16,9 +16,7 @@ class FGSM(PGD):
     def __init__(self, threat: Any, **kwargs: Any) -> None:
         forbidden = {"steps", "step_size", "random_start", "restarts", "milestones"} & set(kwargs)
         if forbidden:
-            raise ConfigError(
-                f"FGSM is one step of eps without random start; for {sorted(forbidden)} use PGD"
-            )
+            raise ConfigError(f"FGSM is one step of eps without random start; for {sorted(forbidden)} use PGD")
         super().__init__(threat, 1, random_start=False, **kwargs)
         self.step_size = self.threat.eps
 

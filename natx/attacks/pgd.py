@@ -44,12 +44,8 @@ class PGD(Attack):
         **kwargs: Any,
     ) -> None:
         if steps < 1 or restarts < 1:
-            raise ConfigError(
-                f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}"
-            )
-        if milestones is not None and (
-            list(milestones) != sorted(set(milestones)) or milestones[-1] != steps
-        ):
+            raise ConfigError(f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}")
+        if milestones is not None and (list(milestones) != sorted(set(milestones)) or milestones[-1] != steps):
             raise ConfigError(f"milestones must rise and end with steps={steps}; got {tuple(milestones)}")
         self.steps, self.step_size = steps, step_size
         self.random_start, self.restarts = random_start, restarts
@@ -105,18 +101,14 @@ class PGD(Attack):
             return Attacked(self.run(victim))
         victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         marks = self.milestones or (self.steps,)
-        broken = torch.zeros(
-            len(marks), len(victim), dtype=torch.bool, device=victim.x.device
-        )  # [milestones, N]
+        broken = torch.zeros(len(marks), len(victim), dtype=torch.bool, device=victim.x.device)  # [milestones, N]
         x_adv = victim.x.clone()
         follow = self._follow_any if success == "any" else self._follow_last
         for restart in range(self.restarts):
             follow(victim, restart, marks=marks, broken=broken, x_adv=x_adv)
         return Attacked(x_adv, dict(zip(self.columns(), broken)))
 
-    def _follow_any(
-        self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor
-    ) -> None:
+    def _follow_any(self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor) -> None:
         """One trajectory in which an image that breaks leaves the batch; fills ``broken`` and ``x_adv``."""
         active = (~broken[-1]).nonzero().squeeze(1)
         if len(active) < len(victim):

@@ -115,9 +115,7 @@ def markdown(report: dict[str, Any]) -> str:
         "|---|---|---:|---:|---:|---|",
     ]
     for attack in report["attacks"]:
-        described = ", ".join(
-            f"{key}={_short(value)}" for key, value in attack["settings"].items() if key != "threat"
-        )
+        described = ", ".join(f"{key}={_short(value)}" for key, value in attack["settings"].items() if key != "threat")
         lines.append(
             f"| {', '.join(attack['columns'])} | {described} | {attack['forwards']} | {attack['backwards']} "
             f"| {duration(attack['seconds'])} | {'; '.join(attack['notes'])} |"

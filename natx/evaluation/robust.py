@@ -140,9 +140,7 @@ def _clean(
     meter.begin(CLEAN, sum(len(block) for block in mine))
     with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for block in mine:
-            right[0, block] = task.correct(task(to_device(dataset.__getitems__(block), device))).to(
-                "cpu", torch.uint8
-            )
+            right[0, block] = task.correct(task(to_device(dataset.__getitems__(block), device))).to("cpu", torch.uint8)
             result.cost.forwards += len(block)
             meter.advance(len(block))
     meter.end()

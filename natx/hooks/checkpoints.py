@@ -69,9 +69,7 @@ class Checkpoints(Hook):
         learner, epoch = _learner(runner), runner.epoch + 1
         scores = self._score(runner, learner, epoch)
         score = None if scores is None else scores[self.selection.metric]
-        better = self.selection is None or (
-            score is not None and (not self.best or score > self.best["score"])
-        )
+        better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
         if better:
             self.best = {"epoch": epoch, "score": score, "scores": scores or {}}
         if runner.rank == 0:
@@ -83,9 +81,7 @@ class Checkpoints(Hook):
             return None
         scores = self.selection(learner.task)
         runner.logger.info(
-            f"epoch {epoch}: "
-            + ", ".join(f"{k} {v:.2f} %" for k, v in scores.items())
-            + f" on {self.selection.name}"
+            f"epoch {epoch}: " + ", ".join(f"{k} {v:.2f} %" for k, v in scores.items()) + f" on {self.selection.name}"
         )
         runner.visualizer.add_scalars({f"select/{k}": v for k, v in scores.items()}, step=epoch)
         return scores
@@ -93,9 +89,7 @@ class Checkpoints(Hook):
     def _write(self, runner: Runner, learner: Learner, epoch: int, better: bool) -> None:
         work_dir = Path(runner.work_dir)
         if not all(bool(torch.isfinite(p).all()) for p in learner.task.parameters()):
-            raise CheckpointError(
-                f"weights are not finite after epoch {epoch}: the checkpoint before it is kept"
-            )
+            raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         meta = {**self.meta, "epoch": epoch, "best": self.best}
         if better:
             save_weights(work_dir / "best.safetensors", learner.task, meta=meta)

@@ -44,9 +44,7 @@ class ProgressHook(Hook):
         elif self.seen == 3 * self.WARM_UP:
             per_step = (time.monotonic() - self.start) / (2 * self.WARM_UP)
             left = runner.max_iters - runner.iter - 1
-            runner.logger.info(
-                f"estimated time for the remaining {left} iterations: {duration(per_step * left)}"
-            )
+            runner.logger.info(f"estimated time for the remaining {left} iterations: {duration(per_step * left)}")
 
     def after_train(self, runner: Runner) -> None:
         """Remove the bar."""

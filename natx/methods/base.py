@@ -30,9 +30,7 @@ class Method(nn.Module):
 
     views: tuple[str, ...] = ("clean",)
 
-    def __init__(
-        self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True
-    ) -> None:
+    def __init__(self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True) -> None:
         super().__init__()
         terms = terms or [dict(type="TaskLoss")]
         self.terms = nn.ModuleList(t if isinstance(t, Term) else TERMS.build(t) for t in terms)

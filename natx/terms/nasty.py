@@ -83,13 +83,9 @@ class NastyKL(Term):
         if direction not in ("target_adversary", "adversary_target"):
             raise ConfigError(f"direction is 'target_adversary' or 'adversary_target'; got {direction!r}")
         if direction == "adversary_target" and cap is None:
-            raise ConfigError(
-                "direction='adversary_target' is unbounded: give cap=<largest KL of a row>, e.g. 10"
-            )
+            raise ConfigError("direction='adversary_target' is unbounded: give cap=<largest KL of a row>, e.g. 10")
         if temperature <= 0 or weight < 0:
-            raise ConfigError(
-                f"NastyKL needs temperature > 0 and weight >= 0; got {temperature} and {weight}"
-            )
+            raise ConfigError(f"NastyKL needs temperature > 0 and weight >= 0; got {temperature} and {weight}")
         if not set(on) <= {"clean", "adv"} or not on:
             raise ConfigError(f"on names the views 'clean' and/or 'adv'; got {tuple(on)}")
         self.adversary = build_adversary(adversary)

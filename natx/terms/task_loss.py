@@ -22,8 +22,7 @@ class TaskLoss(Term):
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
         """See :meth:`Term.forward`."""
         scalars = {
-            name: torch.stack([view.output.losses[name] for view in views]).mean()
-            for name in views[0].output.losses
+            name: torch.stack([view.output.losses[name] for view in views]).mean() for name in views[0].output.losses
         }
         for view in views:
             scalars[f"total_{view.name}"] = sum(loss.detach() for loss in view.output.losses.values())

@@ -167,13 +167,9 @@ class RandomResizedCrop:
             raise ConfigError(f"RandomResizedCrop: size must be an integer >= 1; got {size!r}")
         for name, pair in (("scale", scale), ("ratio", ratio)):
             if len(pair) != 2 or not 0 < pair[0] <= pair[1] or not math.isfinite(pair[1]):
-                raise ConfigError(
-                    f"RandomResizedCrop: {name} must be (low, high), 0 < low <= high; got {pair!r}"
-                )
+                raise ConfigError(f"RandomResizedCrop: {name} must be (low, high), 0 < low <= high; got {pair!r}")
         if scale[1] > 1:
-            raise ConfigError(
-                f"RandomResizedCrop: scale is a fraction of the image, at most 1; got {scale!r}"
-            )
+            raise ConfigError(f"RandomResizedCrop: scale is a fraction of the image, at most 1; got {scale!r}")
         self.size = size
         self.scale = (float(scale[0]), float(scale[1]))
         self.ratio = (float(ratio[0]), float(ratio[1]))

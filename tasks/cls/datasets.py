@@ -144,13 +144,9 @@ class Digits(_InMemory):
             raise ConfigError(f"Digits: test_fraction must be between 0 and 1; got {test_fraction!r}")
         pixels, target = load_digits(return_X_y=True)
         try:
-            parts = train_test_split(
-                np.arange(len(target)), test_size=test_fraction, stratify=target, random_state=0
-            )
+            parts = train_test_split(np.arange(len(target)), test_size=test_fraction, stratify=target, random_state=0)
         except ValueError as error:  # a part smaller than the number of classes
-            raise ConfigError(
-                f"Digits: test_fraction={test_fraction!r} does not work: {_brief(error)}"
-            ) from error
+            raise ConfigError(f"Digits: test_fraction={test_fraction!r} does not work: {_brief(error)}") from error
         chosen = np.sort(parts[0 if train else 1])
         images = torch.from_numpy(pixels[chosen].astype(np.float32) / 16.0).reshape(-1, 1, 8, 8)
         images = images.repeat_interleave(upscale, dim=2).repeat_interleave(upscale, dim=3)
@@ -277,9 +273,7 @@ class _CIFAR(_InMemory):
     def _names(self, name: str, md5: str, *, key: str) -> list[str]:
         names = self._load(name, md5).get(key)
         if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-            raise DataError(
-                f"{self.folder / name} has no list of class names under {key!r}; replace the file"
-            )
+            raise DataError(f"{self.folder / name} has no list of class names under {key!r}; replace the file")
         return names
 
     def _batch(self, name: str, md5: str, *, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -422,17 +416,13 @@ class ImageFolder(_BatchDataset):
     def _find_classes(self, class_list: str | Path | None) -> tuple[str, ...]:
         layout = f"expected {self.root}/<class>/<image>"
         try:
-            folders = sorted(
-                e.name for e in os.scandir(self.root) if e.is_dir() and not e.name.startswith(".")
-            )
+            folders = sorted(e.name for e in os.scandir(self.root) if e.is_dir() and not e.name.startswith("."))
         except OSError as error:
             raise DataError(
                 f"{type(self).__name__}: cannot list {self.root} ({error.strerror}); {layout}: set root to it"
             ) from error
         if not folders:
-            raise DataError(
-                f"{type(self).__name__}: {self.root} has no class folders; {layout}: sort images so"
-            )
+            raise DataError(f"{type(self).__name__}: {self.root} has no class folders; {layout}: sort images so")
         if class_list is None:
             return tuple(folders)
         listed, present = _read_class_list(Path(class_list).expanduser()), set(folders)
@@ -451,9 +441,7 @@ class ImageFolder(_BatchDataset):
             with Image.open(path) as opened:
                 # Pillow clips these to 255 on conversion, which would silently give a white image.
                 if opened.mode.startswith(("I", "F")):
-                    raise DataError(
-                        f"{path} has more than 8 bits a pixel ({opened.mode}); convert it to 8 bits"
-                    )
+                    raise DataError(f"{path} has more than 8 bits a pixel ({opened.mode}); convert it to 8 bits")
                 image = opened.convert("RGB")
         # Pillow's decoders raise all of these on damaged files.
         except (
@@ -465,9 +453,7 @@ class ImageFolder(_BatchDataset):
             struct.error,
             Image.DecompressionBombError,
         ) as error:
-            raise DataError(
-                f"cannot decode the image {path} ({_brief(error)}); replace or remove it"
-            ) from error
+            raise DataError(f"cannot decode the image {path} ({_brief(error)}); replace or remove it") from error
         width, height = image.size
         short = min(width, height)
         size = (int(self.resize * width / short), int(self.resize * height / short))
@@ -492,9 +478,7 @@ class ImageFolder(_BatchDataset):
             try:
                 size = os.stat(path).st_size
             except OSError as error:
-                raise DataError(
-                    f"cannot read {path} ({_brief(error)}); do not change {self.root} in a run"
-                ) from error
+                raise DataError(f"cannot read {path} ({_brief(error)}); do not change {self.root} in a run") from error
             rows.append(f"{Path(os.path.relpath(path, self.root)).as_posix()}\t{label}\t{size}\n")
         return (row.encode("utf-8", "surrogateescape") for row in sorted(rows))
 
@@ -619,21 +603,16 @@ class NPZ(_InMemory):
         if last == second:
             why = "both could be the channels" if last else "neither is"
             raise DataError(
-                f"{where} needs 1 or 3 channels on either the last or the second axis; {got}, {why}; "
-                f"reshape it"
+                f"{where} needs 1 or 3 channels on either the last or the second axis; {got}, {why}; reshape it"
             )
         if images.dtype != np.uint8:
             if images.dtype.kind != "f":
                 raise DataError(f"{where} must be uint8 or float; {got}; convert it")
             if not np.isfinite(images).all():
-                raise DataError(
-                    f"{where} has NaN or infinite pixels; pixels must be in [0,1] or uint8; repair it"
-                )
+                raise DataError(f"{where} has NaN or infinite pixels; pixels must be in [0,1] or uint8; repair it")
             low, high = float(images.min()), float(images.max())
             if low < 0.0 or high > 1.0:
-                raise DataError(
-                    f"{where}: pixels must be in [0,1] or uint8; got {low:g}..{high:g}; divide by 255"
-                )
+                raise DataError(f"{where}: pixels must be in [0,1] or uint8; got {low:g}..{high:g}; divide by 255")
             images = images.astype(np.float32)
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if last else images)
 
@@ -643,9 +622,7 @@ class NPZ(_InMemory):
         if labels.dtype.kind not in "iu":
             raise DataError(f"{where} must be integers; got {labels.dtype}; convert it with astype(int)")
         if labels.ndim != 1 or len(labels) != count:
-            raise DataError(
-                f"{where} must be [{count}], one label per image; got {list(labels.shape)}; fix the file"
-            )
+            raise DataError(f"{where} must be [{count}], one label per image; got {list(labels.shape)}; fix the file")
         low, high = int(labels.min()), int(labels.max())
         top = _MAX_INFERRED_CLASSES if num_classes is None else num_classes
         if low < 0 or high >= top:

@@ -307,12 +307,8 @@ def _from_file(net: nn.Module, name: str, path: Path, kwargs: dict[str, Any]) ->
         if name in MODELS:
             net.load_state_dict(state)
         else:
-            net = build(
-                num_classes=head.out_features, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs
-            )
-            net.pretrained_cfg.pop(
-                "state_dict", None
-            )  # not a second copy of the weights for the net's lifetime
+            net = build(num_classes=head.out_features, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
+            net.pretrained_cfg.pop("state_dict", None)  # not a second copy of the weights for the net's lifetime
     except Exception as error:  # timm's converters of foreign checkpoints may fail with anything
         raise CheckpointError(f"{path} does not fit model {name!r}: {_one_line(error)}") from error
     return net

@@ -67,9 +67,7 @@ class ClassificationTask(Task):
         self.model, self.num_classes, self.label_smoothing = model, num_classes, label_smoothing
         self.input_size = input_size(net)
         if len(mean) != self.input_size[0] or len(std) != self.input_size[0]:
-            raise ConfigError(
-                f"mean {mean} and std {std} need one value for each of {self.input_size[0]} channels"
-            )
+            raise ConfigError(f"mean {mean} and std {std} need one value for each of {self.input_size[0]} channels")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net: nn.Module = net.to(memory_format=self.memory_format)
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
@@ -89,18 +87,14 @@ class ClassificationTask(Task):
         """
         inputs = batch["inputs"]
         if inputs.shape[1] != self.input_size[0]:
-            raise DataError(
-                f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}"
-            )
+            raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}")
         if inputs.dtype == torch.uint8:
             x = inputs.to(self.mean.dtype).div_(255)
         else:
             x = inputs.to(self.mean.dtype)
             low, high = x.aminmax()
             if not bool((low >= 0) & (high <= 1)):
-                raise DataError(
-                    f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise"
-                )
+                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
         return x.contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> Tensor:

@@ -60,9 +60,7 @@ def test_result_does_not_depend_on_the_batch(augment) -> None:
     if isinstance(augment, RandomResizedCrop):
         u = uniform(index, (4,), seed=7, epoch=2, stream=augment.stream)
         alone = uniform(index[[4]], (4,), seed=7, epoch=2, stream=augment.stream)
-        assert torch.equal(
-            augment.boxes(u, height=8, width=10)[[4]], augment.boxes(alone, height=8, width=10)
-        )
+        assert torch.equal(augment.boxes(u, height=8, width=10)[[4]], augment.boxes(alone, height=8, width=10))
 
 
 @pytest.mark.parametrize("augment", EVERY, ids=names)
@@ -108,9 +106,7 @@ def test_empty_batch_and_wrong_arguments(augment) -> None:
 def test_crop_equals_slicing_at_every_offset(mode: str) -> None:
     padding, x = 3, batch(1, height=5, width=6)
     offsets = torch.tensor(list(itertools.product(range(2 * padding + 1), repeat=2)))
-    out = RandomCrop(padding, mode).crop(
-        x.expand(len(offsets), -1, -1, -1), top=offsets[:, 0], left=offsets[:, 1]
-    )
+    out = RandomCrop(padding, mode).crop(x.expand(len(offsets), -1, -1, -1), top=offsets[:, 0], left=offsets[:, 1])
     padded = F.pad(x, (padding,) * 4, mode=mode)
     for got, (top, left) in zip(out, offsets.tolist()):
         assert torch.equal(got, padded[0, :, top : top + 5, left : left + 6])
@@ -160,9 +156,7 @@ def test_resize_equals_torchvision(size: int) -> None:
 def test_boxes_follow_scale_and_ratio() -> None:
     generator = torch.Generator().manual_seed(0)
     u = torch.rand(20000, 4, generator=generator)
-    top, left, h, w = (
-        RandomResizedCrop(8, (0.1, 0.4), ratio=(0.5, 2.0)).boxes(u, height=300, width=400).unbind(1)
-    )
+    top, left, h, w = RandomResizedCrop(8, (0.1, 0.4), ratio=(0.5, 2.0)).boxes(u, height=300, width=400).unbind(1)
     assert min(top.min(), left.min()) >= 0 and (top + h).max() <= 300 and (left + w).max() <= 400
     area, aspect = (h * w) / 120000.0, w / h
     assert area.min() > 0.098 and area.max() < 0.402 and abs(area.mean() - 0.25) < 0.005

@@ -100,9 +100,7 @@ def test_batches_through_a_shuffling_loader(dataset: Any) -> None:
     for batch in loader:
         n = len(batch["index"])
         assert set(batch) == {"inputs", "data_samples", "index"}
-        assert (
-            batch["inputs"].shape[0] == n and batch["inputs"].dim() == 4 and batch["inputs"].is_contiguous()
-        )
+        assert batch["inputs"].shape[0] == n and batch["inputs"].dim() == 4 and batch["inputs"].is_contiguous()
         assert batch["inputs"].dtype in (torch.uint8, torch.float32)
         assert batch["data_samples"].dtype == batch["index"].dtype == torch.int64
         assert torch.equal(batch["data_samples"], dataset.labels[batch["index"]])
@@ -359,9 +357,7 @@ def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
 
 def test_broken_images_are_named(folder: Path) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
-        buffer, "JPEG"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "JPEG")
     for name, content in (
         ("cut.jpg", buffer.getvalue()[:700]),
         ("text.JPEG", b"not an image\n"),
@@ -373,9 +369,7 @@ def test_broken_images_are_named(folder: Path) -> None:
         position = data.paths.index(str(path))
         for threads in (0, 2):
             data.threads = threads
-            fails(
-                DataError, lambda d=data, p=position: d.__getitems__([0, p]), str(path), "replace or remove"
-            )
+            fails(DataError, lambda d=data, p=position: d.__getitems__([0, p]), str(path), "replace or remove")
         path.unlink()
 
 
@@ -387,9 +381,7 @@ def test_class_list_order(folder: Path, tmp_path: Path) -> None:
     assert Path(data.paths[0]).parent.name == "bee"
     assert data.fingerprint() != small(folder).fingerprint()
     listing.write_text("ant\nyak\nemu\ndog\ncow\n")
-    text = fails(
-        DataError, lambda: small(folder, class_list=listing), "4 of the 5", "yak, emu, dog and 1 more"
-    )
+    text = fails(DataError, lambda: small(folder, class_list=listing), "4 of the 5", "yak, emu, dog and 1 more")
     assert "cow" not in text
     for content, part in (
         ("ant\nbee\nant\n", "ant more than once"),
@@ -476,9 +468,7 @@ def test_npz_layouts_agree(tmp_path: Path, channels: int) -> None:
 def test_npz_floats(tmp_path: Path, dtype: str) -> None:
     images = np.linspace(0, 1, 2 * 3 * 4 * 4).reshape(2, 3, 4, 4).astype(dtype)
     data = NPZ(write_npz(tmp_path / "a.npz", images, np.array([0, 1])))
-    assert data.images.dtype == torch.float32 and np.array_equal(
-        data.images.numpy(), images.astype(np.float32)
-    )
+    assert data.images.dtype == torch.float32 and np.array_equal(data.images.numpy(), images.astype(np.float32))
     assert 0 <= data.images.min() and data.images.max() <= 1
 
 

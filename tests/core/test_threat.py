@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from natx.errors import ConfigError, ConstraintError
+from natx.registry import THREATS
+from natx.threat import L2, Linf, ThreatModel
+
+THREAT_MODELS = [Linf(8 / 255), Linf(0.3), L2(0.5), L2(2.0)]
+
+
+def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def distance(threat: ThreatModel, delta: torch.Tensor) -> torch.Tensor:
+    flat = delta.flatten(1)
+    return flat.abs().amax(1) if isinstance(threat, Linf) else flat.pow(2).sum(1).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("threat", "text"),
+    [
+        (Linf(8 / 255), "Linf 8/255"),
+        (Linf(4 / 255), "Linf 4/255"),
+        (Linf(0.5 / 255), "Linf 0.5/255"),
+        (Linf(0.03), "Linf 7.65/255"),
+        (Linf(0.031), "Linf 7.905/255"),
+        (Linf(0.2), "Linf 51/255"),
+        (Linf(0.0), "Linf 0/255"),
+        (Linf(1.0), "Linf 255/255"),
+        (L2(128 / 255), "L2 128/255"),
+        (L2(0.5), "L2 127.5/255"),
+        (L2(3.0), "L2 3"),
+    ],
+)
+def test_prints_eps_as_a_fraction_of_255(threat: ThreatModel, text: str) -> None:
+    assert str(threat) == text
+
+
+@pytest.mark.parametrize("kind", [Linf, L2])
+@pytest.mark.parametrize("eps", [-0.1, float("nan"), float("inf"), -float("inf")])
+def test_impossible_eps_is_refused_in_one_line(kind: type[ThreatModel], eps: float) -> None:
+    with pytest.raises(ConfigError, match=r"^eps .*") as error:
+        kind(eps)
+    assert "\n" not in str(error.value) and str(eps) in str(error.value)
+
+
+def test_linf_eps_in_grey_levels_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"eps=8/255") as error:
+        Linf(8)
+    assert "\n" not in str(error.value)
+
+
+def test_is_immutable_comparable_and_built_from_configs() -> None:
+    threat = THREATS.build(dict(type="Linf", eps=8 / 255))
+    assert threat == Linf(8 / 255) and threat != Linf(4 / 255) and threat != L2(8 / 255)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        threat.eps = 0.5
+
+
+@pytest.mark.parametrize("threat", THREAT_MODELS, ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_projection_is_inside_idempotent_and_keeps_what_is_allowed(threat: ThreatModel, masked: bool) -> None:
+    x, far = pixels(6, 3, 5, 5), 3 * pixels(6, 3, 5, 5, seed=1) - 1
+    mask = (pixels(6, 1, 5, 5, seed=2) > 0.4) if masked else None
+    ball = threat.around(x, mask)
+    once = ball.project(far)
+    assert once.min() >= 0 and once.max() <= 1
+    assert (distance(threat, once - x) <= threat.eps + 1e-12).all()
+    assert (once != x).any()
+    if masked:
+        assert torch.equal(once[~mask.expand_as(x)], x[~mask.expand_as(x)])
+    torch.testing.assert_close(ball.project(once), once, rtol=0, atol=1e-12)
+    ball.verify(once)
+    inside = x + 0.1 * (once - x)
+    torch.testing.assert_close(ball.project(inside), inside, rtol=0, atol=1e-12)
+
+
+def test_linf_projection_is_the_nearest_point() -> None:
+    x, far = pixels(4, 3, 5, 5), 3 * pixels(4, 3, 5, 5, seed=1) - 1
+    projected = Linf(0.1).around(x).project(far)
+    expected = torch.minimum(torch.maximum(far, x - 0.1), x + 0.1).clamp(0, 1)
+    torch.testing.assert_close(projected, expected, rtol=0, atol=1e-15)
+
+
+def test_l2_projection_scales_the_perturbation_and_spares_masked_pixels() -> None:
+    x = torch.full((2, 1, 2, 2), 0.5, dtype=torch.float64)
+    delta = torch.tensor([[[[0.3, 0.4], [0.0, 0.4]]], [[[0.03, 0.04], [0.0, 0.0]]]], dtype=torch.float64)
+    mask = torch.tensor([[[[1, 1], [1, 0]]]] * 2)
+    projected = L2(0.25).around(x, mask).project(x + delta)
+    # Image 1: (0.3, 0.4, 0) has length 0.5 and is halved; the masked 0.4 does not count. Image 2 is inside.
+    expected = torch.tensor([[[[0.15, 0.2], [0.0, 0.0]]], [[[0.03, 0.04], [0.0, 0.0]]]], dtype=torch.float64)
+    torch.testing.assert_close(projected - x, expected)
+
+
+@pytest.mark.parametrize("threat", THREAT_MODELS, ids=str)
+def test_starts_fill_the_ball_and_stay_inside(threat: ThreatModel) -> None:
+    x = torch.full((200, 3, 4, 4), 0.5, dtype=torch.float64)
+    ball = threat.around(x)
+    start = ball.start(pixels(200, 3, 4, 4, seed=3))
+    ball.verify(start)
+    lengths = distance(threat, start - x) / min(threat.eps, distance(threat, x[:1]).item())
+    assert lengths.max() > 0.9  # reaches the rim
+    assert ((start - x).flatten(1).mean(1)).abs().mean() < 0.2 * threat.eps  # in no preferred direction
+    assert (ball.start(torch.full_like(x, 0.5)) - x).abs().max() < 1e-12  # the middle of the noise is the centre
+
+
+def test_linf_start_is_uniform_in_the_box() -> None:
+    x, noise = pixels(3, 3, 4, 4), pixels(3, 3, 4, 4, seed=1)
+    expected = (x + 0.2 * (2 * noise - 1)).clamp(0, 1)
+    torch.testing.assert_close(Linf(0.2).around(x).start(noise), expected)
+
+
+def test_steps_follow_the_sign_or_the_normalised_gradient() -> None:
+    x = torch.full((2, 1, 2, 2), 0.5, dtype=torch.float64)
+    grad = torch.tensor([[[[3.0, -4.0], [0.0, 0.0]]], [[[0.0, 0.0], [0.0, 0.0]]]], dtype=torch.float64)
+    linf = Linf(0.3).around(x).step(x.clone(), grad, 0.1)
+    torch.testing.assert_close(linf, x + 0.1 * grad.sign())
+    l2 = L2(0.3).around(x).step(x.clone(), grad, 0.1)
+    torch.testing.assert_close(l2[0], x[0] + 0.1 * grad[0] / 5)
+    assert torch.equal(l2[1], x[1])  # no gradient: the image stays, and nothing is divided by zero
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1)], ids=str)
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("shape", "shape"),
+        ("nan", "not finite"),
+        ("infinite", "not finite"),
+        ("below", r"left \[0,1\]"),
+        ("above", r"left \[0,1\]"),
+        ("ball", "left the ball"),
+        ("mask", "mask"),
+    ],
+)
+def test_verify_names_each_violation(threat: ThreatModel, harm: str, message: str) -> None:
+    x = torch.full((2, 1, 3, 3), 0.5)
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = 0.02, 0.98
+    mask = torch.ones(2, 1, 3, 3)
+    mask[1, 0, 2, 2] = 0
+    ball, bad = threat.around(x, mask), x.clone()
+    ball.verify(bad)
+    if harm == "shape":
+        bad = bad[:1]
+    elif harm == "nan":
+        bad[1, 0, 1, 1] = torch.nan
+    elif harm == "infinite":
+        bad[1, 0, 1, 1] = torch.inf
+    elif harm == "below":
+        bad[0, 0, 0, 0] = -0.01
+    elif harm == "above":
+        bad[1, 0, 0, 0] = 1.01
+    elif harm == "ball":
+        bad[1, 0, 1, 1] += 0.1 + 1e-3
+    elif harm == "mask":
+        bad[1, 0, 2, 2] += 1e-3
+    with pytest.raises(ConstraintError, match=message):
+        ball.verify(bad)
+
+
+def test_verify_measures_l2_over_the_whole_image() -> None:
+    x = torch.full((1, 1, 10, 10), 0.5)
+    L2(0.1).around(x).verify(x + 0.0099)  # length 0.099
+    with pytest.raises(ConstraintError, match="left the ball"):
+        L2(0.1).around(x).verify(x + 0.011)
+
+
+def test_verify_accepts_an_empty_batch() -> None:
+    Linf(0.1).around(torch.empty(0, 3, 4, 4)).verify(torch.empty(0, 3, 4, 4))
