@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave (a path, a config value, a checkpoint); tools print it as one line, exit code 2."""
+    """A mistake in what the user gave (a path, a config value, a checkpoint); tools print one line and exit with 2."""
 
 
 class DataError(UserError):

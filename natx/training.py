@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
+from mmengine.hooks import SyncBuffersHook
 from mmengine.logging import MMLogger
 
 from natx.attacks import build_attack
@@ -106,6 +107,7 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
             SeedHook(seed),
             NonFiniteGuard(),
             ProgressHook(),
+            SyncBuffersHook(),  # batch-norm statistics: the mean over processes, before they are judged and saved
             Checkpoints(selection, meta=meta, resume=resume),
         ],
         visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
@@ -244,8 +246,9 @@ def _cost_lines(config: Config) -> list[str]:
     steps = images // (batch * world_size)
     count = steps * batch * world_size * epochs
     parameters = sum(p.numel() for p in learner.task.parameters())
+    model = config.task.get("model", config.task.type)
     return [
-        f"model: {config.task.get('model', config.task.type)}, {parameters / 1e6:.2f} M parameters; {images} training images",
+        f"model: {model}, {parameters / 1e6:.2f} M parameters; {images} training images",
         f"method: {config.method.type}, views {' + '.join(learner.method.views)}, "
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
         f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "

@@ -48,7 +48,7 @@ def main() -> None:
             load_config(ATTACKS),
             device=device,
             name=name,
-            meter=Meter(Console(stderr=True), lambda line: console.print(f"{name}: {line}")),
+            meter=Meter(Console(stderr=True), console.print),
         )
         write_report(best.parent / "test-digits_table", report)
         reports.append(report)

@@ -1,4 +1,4 @@
-# ImageNet-100 (the list of Tian et al., tasks/cls/imagenet100.txt) in ImageFolder layout: data/imagenet/{train,val}/n*/.
+# ImageNet-100 (the list of Tian et al., tasks/cls/imagenet100.txt) as folders: data/imagenet/{train,val}/n*/.
 data = dict(
     train=dict(type="ImageNet100", root="data/imagenet", train=True, threads=8),
     test=dict(type="ImageNet100", root="data/imagenet", train=False, threads=8),

@@ -1,5 +1,6 @@
 # Nasty training of WRN-34-10 on CIFAR-100 (Eq. 2): clean images and the nasty term, no adversarial images.
-# Command: python tools/train.py configs/cls/wrn34_10_cifar100_nt.py (trains the adversary wrn34_10_cifar100_vt.py first, once)
+# Command: python tools/train.py configs/cls/wrn34_10_cifar100_nt.py
+# (Trains the adversary wrn34_10_cifar100_vt.py first, once.)
 # Cost: 2 forwards and 1 backward per image and step. Paper's number: Table 11's NT row (CIFAR-10, ResNet-18) is in
 # docs/paper.md; not robust by the paper's own account.
 _base_ = ["wrn34_10_cifar100_vt.py"]

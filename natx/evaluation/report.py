@@ -1,4 +1,4 @@
-"""Reports: what was measured, how, on what, at which cost; report.json holds everything, the rest is rendered from it."""
+"""Reports: what was measured, how, on what, at which cost; everything is rendered from report.json."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Checkpoints(Hook):
         if meta["fingerprint"] != self.meta["fingerprint"]:
             raise CheckpointError(
                 f"{path} was written under another config (fingerprint {meta['fingerprint']}, now "
-                f"{self.meta['fingerprint']}): resume with the config and options of that run, or use another --work-dir"
+                f"{self.meta['fingerprint']}): resume with that run's config and options, or use another --work-dir"
             )
         if meta["world_size"] != runner.world_size:
             runner.logger.warning(
