@@ -11,6 +11,8 @@ from mmengine.config import Config
 
 from natx.errors import ConfigError
 
+CHECKOUT = Path(__file__).resolve().parent.parent
+
 # What does not change the weights a training ends with.
 VOLATILE = (
     "work_dir",
@@ -31,6 +33,8 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
         ConfigError: the file is missing, is no Python config, or an option does not fit.
     """
     path = Path(path)
+    if not path.is_file() and (CHECKOUT / path).is_file():
+        path = CHECKOUT / path  # a shipped config's adversary, when the tool runs from another folder
     if not path.is_file():
         raise ConfigError(f"no config at {path}: shipped configs are under configs/")
     if path.suffix != ".py":
@@ -41,11 +45,15 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
         raise ConfigError(f"{path} is no valid Python config: line {error.lineno}: {error.msg}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: a _base_ file is missing: {error}") from error
-    if options:
-        try:
-            config.merge_from_dict(dict(options))
-        except (KeyError, TypeError, AssertionError, IndexError) as error:
-            raise ConfigError(f"--cfg-options {options} does not fit {path}: {error}") from error
+    return with_options(config, options) if options else config
+
+
+def with_options(config: Config, options: dict[str, Any]) -> Config:
+    """The config with ``options`` (dotted keys, as ``--cfg-options``) applied; raises ConfigError where they misfit."""
+    try:
+        config.merge_from_dict(plain_dict(options))
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise ConfigError(f"the options {options} do not fit {config.filename}: {error}") from error
     return config
 
 

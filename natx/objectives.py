@@ -20,9 +20,11 @@ class Objective:
 
     Attributes:
         per_image: whether image i's score depends on image i alone; per-image success needs this.
+        prepare_forwards: forwards per image that :meth:`prepare` spends.
     """
 
     per_image: bool = True
+    prepare_forwards: int = 0
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """Extra per-image entries for the batch, computed once before the attack starts (none by default)."""
@@ -104,6 +106,7 @@ class KL(Objective):
     """
 
     key = "clean_log_probs"
+    prepare_forwards = 1
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """Clean log-probabilities ``[N, C]`` (one forward)."""

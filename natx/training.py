@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 
 from natx.attacks import build_attack
 from natx.checkpoint import sha256
-from natx.config import fingerprint, load_config, plain_dict, require
+from natx.config import fingerprint, load_config, plain_dict, require, with_options
 from natx.data import build_dataset, hold_out, train_loader
 from natx.errors import ConfigError
 from natx.evaluation import Selection
@@ -32,6 +32,8 @@ from natx.runner import NatxRunner
 LOGGER = logging.getLogger("natx")
 REQUIRED = ("task", "method", "data", "optim_wrapper", "train_cfg", "seed")
 DONE = "done.json"
+# Task settings under which a model is built without reading or downloading weights.
+_UNLOADED = {"pretrained": False, "checkpoint": None}
 
 
 def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool = False) -> Path:
@@ -174,12 +176,23 @@ def train_once(config: Config, store: Path, *, device: torch.device) -> Path:
 
 
 def _adversary_recipe(config: Config, entry: dict[str, Any]) -> Config:
-    """An adversary's training config with the run's precision, launcher and log settings."""
-    recipe = load_config(entry["config"], options=entry.get("options"))
+    """An adversary's training config: on the run's data, with its precision, launcher and log settings.
+
+    A counterpart of the same architecture takes the run's whole task config (weights it starts from, input size); its
+    schedule, batch size and seed are its own. ``options`` of the entry override everything.
+    """
+    recipe = load_config(entry["config"])
     require(recipe, REQUIRED, path=entry["config"])
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
             recipe[key] = config[key]
+    if recipe.task.get("model") == config.task.get("model"):
+        recipe.task = config.task
+    for key in ("train", "test", "heldout", "num_workers", "augments"):
+        if key in config.data:
+            recipe.data[key] = config.data[key]
+    if entry.get("options"):
+        recipe = with_options(recipe, entry["options"])
     return recipe
 
 
@@ -214,8 +227,6 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
     """Lines that say what a training will do and cost, without starting it, training adversaries or loading weights."""
     lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
     copy = Config(plain_dict(config), filename=config.filename)
-    if "pretrained" in copy.task:
-        copy.task.pretrained = False
     for own in _adversary_configs(copy._cfg_dict):
         if "config" not in own or own.get("checkpoint") is not None:
             continue
@@ -227,19 +238,19 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
         )
         if not known:
             lines += [f"  {line}" for line in _cost_lines(recipe)]
-        own["task"] = {
-            **plain_dict(recipe.task),
-            **({"pretrained": False} if "pretrained" in recipe.task else {}),
-        }
+        own["task"] = plain_dict(recipe.task)
         own["state"] = "random"
     return lines + _cost_lines(copy)
 
 
 def _cost_lines(config: Config) -> list[str]:
     """What the training itself costs, from counting (the time follows after the first iterations)."""
+    config = Config(plain_dict(config), filename=config.filename)
+    config.task.update({key: value for key, value in _UNLOADED.items() if key in config.task})
     learner = build_learner(config, seed=config.seed)
     whole = build_dataset(plain_dict(config.data.train))
     learner.task.check_data(whole)
+    learner.method.prepare(learner.task, torch.device("cpu"))  # an adversary that does not fit is refused here already
     forwards, backwards = learner.method.cost()
     batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
     images = len(whole) - (config.data.get("heldout", 0) if config.get("protocol") != "paper" else 0)

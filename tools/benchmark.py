@@ -6,11 +6,8 @@ rendered beside it (.md). Run it on a machine that does nothing else. Peers: pip
 """
 
 import argparse
-import copy
-import importlib
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -18,19 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
 import torch  # noqa: E402
-from mmengine.optim import OptimWrapper  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+from torch.utils.data import Subset  # noqa: E402
 
 from natx import cli  # noqa: E402
-from natx.adversary import Adversary  # noqa: E402
-from natx.attacks import PGD, Victim  # noqa: E402
+from natx.attacks import PGD  # noqa: E402
 from natx.batch import Batch, to_device  # noqa: E402
 from natx.benchmark import (  # noqa: E402
     Item,
@@ -38,20 +32,31 @@ from natx.benchmark import (  # noqa: E402
     NotRun,
     Paired,
     add_result,
+    describe,
     interleave,
     machine_facts,
+    machine_line,
     read_results,
+    resident_peak,
     run_item,
     stopwatch,
 )
+from natx.benchmark.opponents import (  # noqa: E402
+    Pixels,
+    SharedStart,
+    agreement,
+    bare_pgd,
+    margin_pgd,
+    peer,
+    peer_columns,
+    pixel_batches,
+    torch_start,
+)
+from natx.benchmark.training import Patterns, recipe, train_briefly, training_step  # noqa: E402
 from natx.checkpoint import load_weights  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
 from natx.evaluation import CLEAN, evaluate  # noqa: E402
 from natx.learner import Learner  # noqa: E402
-from natx.methods import Adversarial, Standard  # noqa: E402
-from natx.objectives import margin  # noqa: E402
-from natx.task import Task  # noqa: E402
-from natx.terms import NastyKL, TaskLoss  # noqa: E402
 from natx.threat import Linf  # noqa: E402
 from tasks.cls import ClassificationTask  # noqa: E402
 from tasks.cls.datasets import CIFAR10  # noqa: E402
@@ -66,9 +71,10 @@ PAPER_EPOCHS = {
     "resnet18_cifar": {"VT": 15.3, "PGD-AT": 108.6, "NAT": 129.8},
     "wrn_34_10": {"VT": 90.2, "PGD-AT": 1047.2, "NAT": 1165.8},
 }
-NATX_PGD, UNION = "natx PGD-10, fp32", "adversarial training on clean + PGD-10 images"
+NATX_PGD = "natx PGD-10, fp32"
+UNION = "the same without the nasty term (Adversarial on clean + PGD-10 images)"
 COLUMNS = "natx: one evaluate() of clean, PGD-10/20/50/100, C&W-30"
-EACH_COLUMN = "torchattacks: clean, PGD-10, -20, -50, -100, C&W-30 one by one (PGD with the margin as loss), a forward each"
+EACH_COLUMN = "torchattacks: clean, PGD-10, -20, -50, -100, C&W-30 (its PGD on the margin) one by one, a forward each"
 
 ITEMS: dict[str, Item] = {}
 
@@ -126,50 +132,13 @@ class Bench:
     def trained(self) -> tuple[ClassificationTask, Any, str]:
         """An adversarially trained net, the images its columns are measured on, and what both are."""
         data, origin = column_images(max(self.images, TRAIN_IMAGES))
-        task = self.task()
+        task, measured = self.task(), Subset(data, range(self.images))
         if self.checkpoint:
             load_weights(task, Path(self.checkpoint))
-            return task, Part(data, self.images), f"{self.checkpoint}; {origin}"
-        attack = PGD(Linf(EPS), 3, step_size=4 / 255)
-        learner = Learner(task, Adversarial(attack)).to(self.device)
-        optimizer = torch.optim.SGD(learner.parameters(), lr=0.05, momentum=0.9, nesterov=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.05, total_steps=TRAIN_STEPS)
-        step, generator = training_step(learner, optimizer), torch.Generator().manual_seed(0)
-        for learner.epoch in range(TRAIN_STEPS):
-            positions = torch.randperm(len(data), generator=generator)[:64].tolist()
-            step(to_device(data.__getitems__(positions), self.device))
-            schedule.step()
+            return task, measured, f"{self.checkpoint}; {origin}"
+        train_briefly(task, data, attack=PGD(Linf(EPS), 3, step_size=4 / 255), steps=TRAIN_STEPS, batch_size=64)
         note = f"trained here, {TRAIN_STEPS} steps of 64 with PGD-3, on {len(data)} images that include those measured"
-        return task.eval(), Part(data, self.images), f"{note}; {origin}"
-
-
-class Pixels(nn.Module):
-    """A module from pixels in [0,1] to logits, as other libraries want one; its weights are a copy."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = copy.deepcopy(task)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.task.logits(x)
-
-
-def peer(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise NotRun(f"{name.partition('.')[0]} is not installed ({error}): pip install natx[bench]") from error
-
-
-def bare_pgd(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The least code that is still PGD; the parameters of ``net`` ask for no gradient."""
-    low, high = (x - EPS).clamp_(min=0), (x + EPS).clamp_(max=1)
-    x_adv = torch.empty_like(x).uniform_(-EPS, EPS).add_(x).clamp_(0, 1)
-    for _ in range(STEPS):
-        x_adv.requires_grad_()
-        (grad,) = torch.autograd.grad(F.cross_entropy(net(x_adv), y, reduction="sum"), x_adv)
-        x_adv = x_adv.detach().add_(grad.sign_(), alpha=STEP).clamp_(low, high)
-    return x_adv
+        return task, measured, f"{note}; {origin}"
 
 
 def against_pgd(bench: Bench, make: Callable[[Bench, nn.Module, Batch], Callable[[], Any]]) -> Measured:
@@ -178,8 +147,7 @@ def against_pgd(bench: Bench, make: Callable[[Bench, nn.Module, Batch], Callable
     attack = PGD(Linf(EPS), STEPS, step_size=STEP)
     paired = bench.timed(lambda: attack(task, batch), make(bench, Pixels(task), batch))
     moved = [(torch.as_tensor(x).to(bench.device) - batch["inputs"]).abs() * 255 for x in paired.outputs]
-    names = ("A", "B")
-    details = {f"pixels moved by {s}, 1/255": {"mean": float(m.mean()), "most": float(m.max())} for s, m in zip(names, moved)}
+    details = {f"{s} moves pixels by (1/255)": [float(m.mean()), float(m.max())] for s, m in zip("AB", moved)}
     return Measured(paired, details=details)
 
 
@@ -187,7 +155,7 @@ def against_pgd(bench: Bench, make: Callable[[Bench, nn.Module, Batch], Callable
 def pgd10_vs_bare(bench: Bench) -> Measured:
     def make(_: Bench, net: nn.Module, batch: Batch) -> Callable[[], Tensor]:
         net.requires_grad_(False)
-        return lambda: bare_pgd(net, batch["inputs"], batch["data_samples"])
+        return lambda: bare_pgd(net, batch["inputs"], batch["data_samples"], eps=EPS, size=STEP, steps=STEPS)
 
     return against_pgd(bench, make)
 
@@ -203,7 +171,7 @@ def pgd10_vs_torchattacks(bench: Bench) -> Measured:
     return against_pgd(bench, make)
 
 
-@item("pgd10_vs_foolbox", a=NATX_PGD, b="foolbox LinfPGD.run (also computes weight gradients)", limit=1.03, predicted=20 / 30)
+@item("pgd10_vs_foolbox", a=NATX_PGD, b="foolbox LinfPGD.run (with weight gradients)", limit=1.03, predicted=20 / 30)
 def pgd10_vs_foolbox(bench: Bench) -> Measured:
     library = peer("foolbox")
 
@@ -218,7 +186,7 @@ def pgd10_vs_foolbox(bench: Bench) -> Measured:
 @item(
     "pgd10_vs_art",
     a=NATX_PGD,
-    b="ART ProjectedGradientDescentPyTorch.generate (also weight gradients and two forwards for a log line)",
+    b="ART ProjectedGradientDescentPyTorch.generate (with weight gradients, two forwards for a log line)",
     limit=1.03,
     predicted=20 / 32,
 )
@@ -227,44 +195,30 @@ def pgd10_vs_art(bench: Bench) -> Measured:
 
     def make(bench: Bench, net: nn.Module, batch: Batch) -> Callable[[], Any]:
         kind = "gpu" if bench.device.type == "cuda" else "cpu"
-        wrapped = estimators.PyTorchClassifier(
-            net, loss=nn.CrossEntropyLoss(), input_shape=(3, 32, 32), nb_classes=10, clip_values=(0, 1), device_type=kind
-        )
-        settings = dict(eps=EPS, eps_step=STEP, max_iter=STEPS, num_random_init=1)
-        attack = evasion.ProjectedGradientDescentPyTorch(
-            wrapped, **settings, batch_size=bench.batch_size, verbose=False
-        )
+        shape = dict(input_shape=(3, 32, 32), nb_classes=10, clip_values=(0, 1))
+        wrapped = estimators.PyTorchClassifier(net, loss=nn.CrossEntropyLoss(), **shape, device_type=kind)
+        settings = dict(eps=EPS, eps_step=STEP, max_iter=STEPS, num_random_init=1, batch_size=bench.batch_size)
+        attack = evasion.ProjectedGradientDescentPyTorch(wrapped, **settings, verbose=False)
         x, y = batch["inputs"].cpu().numpy(), batch["data_samples"].cpu().numpy()
         return lambda: attack.generate(x, y)
 
     return against_pgd(bench, make)
 
 
-def training_step(learner: Learner, optimizer: torch.optim.Optimizer) -> Callable[[Batch], dict[str, Tensor]]:
-    """What mmengine's runner does with one batch: forward(mode='loss'), backward, optimiser step."""
-    learner.train()
-    return partial(learner.train_step, optim_wrapper=OptimWrapper(optimizer))
-
-
 def trainer(
     bench: Bench, kind: str, *, bf16: bool = False, model: str | None = None, batch: Batch | None = None
 ) -> Callable[[], Any]:
-    """One training step of VT, PGD-AT, union or NAT on a batch of random images."""
-    task = bench.task(model=model, channels_last=bf16)
-    terms: list[Any] = [TaskLoss()]
-    if kind == "NAT":
-        terms.append(NastyKL(Adversary([bench.task(model=model, seed=1, channels_last=bf16)])))
-    attack = PGD(Linf(EPS), STEPS, step_size=STEP)
-    views = ("adv",) if kind == "PGD-AT" else ("clean", "adv")
-    method = Standard(terms) if kind == "VT" else Adversarial(attack, views, terms=terms)
-    learner = Learner(task, method, amp="bfloat16" if bf16 else None).to(bench.device)
-    learner.method.prepare(task, bench.device)
+    """One training step of a recipe on a batch of random images."""
+    build = partial(bench.task, model=model, channels_last=bf16)
+    method = recipe(kind, attack=PGD(Linf(EPS), STEPS, step_size=STEP), adversary=partial(build, seed=1))
+    learner = Learner(build(), method, amp="bfloat16" if bf16 else None).to(bench.device)
+    method.prepare(learner.task, bench.device)
     # A small rate: many steps on one batch must not end in overflow.
     optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
     return partial(training_step(learner, optimizer), bench.batch() if batch is None else batch)
 
 
-@item("nat_step_vs_union", a="NAT training step (PGD-10, random-weight adversary)", b=UNION, limit=1.12, predicted=28 / 26)
+@item("nat_step_vs_union", a="NAT training step, random adversary", b=UNION, limit=1.12, predicted=28 / 26)
 def nat_step_vs_union(bench: Bench) -> Measured:
     return Measured(bench.timed(trainer(bench, "NAT"), trainer(bench, "union")))
 
@@ -282,108 +236,24 @@ def bf16_vs_fp32(bench: Bench) -> Measured:
     return Measured(paired, details={"note": "A / B is the speed-up; the limit is for CPUs with AMX"})
 
 
-class Blobs:
-    """Stands in for CIFAR-10: ten colour patterns of varying contrast under noise, so that some images break."""
-
-    def __init__(self, count: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        patterns = F.interpolate(torch.randn(10, 3, 4, 4, generator=generator).sign(), size=(32, 32))
-        self.labels = torch.arange(count) % 10
-        contrast = 0.1 * torch.rand(count, 1, 1, 1, generator=generator)
-        noise = 0.1 * torch.randn(count, 3, 32, 32, generator=generator)
-        self.images = (0.5 + contrast * patterns[self.labels] + noise).clamp_(0, 1)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, positions: list[int]) -> Batch:
-        index = torch.tensor(positions)
-        return {"inputs": self.images[index], "data_samples": self.labels[index], "index": index}
-
-
-@dataclass
-class Part:
-    """The first images of a data set."""
-
-    whole: Any
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitems__(self, positions: list[int]) -> Batch:
-        return self.whole.__getitems__(positions)
-
-
 def column_images(count: int) -> tuple[Any, str]:
     if Path("data/cifar-10-batches-py").exists():
         return CIFAR10(root="data", verify=False, limit=count), "CIFAR-10 training images"
-    return Blobs(count), "synthetic images (no data/cifar-10-batches-py)"
-
-
-def torch_start(x: Tensor, index: Tensor) -> Tensor:
-    """The start that torchattacks.PGD draws for a batch after ``torch.manual_seed(<first index>)``."""
-    torch.manual_seed(int(index[0]))
-    return (x + torch.empty_like(x).uniform_(-EPS, EPS)).clamp_(0, 1)
-
-
-class SharedStart(PGD):
-    """natx's PGD from torchattacks' starts ``[N, 3, 32, 32]``; its own draw is made and dropped, so that it is timed."""
-
-    starts: Tensor
-
-    def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
-        super()._start(victim, epoch=epoch, restart=restart)
-        return self.starts[victim.batch["index"]]
-
-
-def margin_pgd(library: ModuleType) -> type:
-    """torchattacks.PGD with the Carlini-Wagner margin put in for the cross-entropy, else the same loop."""
-
-    class MarginPGD(library.PGD):
-        def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-            x_adv = images + torch.empty_like(images).uniform_(-self.eps, self.eps)
-            x_adv = x_adv.clamp(0, 1).detach()
-            for _ in range(self.steps):
-                x_adv.requires_grad = True
-                (grad,) = torch.autograd.grad(margin(self.get_logits(x_adv), labels).mean(), x_adv)
-                x_adv = x_adv.detach() + self.alpha * grad.sign()
-                x_adv = (images + (x_adv - images).clamp(-self.eps, self.eps)).clamp(0, 1).detach()
-            return x_adv
-
-    return MarginPGD
-
-
-def peer_columns(attacks: dict[str, Any], net: nn.Module, batches: list[Batch]) -> dict[str, Tensor]:
-    """Which images are right under each of torchattacks' attacks, run one after another."""
-    correct: dict[str, Tensor] = {}
-    for name, attack in {CLEAN: None, **attacks}.items():
-        parts = []
-        for batch in batches:
-            x, y = batch["inputs"], batch["data_samples"]
-            if attack is not None:
-                torch.manual_seed(int(batch["index"][0]))  # torch_start's draw
-                x = attack(x, y)
-            with torch.no_grad():
-                parts.append((net(x).argmax(1) == y).cpu())
-        correct[name] = torch.cat(parts)
-    return correct
+    return Patterns(count), "synthetic images (no data/cifar-10-batches-py)"
 
 
 def columns(bench: Bench, success: str) -> Measured:
     library = peer("torchattacks")
     task, data, origin = bench.trained
     net, n = Pixels(task), len(data)
-    blocks = [list(range(n))[i : i + bench.batch_size] for i in range(0, n, bench.batch_size)]
-    batches = [to_device(data.__getitems__(block), bench.device) for block in blocks]
-    batches = [{**batch, "inputs": task.pixels(batch)} for batch in batches]
+    batches = pixel_batches(task, data, bench.batch_size)
     ours = [
         SharedStart(Linf(EPS), MARKS[-1], step_size=STEP, milestones=MARKS),
         SharedStart(Linf(EPS), MARGIN_STEPS, step_size=STEP, objective=dict(type="Margin"), name="C&W"),
     ]
     for attack in ours:
-        attack.starts = torch.cat([torch_start(batch["inputs"], batch["index"]) for batch in batches])
-    theirs = {f"PGD-{k}": library.PGD(net, eps=EPS, alpha=STEP, steps=k) for k in MARKS}
+        attack.starts = torch.cat([torch_start(batch, EPS) for batch in batches])
+    theirs = {CLEAN: None} | {f"PGD-{k}": library.PGD(net, eps=EPS, alpha=STEP, steps=k) for k in MARKS}
     theirs["C&W"] = margin_pgd(library)(net, eps=EPS, alpha=STEP, steps=MARGIN_STEPS)
     paired = bench.timed(
         lambda: evaluate(task, data, ours, batch_size=bench.batch_size, success=success),
@@ -397,11 +267,7 @@ def columns(bench: Bench, success: str) -> Measured:
     found, other = paired.outputs
     spent = sum(result.cost.forwards + result.cost.backwards for result in found.attacks)
     counted = n * (1 + sum(2 * attack.steps + 1 for attack in theirs.values()))
-    rows = []
-    for name, right in found.correct.items():
-        row = {"column": name, "natx %": found.accuracy(name), "torchattacks %": 100 * float(other[name].double().mean())}
-        rows.append({**row, "same outcome": float((right == other[name]).double().mean())})
-    details = {"images": n, "net and images": origin, "accuracy (same starts on both sides)": rows}
+    details = {"images": n, "net and images": origin, "accuracy, same starts on both sides": agreement(found, other)}
     return Measured(paired, predicted=spent / counted, details=details)
 
 
@@ -426,22 +292,14 @@ def memory_work(bench: Bench, kind: str) -> Callable[[], Any]:
 
 def peak_memory(bench: Bench, kind: str) -> float:
     """MB that a run needs above the model and the batch, on this process's device."""
-    if bench.device.type == "cuda":
-        work = memory_work(bench, kind)
-        torch.cuda.reset_peak_memory_stats(bench.device)
-        before = torch.cuda.memory_allocated(bench.device)
-        work()
-        return (torch.cuda.max_memory_allocated(bench.device) - before) / 1e6
-
-    def status(key: str) -> float:
-        return int(re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
-
-    memory_work(Bench(bench.device, "resnet8_cifar", 2, 1, 1), kind)()  # loads libraries and code
+    if bench.device.type == "cpu":
+        memory_work(Bench(bench.device, "resnet8_cifar", 2, 1, 1), kind)()  # loads libraries and code
+        return resident_peak(memory_work(bench, kind))
     work = memory_work(bench, kind)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is resident now
-    before = status("VmRSS")
+    torch.cuda.reset_peak_memory_stats(bench.device)
+    before = torch.cuda.memory_allocated(bench.device)
     work()
-    return status("VmHWM") - before
+    return (torch.cuda.max_memory_allocated(bench.device) - before) / 1e6
 
 
 def memory_in_fresh_process(bench: Bench, kind: str) -> float:
@@ -488,7 +346,7 @@ def epoch_rows(bench: Bench, *, models: dict[str, dict[str, float]], batch: Batc
                     step = trainer(bench, kind, bf16=precision == "bf16", model=model, batch=batch)
                     for _ in range(EPOCH_WARM_UP):
                         step()
-                    seconds, _ = stopwatch(bench.device)(lambda: [step() for _ in range(steps)])
+                    seconds = sum(stopwatch(bench.device)(step)[0] for _ in range(steps))
                     row[f"{precision}, s"] = seconds / steps * (50_000 // len(batch["index"]))
                 except torch.cuda.OutOfMemoryError:
                     row[f"{precision}, s"] = "out of memory"
@@ -501,7 +359,9 @@ def epoch_times(bench: Bench) -> Measured:
     if bench.device.type != "cuda":
         raise NotRun("epoch times need a GPU: --device cuda")
     rows = epoch_rows(bench, models=PAPER_EPOCHS, batch=bench.batch(EPOCH_BATCH), steps=EPOCH_STEPS)
-    note = f"{EPOCH_STEPS} steps of {EPOCH_BATCH} random images after {EPOCH_WARM_UP}, no data loading; bf16 is channels_last"
+    note = (
+        f"{EPOCH_STEPS} steps of {EPOCH_BATCH} random images after {EPOCH_WARM_UP}, no data loading; bf16 channels_last"
+    )
     return Measured(None, details={"method": note, "epochs": rows})
 
 
@@ -519,8 +379,7 @@ def main() -> None:
     out = Path(arguments.out or f"results/benchmark_{device.type}.json")
     read_results(out)  # a bad --out fails now, not after the first item
     facts = machine_facts(device)
-    print(f"{facts['device']}: {facts['cpu']}, {facts['threads']} torch threads, {facts['capability']} kernels, ", end="")
-    print(f"oneDNN {facts['onednn']}, AMX {facts['amx']}, avx512_bf16 {facts['avx512_bf16']}", flush=True)
+    print(machine_line(facts), flush=True)
     command = shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]])
     setting = dict(
         model=bench.model, batch_size=bench.batch_size, threads=facts["threads"], device=str(device), command=command
@@ -533,23 +392,12 @@ def main() -> None:
     print(f"done: {out} and {out.with_suffix('.md')}")
 
 
-def describe(result: dict[str, Any]) -> str:
-    if "not_run" in result:
-        return f"not run: {result['not_run']}"
-    if "ratio" not in result:
-        return f"took {result['seconds']:.0f} s"
-    ratio, limit = result["ratio"], result["limit"]
-    verdict = {True: "met", False: "NOT met", None: "does not apply here"}[result["met"]]
-    spread = f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
-    return f"{spread}, limit {result['bound']} {limit:g}: {verdict}; took {result['seconds']:.0f} s"
-
-
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(ITEMS), help=f"of: {', '.join(ITEMS)}")
     parser.add_argument("--model", default="resnet18_cifar", help="a CIFAR network (default: resnet18_cifar)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7; 3 at most where one is long)")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7; long items: at most 3)")
     parser.add_argument("--images", type=int, default=128, help="images of the columns items (default: 128)")
     parser.add_argument("--checkpoint", help="adversarially trained weights of --model for the columns items")
     parser.add_argument("--out", help="JSON file to add to (default: results/benchmark_<device>.json)")

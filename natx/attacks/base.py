@@ -68,7 +68,7 @@ class Victim:
     def logits(self, x: Tensor) -> Tensor:
         """Class logits ``[n, C]`` of any images, counted; for libraries that choose images themselves."""
         self.cost.forwards += len(x)
-        logits = self.task.logits(x.to(self.x.dtype))
+        logits = self.task.logits(x.to(self.x.dtype)).to(x.dtype)
         if logits.requires_grad:
             n = len(x)
 

@@ -45,7 +45,7 @@ class PGD(Attack):
     ) -> None:
         if steps < 1 or restarts < 1:
             raise ConfigError(f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}")
-        if milestones is not None and (list(milestones) != sorted(set(milestones)) or milestones[-1] != steps):
+        if milestones is not None and (list(milestones) != sorted({*milestones, steps}) or milestones[-1] != steps):
             raise ConfigError(f"milestones must rise and end with steps={steps}; got {tuple(milestones)}")
         self.steps, self.step_size = steps, step_size
         self.random_start, self.restarts = random_start, restarts
@@ -66,9 +66,9 @@ class PGD(Attack):
     def cost_per_image(self) -> tuple[float, float]:
         """K forwards and backwards a restart; several restarts need one forward each to choose."""
         extra_f, extra_b = self.objective.cost()
-        last = 1 if self.restarts > 1 else 0
         k = self.steps * self.restarts
-        return (k * (1 + extra_f) + last * self.restarts, k * (1 + extra_b))
+        choose = self.restarts * (1 + extra_f) if self.restarts > 1 else 0
+        return (self.objective.prepare_forwards + k * (1 + extra_f) + choose, k * (1 + extra_b))
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
@@ -76,7 +76,7 @@ class PGD(Attack):
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The last iterate (of the best restart)."""
-        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        self._prepare(victim)
         if self.restarts == 1:
             return self._ascend(victim, epoch=epoch, restart=0)
         best, best_score = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
@@ -84,6 +84,7 @@ class PGD(Attack):
             x_adv = self._ascend(victim, epoch=epoch, restart=restart)
             with torch.no_grad():
                 output = victim.output(x_adv)
+                victim.cost.forwards += self.objective.cost()[0] * len(victim)
                 score = self.objective(output, victim.batch, x=x_adv).to(best_score.dtype)
             if victim.task.per_image_success:  # a broken image beats any score
                 score = torch.where(victim.task.correct(output), score, torch.inf)
@@ -99,7 +100,7 @@ class PGD(Attack):
         """
         if not victim.task.per_image_success:
             return Attacked(self.run(victim))
-        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        self._prepare(victim)
         marks = self.milestones or (self.steps,)
         broken = torch.zeros(len(marks), len(victim), dtype=torch.bool, device=victim.x.device)  # [milestones, N]
         x_adv = victim.x.clone()
@@ -110,11 +111,11 @@ class PGD(Attack):
 
     def _follow_any(self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor) -> None:
         """One trajectory in which an image that breaks leaves the batch; fills ``broken`` and ``x_adv``."""
-        active = (~broken[-1]).nonzero().squeeze(1)
+        settled = broken[-1].clone()  # broken by an earlier restart: that result is kept
+        active = (~broken[0]).nonzero().squeeze(1)  # a later start may still break an image in fewer steps
         if len(active) < len(victim):
             victim = victim.select(active)
         current = self._start(victim, epoch=0, restart=restart)
-        x_adv[active] = current
         limits = torch.tensor(marks, device=current.device)
         for step in range(self.steps + 1):
             if len(active) == 0:
@@ -128,12 +129,12 @@ class PGD(Attack):
             if wrong.any():
                 gone = active[wrong]
                 broken[:, gone] |= (step <= limits)[:, None]
-                x_adv[gone] = current[wrong]
+                x_adv[gone] = torch.where(settled[gone].view(-1, 1, 1, 1), x_adv[gone], current[wrong])
                 stay = (~wrong).nonzero().squeeze(1)
                 active, current, victim = active[stay], current[stay], victim.select(stay)
                 grad = None if grad is None else grad[stay]
             if grad is None:
-                x_adv[active] = current
+                x_adv[active] = torch.where(settled[active].view(-1, 1, 1, 1), x_adv[active], current)
             else:
                 current = victim.ball.step(current, grad, self.step_size)
 
@@ -154,6 +155,10 @@ class PGD(Attack):
             if grad is not None:
                 current = victim.ball.step(current, grad, self.step_size)
         x_adv[~settled] = current[~settled]
+
+    def _prepare(self, victim: Victim) -> None:
+        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        victim.cost.forwards += self.objective.prepare_forwards * len(victim)
 
     def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
         if not self.random_start:

@@ -114,7 +114,7 @@ def run_members(
             adversary.square.n_queries = queries
             for apgd in (adversary.apgd, adversary.apgd_targeted):
                 _set_iterations(apgd, iterations)
-        x = victim.x.detach().contiguous()
+        x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(collector.lines))
     if targets < 9:

@@ -345,12 +345,16 @@ def _from_hub(net: nn.Module, name: str, kwargs: dict[str, Any]) -> nn.Module:
     local = "give task.checkpoint=<path to a local .safetensors>"
     if name in MODELS or not source:
         raise CheckpointError(f"there are no pretrained weights for model {name!r}: {local}")
+    chatter = logging.getLogger("huggingface_hub")  # a line for each of its retries
+    level = chatter.level
+    chatter.setLevel(logging.CRITICAL)
     try:
         return _timm_builder(name)(num_classes=classifier(net).out_features, pretrained=True, **kwargs)
     except Exception as error:  # which error a failed download raises depends on the http client underneath
         remedy = f"connect to the internet so that timm downloads {source}, or {local}"
-        reason = f"{type(error).__name__}: {_one_line(error)}"
-        raise CheckpointError(f"no pretrained weights for {name!r}: {remedy} ({reason})") from error
+        raise CheckpointError(f"no pretrained weights for {name!r}: {remedy} ({type(error).__name__})") from error
+    finally:
+        chatter.setLevel(level)
 
 
 def _describe(net: nn.Module, *, own: bool, in_chans: int, image_size: int | None) -> nn.Module:

@@ -1,0 +1,75 @@
+"""Training as the benchmarks need it: one timed step of each recipe, a quickly trained net, images to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+from torch.nn import functional as F
+
+from natx.adversary import Adversary
+from natx.attacks import PGD, Attack
+from natx.batch import Batch, to_device
+from natx.learner import Learner
+from natx.methods import Adversarial, Method, Standard
+from natx.task import Task
+from natx.terms import NastyKL, TaskLoss
+
+
+def recipe(kind: str, *, attack: Attack, adversary: Callable[[], Task]) -> Method:
+    """'VT', 'PGD-AT', 'union' (clean and adversarial images) or 'NAT' (union with the nasty term)."""
+    terms: list[Any] = [TaskLoss()]
+    if kind == "VT":
+        return Standard(terms)
+    if kind == "NAT":
+        terms.append(NastyKL(Adversary([adversary()])))
+    return Adversarial(attack, ("adv",) if kind == "PGD-AT" else ("clean", "adv"), terms=terms)
+
+
+def training_step(learner: Learner, optimizer: torch.optim.Optimizer) -> Callable[[Batch], dict[str, Tensor]]:
+    """What mmengine's runner does with one batch: forward(mode='loss'), backward, optimiser step."""
+    learner.train()
+    return partial(learner.train_step, optim_wrapper=OptimWrapper(optimizer))
+
+
+def train_briefly(task: Task, data: Any, *, attack: PGD, steps: int, batch_size: int, rate: float = 0.05) -> None:
+    """Adversarial training on adversarial images only, one cycle of the learning rate; leaves the task in eval mode."""
+    device = next(task.parameters()).device
+    learner = Learner(task, Adversarial(attack)).to(device)
+    optimizer = torch.optim.SGD(learner.parameters(), lr=rate, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+    step, generator = training_step(learner, optimizer), torch.Generator().manual_seed(0)
+    for learner.epoch in range(steps):  # every step draws other starts
+        positions = torch.randperm(len(data), generator=generator)[:batch_size].tolist()
+        step(to_device(data.__getitems__(positions), device))
+        schedule.step()
+    task.eval()
+
+
+class Patterns:
+    """Ten colour patterns of varying contrast under noise, 3x32x32: learnable, and weak images break under attack.
+
+    Args:
+        count: number of images; the first ones are the same whatever the count.
+    """
+
+    def __init__(self, count: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        patterns = F.interpolate(torch.randn(10, 3, 4, 4, generator=generator).sign(), size=(32, 32))
+        self.labels = torch.arange(count) % 10
+        images = []
+        for pattern in patterns[self.labels]:
+            contrast = 0.1 * torch.rand(1, generator=generator)
+            images.append(0.5 + contrast * pattern + 0.1 * torch.randn(3, 32, 32, generator=generator))
+        self.images = torch.stack(images).clamp_(0, 1)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, positions: list[int]) -> Batch:
+        index = torch.tensor(positions)
+        return {"inputs": self.images[index], "data_samples": self.labels[index], "index": index}
