@@ -150,11 +150,12 @@ def _load_safely(path: Path) -> Any:
 
 
 def _state_dict(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    meta = {}
     if isinstance(content, dict) and content.get("format") == FORMAT:
-        return content["weights"], content.get("meta", {})
+        content, meta = content.get("weights"), content.get("meta", {})
     for key in ("state_dict", "model", "weights"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    return content, {}
+    return content, meta

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
@@ -14,13 +15,24 @@ from rich.console import Console
 from natx.errors import ConfigError, UserError
 
 
+class Options(DictAction):
+    """``key=value`` pairs; one that cannot be read raises ConfigError."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """See :class:`argparse.Action`."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError) as error:
+            raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --seed, --threads, --launcher, --cfg-options and --debug, the same in every tool."""
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--seed", type=int, help="overrides the config's seed")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="override config values: key.sub=value")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, help="override config values: key.sub=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -59,11 +71,21 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch {torch.__version__} sees no GPU on this machine; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s)")
     return device
+
+
+def one_line(error: UserError) -> str:
+    """The text of an error without line breaks and without the traceback that a data loader's worker adds."""
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def run(main: Callable[[], None], *, debug: bool) -> None:
@@ -73,7 +95,7 @@ def run(main: Callable[[], None], *, debug: bool) -> None:
     except UserError as error:
         if debug:
             raise
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

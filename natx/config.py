@@ -45,6 +45,8 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
         raise ConfigError(f"{path} is no valid Python config: line {error.lineno}: {error.msg}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: a _base_ file is missing: {error}") from error
+    except ImportError as error:
+        raise ConfigError(f"{path}: custom_imports fails: {error.__cause__ or error}") from error
     return with_options(config, options) if options else config
 
 
@@ -58,8 +60,13 @@ def with_options(config: Config, options: dict[str, Any]) -> Config:
 
 
 def require(config: Config, keys: tuple[str, ...], *, path: str | Path) -> None:
-    """Raise ConfigError naming the keys that a config of this kind must have and does not."""
-    missing = [key for key in keys if key not in config]
+    """Raise ConfigError naming the (dotted) keys that a config of this kind must have and does not."""
+
+    def has(node: Any, key: str) -> bool:
+        first, _, rest = key.partition(".")
+        return first in node and (not rest or has(node[first], rest))
+
+    missing = [key for key in keys if not has(config, key)]
     if missing:
         raise ConfigError(f"{path} lacks {', '.join(missing)}: is it the right kind of config?")
 

@@ -74,7 +74,7 @@ def judge(
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
-    require(config, ("task", "data"), path=config.filename or "config")
+    require(config, ("task", "data.test"), path=config.filename or "config")
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     task, meta = load_task(config, checkpoint)
     task.to(device)

@@ -7,11 +7,25 @@ its classes by being named in the config's ``custom_imports``.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import Registry as MMEngineRegistry
+
+from natx.errors import ConfigError
+
+
+def require_known(registry: MMEngineRegistry, name: str) -> None:
+    """Raise ConfigError, with the closest names, where a registry has no class of a name."""
+    if registry.get(name) is not None:
+        return
+    known = sorted({*registry.module_dict, *(registry.parent.module_dict if registry.parent else {})})
+    close = get_close_matches(name, known, n=3)
+    listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(known) or 'none'}"
+    raise ConfigError(f"unknown {registry.name} {name!r}; {listed} (name other modules in custom_imports)")
 
 
 class Registry(MMEngineRegistry):
@@ -29,6 +43,18 @@ class Registry(MMEngineRegistry):
         else:
             with super().switch_scope_and_registry(scope) as registry:
                 yield registry
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build from a config; a name nobody registered and arguments that do not fit raise ConfigError."""
+        name = cfg.get("type") if hasattr(cfg, "get") else None
+        if name is None:
+            raise ConfigError(f"a {self.name} is given as dict(type='...', ...); got {cfg!r}")
+        if isinstance(name, str):
+            require_known(self, name)
+        try:
+            return super().build(cfg, *args, **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"{self.name} {name} cannot be built: {error}") from error
 
 
 TASKS = Registry("task", scope="natx")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch import nn
 
+from natx.errors import ConfigError
 from natx.hooks import Checkpoints
+from natx.registry import require_known
 
 
 class NatxRunner(Runner):
@@ -42,6 +47,29 @@ class NatxRunner(Runner):
         ids = [self.device.index] if self.device.type == "cuda" else None
         return MMDistributedDataParallel(module=model, device_ids=ids, broadcast_buffers=False)
 
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        name = optim_wrapper.get("optimizer", {}).get("type")
+        if isinstance(name, str):
+            require_known(OPTIMIZERS, name)
+        with _fitting("optim_wrapper", optim_wrapper):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("param_scheduler", scheduler):
+            return super().build_param_scheduler(scheduler)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("train_cfg", loop):
+            return super().build_train_loop(loop)
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("visualizer", visualizer):
+            return super().build_visualizer(visualizer)
+
     def load_or_resume(self) -> None:
         """Resume through the Checkpoints hook."""
         for hook in self.hooks:
@@ -57,6 +85,15 @@ def _useful(record: logging.LogRecord) -> bool:
     """Drop mmengine's remarks that tell a user of natx nothing."""
     noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner")
     return not str(record.msg).startswith(noise)
+
+
+@contextmanager
+def _fitting(key: str, config: Any) -> Iterator[None]:
+    """Turn what torch and mmengine raise for a config value into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{key}={config} cannot be built: {error}") from error
 
 
 class _file_only:

@@ -30,7 +30,7 @@ from natx.registry import METHODS, TASKS
 from natx.runner import NatxRunner
 
 LOGGER = logging.getLogger("natx")
-REQUIRED = ("task", "method", "data", "optim_wrapper", "train_cfg", "seed")
+REQUIRED = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", "train_cfg.max_epochs", "seed")
 DONE = "done.json"
 # Task settings under which a model is built without reading or downloading weights.
 _UNLOADED = {"pretrained": False, "checkpoint": None}
@@ -135,11 +135,16 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if attack is not None:
         select["attack"] = build_attack(attack, threat=config.get("threat"))
     if protocol == "paper":
-        return whole, Selection(build_dataset(plain_dict(data.test)), "the test set (protocol='paper')", **select)
-    if count == 0:
+        rest, chosen, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
+    elif count == 0:
         return whole, None
-    rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
-    return rest, Selection(held, f"{count} held-out training images", **select)
+    else:
+        rest, chosen = hold_out(whole, count, seed=config.get("heldout_seed", 0))
+        name = f"{count} held-out training images"
+    try:
+        return rest, Selection(chosen, name, **select)
+    except TypeError as error:
+        raise ConfigError(f"select={select} does not fit: {error}") from error
 
 
 def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device) -> Config:
@@ -253,13 +258,13 @@ def _cost_lines(config: Config) -> list[str]:
     learner.method.prepare(learner.task, torch.device("cpu"))  # an adversary that does not fit is refused here already
     forwards, backwards = learner.method.cost()
     batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
-    images = len(whole) - (config.data.get("heldout", 0) if config.get("protocol") != "paper" else 0)
-    steps = images // (batch * world_size)
+    dataset, _ = build_selection(config, whole)
+    steps = len(train_loader(dataset, batch, seed=config.seed))
     count = steps * batch * world_size * epochs
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     return [
-        f"model: {model}, {parameters / 1e6:.2f} M parameters; {images} training images",
+        f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(dataset)} training images",
         f"method: {config.method.type}, views {' + '.join(learner.method.views)}, "
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
         f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "

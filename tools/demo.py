@@ -6,19 +6,24 @@ clean, PGD-10/20/50/100, C&W and standard AutoAttack, and prints the table. Safe
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
+import matplotlib  # noqa: E402
+import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from natx import cli  # noqa: E402
-from natx.config import load_config  # noqa: E402
+from natx.attacks import PGD  # noqa: E402
+from natx.config import load_config, plain_dict  # noqa: E402
+from natx.data import build_dataset  # noqa: E402
 from natx.evaluation.report import console_table, markdown_table, write_report  # noqa: E402
 from natx.files import write_text  # noqa: E402
-from natx.judging import judge  # noqa: E402
+from natx.judging import judge, load_task  # noqa: E402
 from natx.progress import Meter, duration  # noqa: E402
 from natx.training import train_once  # noqa: E402
 
@@ -33,29 +38,59 @@ ATTACKS = "configs/attacks/digits_table.py"
 def main() -> None:
     arguments = parse_arguments()
     device = cli.set_up(arguments)
-    console, start = cli.console(), time.monotonic()
-    out = Path(arguments.work_dir)
-    reports = []
+    console, start, out = cli.console(), time.monotonic(), Path(arguments.work_dir)
+    reports, trained = [], {}
     for name, path in ROWS.items():
-        config = load_config(
-            path, options={"log_interval": 1000, "adversary_dir": str(out), "seed": arguments.seed or 0}
-        )
+        options = {"log_interval": 1000, "adversary_dir": str(out), "seed": arguments.seed or 0}
+        config = load_config(path, options={**options, **(arguments.cfg_options or {})})
         # Trained where an adversary would be, so that NAT finds the vanilla model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
-        report = judge(
-            config,
-            best,
-            load_config(ATTACKS),
-            device=device,
-            name=name,
-            meter=Meter(Console(stderr=True), console.print),
-        )
-        write_report(best.parent / "test-digits_table", report)
-        reports.append(report)
+        trained[name] = (config, best)
+        reports.append(judged(name, config, best, device=device, console=console))
     console.print(console_table(reports))
     write_text(out / "table.md", markdown_table(reports) + "\n")
-    console.print(f"reports: {out}/*/test-digits_table/report.md, table: {out}/table.md", soft_wrap=True)
+    draw(out / "examples.png", trained, device=device)
+    console.print(f"table: {out}/table.md, examples: {out}/examples.png", soft_wrap=True)
+    console.print(f"reports: {out}/*/test-digits_table/report.md", soft_wrap=True)
     console.print(f"took {duration(time.monotonic() - start)}")
+
+
+def judged(name: str, config, best: Path, *, device: torch.device, console: Console) -> dict:
+    """The model's report, from an earlier call where there is one for these very weights."""
+    folder = best.parent / "test-digits_table"
+    if (folder / "report.json").exists():
+        console.print(f"{name}: report found in {folder}", soft_wrap=True)
+        return json.loads((folder / "report.json").read_text())
+    console.print(f"{name}: judging")
+    meter = Meter(Console(stderr=True), console.print)
+    report = judge(config, best, load_config(ATTACKS), device=device, name=name, meter=meter)
+    write_report(folder, report)
+    return report
+
+
+def draw(path: Path, trained: dict, *, device: torch.device, count: int = 10) -> None:
+    """A picture: test digits as they are and as PGD-20 leaves them, with each model's prediction."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = []
+    for name, (config, best) in trained.items():
+        task = load_task(config, best)[0].to(device)
+        batch = build_dataset(plain_dict(config.data.test)).__getitems__(list(range(count)))
+        clean, attack = task.pixels(batch), PGD(plain_dict(config.threat), 20, step_size=0.05)
+        rows = rows or [("clean", clean, batch["data_samples"])]
+        x_adv = attack(task, batch)
+        rows.append((f"{name}\nattacked", x_adv, task.predict({**batch, "inputs": x_adv})))
+    figure, axes = plt.subplots(len(rows), count, figsize=(count, 1.25 * len(rows)))
+    labels = rows[0][2]
+    for line, (name, images, predicted) in zip(axes, rows):
+        for axis, image, guess, label in zip(line, images, predicted, labels):
+            axis.imshow(image[0].cpu(), cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([]), axis.set_yticks([])
+            axis.set_xlabel(str(int(guess)), color="green" if guess == label else "red", labelpad=1)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.savefig(path, dpi=80, bbox_inches="tight")
+    plt.close(figure)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -117,6 +117,6 @@ def run_members(
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(collector.lines))
-    if targets < 9:
+    if targets < 9 and (members is None or not {"apgd-t", "fab-t"}.isdisjoint(members)):
         notes.append(f"{classes} classes: targeted members use {targets} targets instead of 9")
     return x_adv.detach().to(victim.x.dtype), notes

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from natx.adversary import Adversary
 from natx.attacks import PGD, Attack
 from natx.batch import Batch, to_device
+from natx.evaluation import evaluate
 from natx.learner import Learner
 from natx.methods import Adversarial, Method, Standard
 from natx.task import Task
@@ -36,18 +37,41 @@ def training_step(learner: Learner, optimizer: torch.optim.Optimizer) -> Callabl
     return partial(learner.train_step, optim_wrapper=OptimWrapper(optimizer))
 
 
-def train_briefly(task: Task, data: Any, *, attack: PGD, steps: int, batch_size: int, rate: float = 0.05) -> None:
-    """Adversarial training on adversarial images only, one cycle of the learning rate; leaves the task in eval mode."""
+def train_until(
+    task: Task, data: Any, *, attack: PGD, judge: PGD, accuracy: float, most: int, batch_size: int = 64, every: int = 10
+) -> str:
+    """Adversarial training on a few images until the net withstands ``judge`` on ``accuracy`` percent of them.
+
+    A net that knows its images as well as a real robust net knows the test set costs an attack as much.
+
+    Args:
+        task: trained in place, left in eval mode.
+        data: the images, to train and to judge on.
+        attack: the inner attack.
+        judge: the attack whose accuracy counts.
+        accuracy: where to stop, in percent.
+        most: steps at most.
+        batch_size: images a step.
+        every: steps between two judgements.
+
+    Returns:
+        What was reached, in words.
+    """
     device = next(task.parameters()).device
     learner = Learner(task, Adversarial(attack)).to(device)
-    optimizer = torch.optim.SGD(learner.parameters(), lr=rate, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+    optimizer = torch.optim.SGD(learner.parameters(), lr=0.02, momentum=0.9, nesterov=True)
     step, generator = training_step(learner, optimizer), torch.Generator().manual_seed(0)
-    for learner.epoch in range(steps):  # every step draws other starts
+    reached = 0.0
+    for learner.epoch in range(most):  # every step draws other starts
+        learner.train()
         positions = torch.randperm(len(data), generator=generator)[:batch_size].tolist()
         step(to_device(data.__getitems__(positions), device))
-        schedule.step()
+        if (learner.epoch + 1) % every == 0:
+            reached = evaluate(task, data, [judge], batch_size=batch_size).worst_case()
+            if reached >= accuracy:
+                break
     task.eval()
+    return f"{learner.epoch + 1} steps of {attack.name} training, to {reached:.0f}% under {judge.name}"
 
 
 class Patterns:
@@ -63,7 +87,7 @@ class Patterns:
         self.labels = torch.arange(count) % 10
         images = []
         for pattern in patterns[self.labels]:
-            contrast = 0.1 * torch.rand(1, generator=generator)
+            contrast = 0.2 * torch.rand(1, generator=generator)
             images.append(0.5 + contrast * pattern + 0.1 * torch.randn(3, 32, 32, generator=generator))
         self.images = torch.stack(images).clamp_(0, 1)
 

@@ -255,6 +255,11 @@ def input_size(net: nn.Module) -> tuple[int, int, int]:
     return int(channels), int(height), int(width)
 
 
+def fixed_input_size(net: nn.Module) -> bool:
+    """Whether the net takes images of :func:`input_size` only (ViTs), not of any size (convolutional nets)."""
+    return bool(_cfg(net).get("fixed_input_size", False))
+
+
 def classifier(net: nn.Module) -> nn.Linear:
     """Return the last linear layer of ``net``; ConfigError for other heads (two heads, a 1x1 convolution)."""
     head = net.get_classifier()

@@ -15,7 +15,7 @@ from natx.errors import ConfigError, DataError
 from natx.precision import full_precision
 from natx.registry import TASKS
 from natx.task import Output, Task
-from tasks.cls.models import create_model, features, input_size, normalisation
+from tasks.cls.models import create_model, features, fixed_input_size, input_size, normalisation
 
 
 @TASKS.register_module()
@@ -65,7 +65,7 @@ class ClassificationTask(Task):
         default_mean, default_std = normalisation(net)
         mean, std = tuple(mean or default_mean), tuple(std or default_std)
         self.model, self.num_classes, self.label_smoothing = model, num_classes, label_smoothing
-        self.input_size = input_size(net)
+        self.input_size, self.fixed_size = input_size(net), fixed_input_size(net)
         if len(mean) != self.input_size[0] or len(std) != self.input_size[0]:
             raise ConfigError(f"mean {mean} and std {std} need one value for each of {self.input_size[0]} channels")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -98,11 +98,16 @@ class ClassificationTask(Task):
         return x.contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> Tensor:
-        """Logits ``[N, C]``."""
-        return self.net((x - self.mean) / self.std)
+        """Logits ``[N, C]``; raises DataError for images of a size the network cannot take."""
+        return self.logits(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """See :meth:`Task.logits`."""
+        if self.fixed_size and x.shape[-2:] != self.input_size[1:]:
+            raise DataError(
+                f"images are {x.shape[-2]}x{x.shape[-1]}, {self.model} takes {self.input_size[1]}x{self.input_size[2]}: "
+                "make task.image_size, the data's image_size and the augmentations' size agree"
+            )
         return self.net((x - self.mean) / self.std)
 
     def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from natx.data.split import Part, hold_out, subset
+from natx.errors import ConfigError
+from natx.testing import TinyDataset
+
+
+class Unbalanced(TinyDataset):
+    def __init__(self) -> None:
+        super().__init__(100, num_classes=3)
+        self.labels = torch.tensor([0] * 70 + [1] * 20 + [2] * 10)
+
+
+@pytest.mark.parametrize("count", [1, 13, 50, 99])
+def test_parts_are_disjoint_and_complete(count: int) -> None:
+    train, held = hold_out(TinyDataset(100), count, seed=3)
+    assert len(held) == count and len(train) == 100 - count
+    assert sorted([*train.positions, *held.positions]) == list(range(100))
+
+
+@pytest.mark.parametrize("count", [5, 12, 50])
+def test_held_out_images_are_balanced(count: int) -> None:
+    _, held = hold_out(TinyDataset(100), count)
+    counts = torch.bincount(held.dataset.labels[held.positions], minlength=5)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_held_out_images_are_balanced_as_far_as_classes_last() -> None:
+    _, held = hold_out(Unbalanced(), 45)
+    counts = torch.bincount(held.dataset.labels[held.positions], minlength=3)
+    assert counts[2] == 10 and abs(int(counts[0]) - int(counts[1])) <= 1  # the rare class is used up
+
+
+def test_draw_depends_on_the_seed_only() -> None:
+    first = hold_out(TinyDataset(100), 20, seed=3)[1].positions
+    state = torch.get_rng_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(1234)
+        torch.rand(5)
+        assert hold_out(TinyDataset(100), 20, seed=3)[1].positions == first
+    assert torch.equal(torch.get_rng_state(), state)
+    assert hold_out(TinyDataset(100), 20, seed=4)[1].positions != first
+    assert first != list(range(20))
+
+
+def test_global_generator_is_not_advanced() -> None:
+    state = torch.get_rng_state()
+    hold_out(TinyDataset(30), 10)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_data_without_labels_can_be_split() -> None:
+    class Plain(TinyDataset):
+        labels = None
+
+        def __init__(self) -> None:
+            pass
+
+        def __len__(self) -> int:
+            return 30
+
+    train, held = hold_out(Plain(), 10)
+    assert sorted([*train.positions, *held.positions]) == list(range(30))
+
+
+@pytest.mark.parametrize("count", [0, -1, 100, 101])
+def test_a_part_without_images_is_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=f"heldout={count}.*100"):
+        hold_out(TinyDataset(100), count)
+
+
+def test_a_part_keeps_the_index_of_the_whole_set() -> None:
+    data = TinyDataset(20)
+    batch = Part(data, [7, 3, 19]).__getitems__([2, 0])
+    assert batch["index"].tolist() == [19, 7]
+    assert torch.equal(batch["inputs"], data.images[[19, 7]])
+    assert torch.equal(batch["data_samples"], data.labels[[19, 7]])
+
+
+def test_a_part_answers_for_its_data_set() -> None:
+    data = TinyDataset(20)
+    part = Part(data, [1])
+    assert part.num_classes == 5 and part.fingerprint() == data.fingerprint() and len(part) == 1
+    with pytest.raises(AttributeError):
+        _ = part.no_such_thing
+
+
+def test_subset_is_the_first_images() -> None:
+    data = TinyDataset(20)
+    assert subset(data, None) is data
+    assert subset(data, 6).__getitems__(range(6))["index"].tolist() == list(range(6))
+    for count in (0, -3, 21):
+        with pytest.raises(ConfigError, match=str(count)):
+            subset(data, count)
