@@ -46,7 +46,10 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: a _base_ file is missing: {error}") from error
     except ImportError as error:
-        raise ConfigError(f"{path}: custom_imports fails: {error.__cause__ or error}") from error
+        root: BaseException = error
+        while root.__context__ is not None:  # mmengine's own text lists sys.path and leaves out the reason
+            root = root.__context__
+        raise ConfigError(f"{path}: custom_imports fails: {root}") from error
     return with_options(config, options) if options else config
 
 

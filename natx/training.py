@@ -91,7 +91,7 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     loader = train_loader(dataset, data.batch_size, seed=seed, num_workers=data.get("num_workers", 0))
     meta = {
         "task": json.loads(json.dumps(plain_dict(config.task), default=str)),
-        "fingerprint": fingerprint(config, data=whole.fingerprint()),
+        "fingerprint": _identity(config, whole),
         "seed": seed,
         "selected_on": selection.name if selection else "nothing (last epoch)",
         "terms": [term.describe() for term in learner.method.terms],
@@ -221,6 +221,15 @@ def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _adversary_configs(value)
+
+
+def _identity(config: Config, dataset: Any) -> str:
+    """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
+    copy = Config(plain_dict(config))
+    for entry in _adversary_configs(copy._cfg_dict):
+        if entry.get("checkpoint") is not None:
+            entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
+    return fingerprint(copy, data=dataset.fingerprint())
 
 
 def _say(message: str) -> None:

@@ -26,7 +26,12 @@ DIGITS: dict[str, Any] = {
         "heldout": 100,
         "batch_size": 40,
     },
-    "task": {"type": "ClassificationTask", "model": "small_cnn", "num_classes": 10, "model_args": {"in_chans": 1, "width": 4}},
+    "task": {
+        "type": "ClassificationTask",
+        "model": "small_cnn",
+        "num_classes": 10,
+        "model_args": {"in_chans": 1, "width": 4},
+    },
     "method": {"type": "Standard"},
     "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
     "param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 3, "by_epoch": True}],
