@@ -6,7 +6,6 @@ timm); ``last.pth`` is the state needed to resume and loads with ``weights_only=
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import zipfile
@@ -116,19 +115,6 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> 
             f"({len(shapes)} such); check the number of classes and the model's size"
         )
     module.load_state_dict(tensors)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,12 +10,13 @@ from mmengine.config import Config
 from mmengine.dist import get_dist_info
 
 from natx.attacks import Attack, build_attack
-from natx.checkpoint import load_weights, sha256
+from natx.checkpoint import load_weights
 from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
 from natx.evaluation.report import make_report
+from natx.files import sha256
 from natx.progress import Meter
 from natx.provenance import provenance
 from natx.registry import TASKS

@@ -16,12 +16,11 @@ from mmengine.hooks import SyncBuffersHook
 from mmengine.logging import MMLogger
 
 from natx.attacks import build_attack
-from natx.checkpoint import sha256
 from natx.config import fingerprint, load_config, plain_dict, require, with_options
 from natx.data import build_dataset, hold_out, train_loader
 from natx.errors import ConfigError
 from natx.evaluation import Selection
-from natx.files import exclusive, write_json
+from natx.files import exclusive, sha256, write_json
 from natx.hooks import Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
 from natx.learner import Learner
 from natx.methods import Method

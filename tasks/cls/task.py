@@ -105,7 +105,7 @@ class ClassificationTask(Task):
         """See :meth:`Task.logits`."""
         if self.fixed_size and x.shape[-2:] != self.input_size[1:]:
             raise DataError(
-                f"images are {x.shape[-2]}x{x.shape[-1]}, {self.model} takes {self.input_size[1]}x{self.input_size[2]}: "
+                f"images are {tuple(x.shape[-2:])}, {self.model} takes {self.input_size[1:]} (height, width): "
                 "make task.image_size, the data's image_size and the augmentations' agree"
             )
         return self.net((x - self.mean) / self.std)

@@ -46,12 +46,6 @@ def test_draw_depends_on_the_seed_only() -> None:
     assert first != list(range(20))
 
 
-def test_global_generator_is_not_advanced() -> None:
-    state = torch.get_rng_state()
-    hold_out(TinyDataset(30), 10)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_data_without_labels_can_be_split() -> None:
     class Plain(TinyDataset):
         labels = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmengine.logging import MMLogger
 
 from natx.config import load_config
 
@@ -61,6 +62,12 @@ def nat(adversary: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"type": "Adversarial", "views": ("clean", "adv"), "attack": PGD, "terms": terms, **changes}
 
 
+def write_config(path: Path, content: dict[str, Any]) -> Path:
+    """A config file of plain assignments."""
+    path.write_text("".join(f"{key} = {value!r}\n" for key, value in content.items()))
+    return path
+
+
 @dataclass
 class Ran:
     """What a tool did."""
@@ -90,9 +97,7 @@ class Workshop:
 
     def write(self, name: str, content: dict[str, Any]) -> Path:
         """A config file of plain assignments."""
-        path = self.folder / name
-        path.write_text("".join(f"{key} = {value!r}\n" for key, value in content.items()))
-        return path
+        return write_config(self.folder / name, content)
 
     def digits(self, name: str = "digits.py", **changes: Any) -> Path:
         """A config file of the tiny digits training with changes merged in."""
@@ -108,6 +113,7 @@ class Workshop:
         extra = () if "--device" in arguments else ("--device", "cpu")
         self.monkeypatch.setattr(sys, "argv", [tool, *arguments, "--threads", "1", *extra])
         self.capsys.readouterr()
+        MMLogger._instance_dict.clear()  # loggers of earlier runs write to streams that are closed by now
         code = 0
         try:
             runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
