@@ -99,6 +99,8 @@ def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
         parts = [build_adversary(member) for member in config["members"]]
         return Adversary([t for p in parts for t in p.tasks], origin=" + ".join(p.origin for p in parts))
     task_config, checkpoint = config.get("task"), config.get("checkpoint")
+    if ("task" in config and "config" in config) or (checkpoint is not None and config.get("state") == "random"):
+        raise ConfigError(f"adversary has two sources ({sorted(config)}): give config or task, and checkpoint or state")
     if task_config is None and "config" in config:
         from natx.config import load_config
 

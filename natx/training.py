@@ -158,7 +158,9 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
             continue
         recipe = _adversary_recipe(config, entry)
         folder = train_once(recipe, _adversary_store(config, work_dir), device=device)
-        entry["checkpoint"] = str(folder / "best.safetensors")
+        for key in ("config", "options"):
+            entry.pop(key, None)
+        entry.update(task=plain_dict(recipe.task), checkpoint=str(folder / "best.safetensors"))
     return config
 
 

@@ -129,6 +129,8 @@ class Attack:
         seed: int = 0,
         bn_mode: BNMode = "eval",
     ) -> None:
+        if bn_mode not in ("eval", "train"):
+            raise ConfigError(f"bn_mode is 'eval' or 'train'; got {bn_mode!r}")
         self.threat: ThreatModel = THREATS.build(threat) if isinstance(threat, dict) else threat
         self.name = name or self.default_name()
         self.seed = seed

@@ -89,13 +89,19 @@ def run_members(
         Adversarial pixels ``[N, C, H, W]`` and the library's flags.
 
     Raises:
-        ConfigError: fewer than four classes, or a norm the library does not know.
+        ConfigError: too few classes for a loss (4 for targeted DLR, 3 for DLR), a norm the library does not know, or
+            a task with pixels that must not change.
     """
     norm, classes, device = victim.ball.threat.norm, victim.task.num_classes, victim.x.device
     if norm not in ("Linf", "L2"):
         raise ConfigError(f"AutoAttack runs under Linf and L2; got {norm}")
-    if classes < 4:
+    targeted = members is None or not {"apgd-t", "fab-t"}.isdisjoint(members)
+    if classes < 4 and targeted:
         raise ConfigError(f"AutoAttack's targeted losses need at least 4 classes; got {classes}")
+    if classes < 3 and "apgd-dlr" in (members or ()):
+        raise ConfigError(f"the DLR loss needs at least 3 classes; got {classes}")
+    if victim.ball.mask is not None:
+        raise ConfigError("AutoAttack's members perturb whole images; this task has pixels that must not change")
     labels = victim.batch["data_samples"].to(device)
     with contained(device) as collector, torch.enable_grad():
         adversary = pyautoattack.AutoAttack(
@@ -117,6 +123,6 @@ def run_members(
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(collector.lines))
-    if targets < 9 and (members is None or not {"apgd-t", "fab-t"}.isdisjoint(members)):
+    if targets < 9 and targeted:
         notes.append(f"{classes} classes: targeted members use {targets} targets instead of 9")
     return x_adv.detach().to(victim.x.dtype), notes

@@ -103,6 +103,15 @@ def test_a_missing_source_is_refused_in_one_line(config: dict) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [dict(task=CONFIG, config="some.py", state="random"), dict(task=CONFIG, checkpoint="x.pth", state="random")],
+)
+def test_two_sources_are_refused(config: dict) -> None:
+    with pytest.raises(ConfigError, match="two sources"):
+        build_adversary(config)
+
+
 def test_moves_all_members() -> None:
     adversary = Adversary([LinearTask(torch.ones(2, 4)), LinearTask(torch.ones(2, 4))])
     assert adversary.to("meta") is adversary

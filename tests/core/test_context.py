@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from natx.attacks import PGD
 from natx.context import attack_mode
+from natx.errors import ConfigError
+from natx.threat import Linf
 
 
 def network() -> nn.Sequential:
@@ -84,3 +87,8 @@ def test_unknown_bn_mode_is_refused_before_anything_changes() -> None:
     with pytest.raises(ValueError, match="bn_mode"), attack_mode(net, "track"):
         pass
     assert (modes(net), flags(net)) == before
+
+
+def test_an_attack_refuses_an_unknown_bn_mode_when_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="'eval' or 'train'"):
+        PGD(Linf(8 / 255), bn_mode="batch")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from natx.attacks import APGD, FGSM, Attack, AutoAttack, Square
+from natx.attacks import APGD, FGSM, AutoAttack, Square
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
@@ -138,12 +138,28 @@ def test_note_about_targets_only_where_there_are_targets() -> None:
     assert APGD(Linf(1 / 255), steps=1, loss="ce").judge(trained(), images(2)).notes == []
 
 
-@pytest.mark.parametrize("make", [AutoAttack, APGD, Square])
-def test_three_classes_are_refused_in_one_line(make: type[Attack]) -> None:
+@pytest.mark.parametrize("settings", [None, dict(loss="targeted")])
+def test_targeted_losses_need_four_classes(settings: dict[str, str] | None) -> None:
     task, batch = LinearTask(torch.randn(3, 192)), images(2, 3)
+    attack = AutoAttack(Linf(8 / 255)) if settings is None else APGD(Linf(8 / 255), **settings)
     with pytest.raises(ConfigError, match="at least 4 classes; got 3") as error:
-        make(Linf(8 / 255)).judge(task, batch)
+        attack.judge(task, batch)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [lambda t: APGD(t, steps=2), lambda t: Square(t, queries=3)])
+def test_the_other_members_run_on_two_classes(make) -> None:
+    torch.manual_seed(0)
+    task, batch = LinearTask(torch.randn(2, 192)), images(2, 2)
+    assert set(make(Linf(8 / 255)).judge(task, batch).broken) == set(make(Linf(8 / 255)).columns())
+    with pytest.raises(ConfigError, match="DLR loss needs at least 3"):
+        APGD(Linf(8 / 255), loss="dlr").judge(task, batch)
+
+
+def test_a_task_with_fixed_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LinearTask, "perturbable", lambda self, batch: torch.ones(len(batch["index"]), 1, 8, 8))
+    with pytest.raises(ConfigError, match="must not change"):
+        Square(Linf(8 / 255)).judge(LinearTask(torch.randn(5, 192)), images(2, 5))
 
 
 class Random(nn.Module):

@@ -430,7 +430,12 @@ def test_dry_run_trains_and_downloads_nothing(shop: Workshop, monkeypatch: pytes
     monkeypatch.setattr("timm.models._hub.hf_hub_download", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr("natx.runner.NatxRunner.train", refuse)
-    vit = {"type": "ClassificationTask", "model": "test_vit", "num_classes": 10, "model_args": {"in_chans": 1, "width": None}}
+    vit = {
+        "type": "ClassificationTask",
+        "model": "test_vit",
+        "num_classes": 10,
+        "model_args": {"in_chans": 1, "width": None},
+    }
     task = {**vit, "pretrained": True, "image_size": 32}
     data = {"train": {"upscale": 4}, "test": {"upscale": 4}}
     vanilla = shop.digits("vanilla.py", task=task, data=data)

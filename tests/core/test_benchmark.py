@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from natx.attacks import PGD
+from natx.benchmark import (
+    Item,
+    Measured,
+    NotRun,
+    Paired,
+    add_result,
+    describe,
+    interleave,
+    read_results,
+    run_item,
+    stopwatch,
+)
+from natx.benchmark.measure import cpu_facts
+from natx.benchmark.opponents import (
+    Pixels,
+    SharedStart,
+    bare_pgd,
+    margin_pgd,
+    peer,
+    peer_columns,
+    pixel_batches,
+    torch_start,
+)
+from natx.benchmark.training import Patterns, train_until
+from natx.errors import ConfigError
+from natx.evaluation import evaluate
+from natx.threat import Linf
+from tasks.cls import ClassificationTask
+
+CPU = torch.device("cpu")
+MACHINE = {
+    "amx": False,
+    "avx512_bf16": True,
+    "onednn": True,
+    "cpu": "a CPU",
+    "capability": "AVX512",
+    "device": "x86_64 CPU",
+    "threads": 2,
+    "git": "abc",
+    "packages": {"torch": "2"},
+}
+SETTING = {"model": "m", "batch_size": 8, "threads": 2, "device": "cpu", "command": "python x", "machine": MACHINE}
+
+
+def item(name: str = "one", run: Callable[[Any], Measured] | None = None, **kwargs: Any) -> Item:
+    return Item(name, a="left", b="right", run=run or (lambda _: Measured(Paired([2.0], [1.0]))), **kwargs)
+
+
+def result(name: str = "one", **kwargs: Any) -> dict[str, Any]:
+    return run_item(item(name, **kwargs), None, SETTING)
+
+
+def task() -> ClassificationTask:
+    torch.manual_seed(0)
+    return ClassificationTask("small_cnn", 10, model_args=dict(width=4)).eval()
+
+
+def test_runs_alternate_and_ratios_are_pairwise() -> None:
+    calls: list[str] = []
+    times = iter([0, 2, 10, 11, 20, 28, 30, 32, 40, 43, 50, 53])  # A 2, B 1, A 8, B 2, A 3, B 3
+    paired = interleave(
+        lambda: calls.append("A"),
+        lambda: calls.append("B"),
+        repeats=3,
+        measure=stopwatch(CPU, clock=lambda: float(next(times))),
+    )
+    assert calls == ["A", "B"] * 4  # the first pair is the warm-up, which is not timed
+    assert (paired.a, paired.b) == ([2, 8, 3], [1, 2, 3])
+    assert paired.ratios == [2, 4, 1]
+    assert paired.summary() == {"median": 2, "min": 1, "max": 4}  # not the ratio of medians, 1.5
+
+
+def test_own_warm_up_and_outputs_of_the_last_pair() -> None:
+    counts: Iterator[int] = iter(range(100))
+    warmed: list[int] = []
+    paired = interleave(
+        lambda: next(counts),
+        lambda: -next(counts),
+        repeats=2,
+        measure=lambda run: (1.0, run()),
+        warm_up=[lambda: warmed.append(1)],
+    )
+    assert warmed == [1] and paired.outputs == (2, -3)
+    with pytest.raises(ConfigError, match="repeats must be at least 1"):
+        interleave(int, int, repeats=0, measure=stopwatch(CPU))
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_least", "ratio", "met"),
+    [(1.05, False, 1.05, True), (1.05, False, 1.06, False), (2.5, True, 2.5, True), (2.5, True, 2.4, False)],
+)
+def test_limit(limit: float, at_least: bool, ratio: float, met: bool) -> None:
+    one = item(run=lambda _: Measured(Paired([ratio], [1.0])), limit=limit, at_least=at_least)
+    assert run_item(one, None, SETTING)["met"] is met
+
+
+def test_limit_for_amx_only_and_no_limit() -> None:
+    assert item(limit=2.5, at_least=True, needs_amx=True).met(1.0, {"amx": False}) is None
+    assert item(limit=2.5, at_least=True, needs_amx=True).met(1.0, {"amx": True}) is False
+    assert item().met(1.0, {"amx": True}) is None
+
+
+def test_result_is_plain_and_complete() -> None:
+    one = item(
+        run=lambda _: Measured(Paired([1 / 3, 2.0], [1.0, 1.0]), predicted=0.6, details={"rows": [{"x": 1 / 3}]}),
+        predicted=0.5,
+    )
+    found = run_item(one, None, SETTING)
+    assert json.loads(json.dumps(found)) == found
+    assert found["ratio"] == {"median": 1.1667, "min": 0.33333, "max": 2.0} and found["repeats"] == 2
+    assert found["predicted"] == 0.6 and found["details"] == {"rows": [{"x": 0.33333}]}
+    assert found["machine"] == MACHINE and found["batch_size"] == 8
+
+
+def test_missing_peer_is_not_run() -> None:
+    found = result(run=lambda _: Measured(peer("no_such_library.part")))
+    assert found["not_run"].startswith("no no_such_library") and found["not_run"].endswith("pip install natx[bench]")
+    assert "ratio" not in found and describe(found).startswith("not run: ")
+
+
+def not_run(_: Any) -> Measured:
+    raise NotRun("no GPU")
+
+
+def test_results_merge_by_name_in_the_given_order(tmp_path: Path) -> None:
+    out = tmp_path / "results" / "b.json"
+    for name in ("two", "one"):
+        add_result(out, result(name), order=["one", "two"])
+    assert list(read_results(out)) == ["one", "two"]
+    add_result(out, result("two", run=lambda _: Measured(Paired([5.0], [1.0]))), order=["one", "two"])
+    add_result(out, result("one", run=not_run), order=["one", "two"])  # does not replace a measurement
+    add_result(out, result("three", run=not_run), order=["one", "two"])
+    kept = read_results(out)
+    assert kept["two"]["ratio"]["median"] == 5 and kept["one"]["ratio"]["median"] == 2
+    assert kept["three"]["not_run"] == "no GPU"
+    add_result(out, result("three"), order=[])
+    assert "ratio" in read_results(out)["three"]
+    assert sorted(p.name for p in out.parent.iterdir()) == ["b.json", "b.md"]
+
+
+def test_table(tmp_path: Path) -> None:
+    out, order = tmp_path / "b.json", ["one", "two", "three", "four"]
+    add_result(out, result("one", limit=1.05, predicted=1.0), order=order)
+    add_result(out, result("two", run=not_run), order=order)
+    rows = [{"column": "PGD|10", "natx %": 12.5}]
+    add_result(out, result("three", run=lambda _: Measured(None, details={"epochs": rows, "n": 3})), order=order)
+    add_result(out, {**result("four", limit=3.0), "command": "python y"}, order=order)
+    text = out.with_suffix(".md").read_text()
+    assert text.index("python x") < text.index("python y") < text.index("| item |")
+    assert text.count("python x") == 1 and text.count("AMX: no") == 1
+    table = "2 s | 1 s | 2.000 (2.000 to 2.000) | "
+    assert f"| one | left | right | {table}1.000 | at most 1.05 | NO | m, batch 8, 1 repeats |" in text
+    assert "| four | left | right | " + table + "- | at most 3 | yes |" in text
+    assert "| not run: no GPU |" in text and "| PGD\\|10 | 12.5 |" in text and "- n: 3" in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"items": [{}]}', '{"items": 3}'])
+def test_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="holds no benchmark results"):
+        read_results(path)
+    with pytest.raises(ConfigError, match=r"ends with \.json"):
+        read_results(tmp_path / "b.md")
+
+
+def test_cpu_facts() -> None:
+    text = "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
+    assert cpu_facts(text) == {"cpu": "Xeon", "amx": True, "avx512_bf16": True}
+    assert cpu_facts("model name : Old\nflags : fpu amx_tile\n") == {"cpu": "Old", "amx": False, "avx512_bf16": False}
+    assert cpu_facts("")["amx"] is False
+
+
+def test_bare_loop_and_natx_find_the_same() -> None:
+    net, eps, size = task(), 8 / 255, 2 / 255
+    batch = Patterns(8).__getitems__(list(range(8)))
+    attack = SharedStart(Linf(eps), 5, step_size=size)
+    attack.starts = torch_start(batch, eps)
+    ours = attack(net, batch)
+    torch.manual_seed(0)  # torch_start's seed: the first index
+    bare = bare_pgd(
+        Pixels(net).requires_grad_(False), batch["inputs"], batch["data_samples"], eps=eps, size=size, steps=5
+    )
+    assert (ours - bare).abs().max() < 1e-6 and (ours - batch["inputs"]).abs().max() > 0.9 * eps
+
+
+def test_shared_starts_give_torchattacks_outcomes() -> None:
+    library, eps = pytest.importorskip("torchattacks"), 8 / 255
+    net, data = task(), Patterns(12)
+    train_until(net, data, attack=PGD(Linf(eps), 1), judge=PGD(Linf(eps), 2), accuracy=200, most=10)
+    batches = pixel_batches(net, data, 5)
+    assert [len(b["index"]) for b in batches] == [5, 5, 2]
+    ours = [
+        SharedStart(Linf(eps), 4, milestones=(2, 4)),
+        SharedStart(Linf(eps), 3, objective=dict(type="Margin"), name="C&W"),
+    ]
+    for attack in ours:
+        attack.starts = torch.cat([torch_start(batch, eps) for batch in batches])
+    wrapped = Pixels(net)
+    theirs: dict[str, Any] = {"Clean": None, **{f"PGD-{k}": library.PGD(wrapped, eps, 2 / 255, k) for k in (2, 4)}}
+    theirs["C&W"] = margin_pgd(library)(wrapped, eps, 2 / 255, 3)
+    found = evaluate(net, data, ours, batch_size=5, success="last").correct
+    other = peer_columns(theirs, wrapped, batches)
+    assert all(torch.equal(found[name], other[name]) for name in theirs)
+
+
+def test_training_stops_at_the_accuracy() -> None:
+    net, judge = task().train(), PGD(Linf(0.0), 1)
+    text = train_until(net, Patterns(10), attack=PGD(Linf(0.0), 1), judge=judge, accuracy=0, most=50, every=2)
+    assert text.startswith("2 steps of PGD-1 training") and not net.training
+    assert torch.equal(Patterns(3).images, Patterns(5).images[:3])
+
+
+@pytest.fixture(scope="module")
+def tool() -> Iterator[ModuleType]:
+    path = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
+    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def bench(tool: ModuleType) -> Any:
+    return tool.Bench(CPU, "resnet8_cifar", 2, 1, 2)
+
+
+def test_epoch_times_extrapolate_and_need_a_gpu(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_item(tool.ITEMS["epoch_times"], bench(tool), SETTING)
+    assert "not_run" in found
+    monkeypatch.setattr(tool, "EPOCH_WARM_UP", 0)
+    monkeypatch.setattr(tool, "stopwatch", lambda device: lambda run: (0.5, run()))
+    one = bench(tool)
+    rows = tool.epoch_rows(one, models={"resnet8_cifar": {"VT": 1.0, "NAT": 2.0}}, batch=one.batch(3), steps=2)
+    assert [row["training"] for row in rows] == ["VT", "NAT"]
+    assert all(row["fp32, s"] == row["bf16, s"] == 0.5 * (50_000 // 3) for row in rows)
+
+
+def test_bench_task_is_reproducible_and_its_norms_are_settled(tool: ModuleType) -> None:
+    one, other = bench(tool).task(), bench(tool).task()
+    assert not one.training and all(p.requires_grad for p in one.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
+    norm = next(m for m in one.modules() if isinstance(m, nn.BatchNorm2d))
+    assert norm.momentum == 0.1 and bool((norm.running_mean != 0).all())
+    adversary = bench(tool).task(seed=1)
+    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), adversary.parameters()))
+
+
+def test_predictions_follow_the_counting_of_attack_and_method(tool: ModuleType) -> None:
+    """A forward counts 1, the attack's backward 1, a training backward 2."""
+
+    def units(kind: str) -> float:
+        method = tool.recipe(kind, attack=PGD(Linf(8 / 255), 10), adversary=task)
+        forwards, backwards = method.cost()
+        return forwards + backwards + len(method.views)
+
+    assert tool.ITEMS["nat_step_vs_union"].predicted == units("NAT") / units("union")
+    assert units("VT") == 3 and units("PGD-AT") == 23
+    raw: Tensor = Pixels(task())(torch.rand(1, 3, 32, 32))
+    assert raw.shape == (1, 10)
