@@ -30,11 +30,11 @@ def _signed(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def _keys(index: Tensor, words: Sequence[int], salt: int) -> Tensor:
-    """One 32-bit key per image from its index and a list of integers: int32 [N]."""
+def _keys(index: Tensor, words: Sequence[int], salts: Sequence[int]) -> Tensor:
+    """One 32-bit key per salt and image from its index and a list of integers: int32 [S, N]."""
     key = (index & 0xFFFFFFFF).to(torch.int64)
     key = torch.where(key >= 1 << 31, key - (1 << 32), key).to(torch.int32)
-    key = _mix(key ^ _signed(salt))
+    key = _mix(torch.stack([key ^ _signed(salt) for salt in salts]))
     for word in words:
         key = _mix(key ^ _signed(word * 0x9E3779B1 + 0x7F4A7C15))
     return key
@@ -55,7 +55,7 @@ def uniform(index: Tensor, shape: Sequence[int], *, seed: int, epoch: int = 0, s
     """
     n, size = index.shape[0], math.prod(shape)
     words = (seed & 0xFFFFFFFF, seed >> 32, epoch, stream)
-    first, second = _keys(index, words, 0x243F6A88), _keys(index, words, 0x13198A2E)
+    first, second = _keys(index, words, (0x243F6A88, 0x13198A2E))
     position = torch.arange(size, device=index.device, dtype=torch.int32)
     bits = _mix(position[None, :] + first[:, None])  # [N, size]
     bits ^= second[:, None]

@@ -253,8 +253,9 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
         )
         if not known:
             lines += [f"  {line}" for line in _cost_lines(recipe)]
-        own["task"] = plain_dict(recipe.task)
-        own["state"] = "random"
+        for key in ("config", "options"):
+            own.pop(key, None)
+        own.update(task=plain_dict(recipe.task), state="random")
     return lines + _cost_lines(copy)
 
 

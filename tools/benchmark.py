@@ -62,7 +62,6 @@ from tasks.cls.datasets import CIFAR10  # noqa: E402
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
 MARKS, MARGIN_STEPS = (10, 20, 50, 100), 30
-COLUMN_REPEATS, MEMORY_REPEATS = 3, 3  # at most: a column run takes minutes, a memory peak hardly varies
 TRAIN_STEPS, TRAIN_ACCURACY = 300, 50.0  # at most; about what the paper's nets reach under PGD (Table 2)
 EPOCH_BATCH, EPOCH_STEPS, EPOCH_WARM_UP = 512, 20, 3
 # Table 9 of the paper, CIFAR-10, seconds an epoch on an RTX 4090.
@@ -122,10 +121,9 @@ class Bench:
         }
         return to_device(batch, self.device)
 
-    def timed(self, a: Callable[[], Any], b: Callable[[], Any], *, most: int | None = None, **kwargs: Any) -> Paired:
-        """Interleaved seconds of A and B, at most ``most`` repeats."""
-        repeats = min(self.repeats, most or self.repeats)
-        return interleave(a, b, repeats=repeats, measure=stopwatch(self.device), **kwargs)
+    def timed(self, a: Callable[[], Any], b: Callable[[], Any], **kwargs: Any) -> Paired:
+        """Interleaved seconds of A and B."""
+        return interleave(a, b, repeats=self.repeats, measure=stopwatch(self.device), **kwargs)
 
     @cached_property
     def trained(self) -> tuple[ClassificationTask, Any, str]:
@@ -146,7 +144,9 @@ def against_pgd(bench: Bench, make: Callable[[Bench, nn.Module, Batch], Callable
     attack = PGD(Linf(EPS), STEPS, step_size=STEP)
     paired = bench.timed(lambda: attack(task, batch), make(bench, Pixels(task), batch))
     moved = [(torch.as_tensor(x).to(bench.device) - batch["inputs"]).abs() * 255 for x in paired.outputs]
-    details = {f"{s} moves pixels by (1/255)": [float(m.mean()), float(m.max())] for s, m in zip("AB", moved)}
+    details = {
+        f"{s} moves pixels by (mean and most, 1/255)": [float(m.mean()), float(m.max())] for s, m in zip("AB", moved)
+    }
     return Measured(paired, details=details)
 
 
@@ -259,7 +259,6 @@ def columns(bench: Bench, success: str) -> Measured:
     paired = bench.timed(
         lambda: evaluate(task, data, ours, batch_size=bench.batch_size, success=success),
         lambda: peer_columns(theirs, net, batches),
-        most=COLUMN_REPEATS,
         warm_up=(
             lambda: PGD(Linf(EPS), 1)(task, batches[0]),
             lambda: library.PGD(net, steps=1)(batches[0]["inputs"], batches[0]["data_samples"]),
@@ -328,7 +327,7 @@ def attack_memory(bench: Bench) -> Measured:
     paired = interleave(
         partial(memory_in_fresh_process, bench, "attack"),
         partial(memory_in_fresh_process, bench, "train"),
-        repeats=min(bench.repeats, MEMORY_REPEATS),
+        repeats=bench.repeats,
         measure=lambda run: (run(), None),
         warm_up=(),
     )
@@ -398,7 +397,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(ITEMS), help=f"of: {', '.join(ITEMS)}")
     parser.add_argument("--model", default="resnet18_cifar", help="a CIFAR network (default: resnet18_cifar)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
-    parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7; long items: at most 3)")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7)")
     parser.add_argument("--images", type=int, default=128, help="images of the columns items (default: 128)")
     parser.add_argument("--checkpoint", help="adversarially trained weights of --model for the columns items")
     parser.add_argument("--out", help="JSON file to add to (default: results/benchmark_<device>.json)")

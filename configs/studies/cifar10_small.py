@@ -1,5 +1,5 @@
-# Does the nasty term help at equal cost? ResNet-8 on 6,000 CIFAR-10 images: vanilla, PGD-AT on adversarial images, PGD-AT
-# on the union, and NAT in both readings of the paper's weight; two seeds, the same epochs, batches and schedule.
+# Does the nasty term help at equal cost? ResNet-8 on 6,000 CIFAR-10 images: vanilla, PGD-AT on adversarial images,
+# PGD-AT on the union, and NAT in both readings of the paper's weight; two seeds, the same epochs, batches, schedule.
 # Command: python tools/study.py configs/studies/cifar10_small.py --work-dir work_dirs/cifar10_small
 # Cost: about 15 minutes a training and 10 minutes a judgement on one CPU thread, ten of each.
 # Paper's number: none (the small version of Table 2); only differences between the rows mean anything.

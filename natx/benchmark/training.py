@@ -38,7 +38,7 @@ def training_step(learner: Learner, optimizer: torch.optim.Optimizer) -> Callabl
 
 
 def train_until(
-    task: Task, data: Any, *, attack: PGD, judge: PGD, accuracy: float, most: int, batch_size: int = 64, every: int = 10
+    task: Task, data: Any, *, attack: PGD, judge: PGD, accuracy: float, most: int, batch_size: int = 64, every: int = 5
 ) -> str:
     """Adversarial training on a few images until the net withstands ``judge`` on ``accuracy`` percent of them.
 

@@ -180,7 +180,8 @@ def test_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_cpu_facts() -> None:
-    text = "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
+    flags = "fpu avx512_bf16 amx_tile amx_bf16"
+    text = f"processor\t: 0\nmodel name\t: Xeon\nflags\t\t: {flags}\n\nprocessor\t: 1\nmodel name\t: Other\n"
     assert cpu_facts(text) == {"cpu": "Xeon", "amx": True, "avx512_bf16": True}
     assert cpu_facts("model name : Old\nflags : fpu amx_tile\n") == {"cpu": "Old", "amx": False, "avx512_bf16": False}
     assert cpu_facts("")["amx"] is False

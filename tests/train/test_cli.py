@@ -41,7 +41,7 @@ ATTACKS: dict[str, Any] = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The work dir of a trained digits model."""
     folder = tmp_path_factory.mktemp("cli")
-    path = write_config(folder / "digits.py", merged(DIGITS, {"train_cfg": {"max_epochs": 4}}))
+    path = write_config(folder / "digits.py", merged(DIGITS, {"train_cfg": {"max_epochs": 12}}))
     train(load_config(path), folder / "run", device=torch.device("cpu"))
     return folder / "run"
 
@@ -75,7 +75,8 @@ def on_folder(shop: Workshop, workers: int) -> list[Any]:
 
 
 def adversarial(**attack: Any) -> dict[str, Any]:
-    return {"type": "Adversarial", "attack": {**PGD, **attack}}
+    settings = {key: value for key, value in {**PGD, **attack}.items() if value is not None}
+    return {"type": "Adversarial", "attack": settings}
 
 
 def with_adversary(**task: Any) -> dict[str, Any]:

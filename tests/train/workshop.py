@@ -110,8 +110,9 @@ class Workshop:
     def run(self, tool: str, *arguments: Any) -> Ran:
         """Run a tool as ``__main__`` with one thread on the CPU (unless the arguments say otherwise)."""
         arguments = tuple(map(str, arguments))
-        extra = () if "--device" in arguments else ("--device", "cpu")
-        self.monkeypatch.setattr(sys, "argv", [tool, *arguments, "--threads", "1", *extra])
+        defaults = {"--device": "cpu", "--threads": "1"}
+        extra = [word for option in defaults.items() if option[0] not in arguments for word in option]
+        self.monkeypatch.setattr(sys, "argv", [tool, *arguments, *extra])
         self.capsys.readouterr()
         MMLogger._instance_dict.clear()  # loggers of earlier runs write to streams that are closed by now
         code = 0

@@ -1,0 +1,216 @@
+"""Every shipped config builds, trains and evaluates, and opens with what it reproduces.
+
+The only changes: tiny synthetic data, batch size, steps and epochs, no downloads, an adversary with random weights.
+Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two (its
+feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB each time, are not written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from natx.config import load_config, plain_dict
+from natx.data import build_dataset
+from natx.evaluation import evaluate
+from natx.hooks import Checkpoints
+from natx.judging import build_attacks, judge
+from natx.training import build_runner, train
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+ATTACKS = sorted(path.relative_to(ROOT).as_posix() for path in (CONFIGS / "attacks").glob("*.py"))
+STUDIES = sorted(path.relative_to(ROOT).as_posix() for path in (CONFIGS / "studies").glob("*.py"))
+TRAININGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in CONFIGS.iterdir()
+    if folder.is_dir() and folder.name not in ("_base_", "attacks", "studies")
+    for path in folder.glob("*.py")
+)
+QUICK = {"cls": "configs/attacks/linf8_quick.py"}  # per task
+# Height, width and channels of a data set's training and test images.
+SHAPES = {
+    "CIFAR10": ((32, 32, 3), (32, 32, 3)),
+    "CIFAR100": ((32, 32, 3), (32, 32, 3)),
+    "Digits": ((8, 8, 1), (8, 8, 1)),
+    "ImageNet100": ((256, 256, 3), (224, 224, 3)),
+}
+LARGE = 10_000_000
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def dicts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every dict in a config."""
+    if isinstance(node, dict):
+        yield node
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from dicts(value)
+
+
+def adversaries(content: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [node["adversary"] for node in dicts(content) if isinstance(node.get("adversary"), dict)]
+    return [member for entry in found for member in entry.get("members", [entry])]
+
+
+def shortened(content: dict[str, Any]) -> dict[str, Any]:
+    """The config with one step in every attack."""
+    for node in dicts(content):
+        if "steps" in node:
+            node["steps"] = 1
+        if node.get("milestones") and "steps" in node:
+            node["milestones"] = (1,)
+    return content
+
+
+def synthetic(path: Path, shape: tuple[int, ...], *, count: int, num_classes: int) -> dict[str, Any]:
+    """A data set of random images, written to a file."""
+    draw = np.random.default_rng(len(path.name))
+    images = draw.integers(0, 256, (count, *shape), dtype=np.uint8)
+    np.savez(path, image=images, label=np.arange(count) % num_classes)
+    return {"type": "NPZ", "path": str(path), "num_classes": num_classes}
+
+
+def reduced(name: str, folder: Path, *, images: int) -> Config:
+    """A shipped config on tiny data, with ``images`` a step; two steps of two images or one of one."""
+    content = shortened(plain_dict(load_config(name)))
+    data, task = content["data"], content["task"]
+    held = 2 if data.get("heldout") else 0
+    for part, shape in zip(("train", "test"), SHAPES[data["train"]["type"]]):
+        count = held + images * images if part == "train" else images
+        data[part] = synthetic(folder / f"{part}.npz", shape, count=count, num_classes=task["num_classes"])
+    data.update(batch_size=images, num_workers=0, heldout=held)
+    content["train_cfg"]["max_epochs"] = 1
+    if "pretrained" in task:
+        task["pretrained"] = False
+    for entry in adversaries(content):
+        theirs = {**plain_dict(load_config(entry.pop("config")).task), "checkpoint": None}
+        theirs = {key: value for key, value in theirs.items() if key not in ("pretrained", "checkpoint")}
+        entry.update(task=theirs, state="random")
+    return Config(content, filename=str(ROOT / name))
+
+
+def header(name: str) -> str:
+    """The comment that opens a file, as one line."""
+    lines = []
+    for line in (ROOT / name).read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
+def test_there_are_configs() -> None:
+    assert len(TRAININGS) >= 20
+    assert len(ATTACKS) >= 4
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = QUICK[Path(name).parts[1]]
+    attacks = Config(shortened(plain_dict(load_config(quick))), filename=quick)
+    original = plain_dict(load_config(name))
+    with torch.device("meta"):  # counted without memory
+        size = parameters(original["task"])
+    images = 1 if size > LARGE else 2
+    config = reduced(name, tmp_path, images=images)
+    assert config.task.model == original["task"]["model"]
+    if size <= LARGE:
+        best = train(config, tmp_path / "run", device=CPU)
+        report = judge(config, best, attacks, device=CPU)
+        assert report["images"] == images
+        assert [column["name"] for column in report["columns"]] == ["Clean", "PGD-1", "C&W"]
+        state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
+        assert state["meta"]["iter"] == 2
+        assert all(torch.isfinite(value).all() for value in state["weights"].values())
+        return
+    written = []
+    monkeypatch.setattr(Checkpoints, "_write", lambda self, runner, learner, epoch, better: written.append(better))
+    runner = build_runner(config, tmp_path / "run", device=CPU)
+    task = runner.model.task
+    assert sum(parameter.numel() for parameter in task.parameters()) == size
+    before = [parameter.detach().clone() for parameter in list(task.parameters())[-2:]]
+    runner.train()
+    assert runner.iter == 1
+    assert written == [True]  # the held-out images were judged
+    assert any(not torch.equal(new, old) for new, old in zip(list(task.parameters())[-2:], before))
+    found = evaluate(task, build_dataset(plain_dict(config.data.test)), build_attacks(attacks))
+    assert list(found.correct) == ["Clean", "PGD-1", "C&W"]
+    assert found.count == 1
+
+
+def parameters(task: dict[str, Any]) -> int:
+    """Parameters of a config's net."""
+    from natx.registry import TASKS
+
+    built = TASKS.build({key: value for key, value in task.items() if key not in ("pretrained", "checkpoint")})
+    return sum(parameter.numel() for parameter in built.parameters())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_config(name: str) -> None:
+    config = load_config(name)
+    attacks = build_attacks(config)
+    assert len(attacks) == len(config.attacks)
+    columns = [column for attack in attacks for column in attack.columns()]
+    assert len(set(columns)) == len(columns)
+    assert {str(attack.threat) for attack in attacks} == {f"Linf {config.threat.eps * 255:.4g}/255"}
+    assert config.get("success", "any") in ("any", "last")
+    text = header(name)
+    assert "Cost:" in text
+    assert re.search(rf"python tools/test\.py \S+ \S+ --attacks {re.escape(name)}(\s|$)", text)
+    for path in re.findall(r"configs/\S+\.py", text):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_config_names_configs_that_exist(name: str) -> None:
+    text, content = header(name), plain_dict(load_config(name))
+    assert f"python tools/study.py {name} " in text
+    assert "Cost:" in text
+    assert "Paper's number" in text
+    assert content["attacks"] in ATTACKS
+    for row in content["rows"].values():
+        assert row["config"] in TRAININGS
+        adversary = content["rows"].get(row.get("adversary"))
+        if adversary:  # the row whose weights are to be used is what the config would train itself
+            theirs = adversaries(plain_dict(load_config(row["config"])))
+            assert [entry["config"] for entry in theirs] == [adversary["config"]]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training_config_says_what_it_reproduces(name: str) -> None:
+    text = header(name)
+    assert re.search(rf"python tools/train\.py {re.escape(name)}(\s|$)", text)
+    assert "Cost:" in text
+    assert "Paper's number" in text
+    content = plain_dict(load_config(name))
+    for entry in adversaries(content):
+        assert (ROOT / entry["config"]).is_file()
+        assert load_config(entry["config"]).task["model"] == content["task"]["model"]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_cost_in_the_header_is_the_cost_counted(name: str) -> None:
+    """Forwards and backwards per image and step from the config's own parts, by hand."""
+    said = re.search(r"(\d+) forwards? and (\d+) backwards?", header(name))
+    method = load_config(name).method
+    views = method.get("views", ("clean",) if method.type == "Standard" else ("adv",))
+    steps = method.attack.steps if method.type == "Adversarial" else 0
+    nasty = [term for term in method.get("terms", []) if term.type == "NastyKL"]
+    companions = sum(len([view for view in views if view in term.get("on", ("clean", "adv"))]) for term in nasty)
+    if said:
+        assert (int(said[1]), int(said[2])) == (len(views) + steps + companions, len(views) + steps)
+    else:
+        assert re.search(r"Cost: (as \S+\.py|a few seconds)", header(name))
