@@ -280,7 +280,7 @@ def _cost_lines(config: Config) -> list[str]:
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
         f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
         f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch * world_size} images = "
-        f"{count * forwards / 1e6:.3g} M forwards and {count * backwards / 1e6:.3g} M backwards of one image",
+        f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image",
     ]
 
 

@@ -64,7 +64,7 @@ def run_row(study: Config, name: str, folder: Path, *, seed: int, device: torch.
 def row_config(study: Config, name: str, folder: Path, *, seed: int, options: dict | None) -> Config:
     """A row's training config: the seed, the options, and the adversary from another row of the same seed."""
     row = study.rows[name]
-    config = with_options(load_config(row.config), {"seed": seed, **(options or {})})
+    config = with_options(load_config(row.config), {"seed": seed, **row.get("options", {}), **(options or {})})
     for term in config.method.get("terms", []):
         if "adversary" in term and "adversary" in row:
             term.adversary = {"config": study.rows[row.adversary].config}

@@ -37,8 +37,9 @@ class Part(Dataset):
 def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
     """Split into (training part, held-out part of ``count`` images), drawn once from ``seed`` and balanced by label.
 
-    The draw uses its own generator and the labels only, so it is the same on every machine and for every run of a
-    seed. Raises ConfigError where ``count`` does not leave images on both sides.
+    The held-out part shows its images as an evaluation does, where the data set tells the two apart
+    (``for_evaluation``). The draw uses its own generator and the labels only, so it is the same on every machine and
+    for every run of a seed. Raises ConfigError where ``count`` does not leave images on both sides.
     """
     total = len(dataset)
     if not 0 < count < total:
@@ -55,7 +56,8 @@ def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
         order = order[torch.argsort(rank, stable=True)]
     held = sorted(order[:count].tolist())
     taken = set(held)
-    return Part(dataset, [i for i in range(total) if i not in taken]), Part(dataset, held)
+    judged = dataset.for_evaluation() if hasattr(dataset, "for_evaluation") else dataset
+    return Part(dataset, [i for i in range(total) if i not in taken]), Part(judged, held)
 
 
 def subset(dataset: Any, count: int | None) -> Any:

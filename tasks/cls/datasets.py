@@ -8,6 +8,7 @@ downloaded unless asked. Data that is missing or wrong raises :class:`natx.error
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
@@ -412,6 +413,12 @@ class ImageFolder(_BatchDataset):
             self.paths += found
             counts.append(len(found))
         self.labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+    def for_evaluation(self) -> ImageFolder:
+        """The same images in the same order as an evaluation reads them (centre crops)."""
+        view = copy.copy(self)
+        view.train = False
+        return view
 
     def _find_classes(self, class_list: str | Path | None) -> tuple[str, ...]:
         layout = f"expected {self.root}/<class>/<image>"
