@@ -70,11 +70,15 @@ class NatxRunner(Runner):
         with _fitting("visualizer", visualizer):
             return super().build_visualizer(visualizer)
 
+    def dump_config(self) -> None:
+        """Nothing yet: a resume that is refused must not overwrite the config of the run in the folder."""
+
     def load_or_resume(self) -> None:
-        """Resume through the Checkpoints hook."""
+        """Resume through the Checkpoints hook; then write the config into the work_dir."""
         for hook in self.hooks:
             if isinstance(hook, Checkpoints):
                 hook.restore(self)
+        super().dump_config()
 
     def _log_env(self, env_cfg: dict) -> None:
         with _file_only(self.logger):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from natx.config import load_config, plain_dict
-from natx.data import build_dataset
+from natx.data import Part, build_dataset, hold_out, subset
 from natx.evaluation import evaluate
 from natx.hooks import Checkpoints
 from natx.judging import build_attacks, judge
@@ -35,14 +37,8 @@ TRAININGS = sorted(
     for path in folder.glob("*.py")
 )
 QUICK = {"cls": "configs/attacks/linf8_quick.py"}  # per task
-# Height, width and channels of a data set's training and test images.
-SHAPES = {
-    "CIFAR10": ((32, 32, 3), (32, 32, 3)),
-    "CIFAR100": ((32, 32, 3), (32, 32, 3)),
-    "Digits": ((8, 8, 1), (8, 8, 1)),
-    "ImageNet100": ((256, 256, 3), (224, 224, 3)),
-}
-LARGE = 10_000_000
+SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
+LARGE, HELD = 10_000_000, 2
 CPU = torch.device("cpu")
 
 
@@ -82,20 +78,45 @@ def synthetic(path: Path, shape: tuple[int, ...], *, count: int, num_classes: in
     return {"type": "NPZ", "path": str(path), "num_classes": num_classes}
 
 
-def reduced(name: str, folder: Path, *, images: int) -> Config:
+@pytest.fixture(scope="session")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet-100's folders with one tiny image in each class."""
+    root = tmp_path_factory.mktemp("imagenet")
+    draw = np.random.default_rng(0)
+    classes = [
+        name for name in (ROOT / "tasks/cls/imagenet100.txt").read_text().split() if re.fullmatch(r"n\d{8}", name)
+    ]
+    assert len(classes) == 100
+    for part in ("train", "val"):
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            Image.fromarray(draw.integers(0, 256, (6, 8, 3), dtype=np.uint8)).save(root / part / name / "0.png")
+    return root
+
+
+def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, test: int, imagenet: Path) -> None:
+    """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape."""
+    kind = data["train"]["type"]
+    for part, count in (("train", train), ("test", test)):
+        if kind == "ImageNet100":
+            data[part]["root"] = str(imagenet)
+        else:
+            data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
+
+
+def reduced(name: str, folder: Path, *, images: int, imagenet: Path) -> Config:
     """A shipped config on tiny data, with ``images`` a step; two steps of two images or one of one."""
     content = shortened(plain_dict(load_config(name)))
     data, task = content["data"], content["task"]
-    held = 2 if data.get("heldout") else 0
-    for part, shape in zip(("train", "test"), SHAPES[data["train"]["type"]]):
-        count = held + images * images if part == "train" else images
-        data[part] = synthetic(folder / f"{part}.npz", shape, count=count, num_classes=task["num_classes"])
+    held = HELD if data.get("heldout") else 0
+    counts = {"train": images * images + held, "test": images}
+    tiny(data, folder, num_classes=task["num_classes"], imagenet=imagenet, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
     content["train_cfg"]["max_epochs"] = 1
     if "pretrained" in task:
         task["pretrained"] = False
     for entry in adversaries(content):
-        theirs = {**plain_dict(load_config(entry.pop("config")).task), "checkpoint": None}
+        theirs = plain_dict(load_config(entry.pop("config")).task)
         theirs = {key: value for key, value in theirs.items() if key not in ("pretrained", "checkpoint")}
         entry.update(task=theirs, state="random")
     return Config(content, filename=str(ROOT / name))
@@ -117,14 +138,15 @@ def test_there_are_configs() -> None:
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_training_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_config(name: str, tmp_path: Path, imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = QUICK[Path(name).parts[1]]
     attacks = Config(shortened(plain_dict(load_config(quick))), filename=quick)
     original = plain_dict(load_config(name))
     with torch.device("meta"):  # counted without memory
         size = parameters(original["task"])
     images = 1 if size > LARGE else 2
-    config = reduced(name, tmp_path, images=images)
+    config = reduced(name, tmp_path, images=images, imagenet=imagenet)
+    monkeypatch.setattr("natx.training.hold_out", partial(first_images, train=images * images))
     assert config.task.model == original["task"]["model"]
     if size <= LARGE:
         best = train(config, tmp_path / "run", device=CPU)
@@ -145,9 +167,16 @@ def test_training_config(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert runner.iter == 1
     assert written == [True]  # the held-out images were judged
     assert any(not torch.equal(new, old) for new, old in zip(list(task.parameters())[-2:], before))
-    found = evaluate(task, build_dataset(plain_dict(config.data.test)), build_attacks(attacks))
+    images = subset(build_dataset(plain_dict(config.data.test)), 1)
+    found = evaluate(task, images, build_attacks(attacks))
     assert list(found.correct) == ["Clean", "PGD-1", "C&W"]
     assert found.count == 1
+
+
+def first_images(dataset: Any, count: int, *, seed: int, train: int) -> tuple[Part, Part]:
+    """``hold_out`` with the training part cut to its first images (ImageNet-100 needs an image of each class)."""
+    rest, held = hold_out(dataset, count, seed=seed)
+    return Part(rest.dataset, rest.positions[:train]), held
 
 
 def parameters(task: dict[str, Any]) -> int:

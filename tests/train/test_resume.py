@@ -82,12 +82,16 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One run that was never killed, and one that died at each moment of DEATHS; both train their own adversary."""
     folder = tmp_path_factory.mktemp("resume")
     (folder / "natx_test_killer.py").write_text(KILLER)
-    imports = {"imports": ["tasks.cls", "natx_test_killer"]}
+    imports = {"imports": ["tasks.cls", "natx.testing", "natx_test_killer"]}
+    # Dropout, so that the state of the random generators counts too.
+    task = {"type": "TinyCNNTask", "num_classes": 10, "channels": 1, "dropout": 0.3}
     schedule = {"param_scheduler": [{"type": "CosineAnnealingLR", "T_max": EPOCHS, "by_epoch": True}]}
-    adversary = merged(DIGITS, {"custom_imports": imports, "seed": 7})
+    adversary = merged(DIGITS, {"custom_imports": imports, "task": task, "seed": 7})
     write_config(folder / "adversary.py", adversary)
     method = nat({"config": str(folder / "adversary.py")})
-    target = merged(DIGITS, {"custom_imports": imports, "train_cfg": {"max_epochs": EPOCHS}, "method": method})
+    target = merged(
+        DIGITS, {"custom_imports": imports, "task": task, "train_cfg": {"max_epochs": EPOCHS}, "method": method}
+    )
     config = write_config(folder / "target.py", {**target, **schedule})
     whole = train(config, folder / "whole" / "run")
     assert whole.returncode == 0, whole.stderr
@@ -172,7 +176,8 @@ def test_resume_finds_the_run_when_its_folder_moved(history: dict[str, Any], sho
 
 def test_resume_refuses_another_config(history: dict[str, Any], shop: Workshop) -> None:
     run = history["folder"] / "whole" / "run"
-    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file() and path.suffix != ".py"}
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert run / "target.py" in before
     lr = "optim_wrapper.optimizer.lr=0.01"
     ran = shop.run("train.py", history["config"], "--work-dir", run, "--resume", "--cfg-options", lr)
     assert "another config" in ran.error()

@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from workshop import DIGITS, PGD, Workshop, nat
 
 from natx.checkpoint import load_state, read_meta
 from natx.config import load_config
+from natx.data import hold_out
 from natx.errors import CheckpointError, NonFiniteError
 from natx.hooks import SeedHook
 from natx.registry import TERMS
 from natx.task import Task
 from natx.terms.base import Term
 from natx.training import build_learner, build_runner, describe_plan, prepare_adversaries, train
+from tasks.cls.datasets import ImageFolder
 
 CPU = torch.device("cpu")
 
@@ -109,6 +112,18 @@ def test_best_and_last_weights(
         assert read_meta(path)["selected_on"] == "prepared scores"
 
 
+def test_a_resumed_run_remembers_the_best_score(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection, run = Scores([30, 10]), shop.folder / "run"
+    monkeypatch.setattr("natx.training.build_selection", lambda config, whole: (whole, selection))
+    config = shop.load(method=with_term(at=9))
+    with pytest.raises(NonFiniteError):  # stopped in epoch 2; the second process has only six steps left
+        train(config, run, device=CPU)
+    train(config, run, device=CPU, resume=True)
+    assert len(selection.seen) == 2
+    assert same(load_file(run / "best.safetensors"), selection.seen[0])
+    assert same(load_file(run / "last.safetensors"), selection.seen[1])
+
+
 def test_the_held_out_images_choose_and_are_not_trained_on(shop: Workshop) -> None:
     select = {"attack": {"type": "PGD", "steps": 1, "step_size": 0.1}, "batch_size": 30}
     runner = build_runner(shop.load(select=select), shop.folder / "run", device=CPU)
@@ -119,6 +134,22 @@ def test_the_held_out_images_choose_and_are_not_trained_on(shop: Workshop) -> No
     assert hook.selection.metric == "robust"
     assert str(hook.selection.attack.threat) == "Linf 51/255"  # the config's threat fills in
     assert len(held | rest) == len(runner.train_dataloader.dataset.dataset)
+
+
+def test_held_out_images_are_seen_as_an_evaluation_sees_them(shop: Workshop) -> None:
+    """Training reads larger squares that augmentations crop; the judge of an epoch must get centre crops."""
+    for label in "ab":
+        (shop.folder / "images" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (20, 30), (i, 0, 0)).save(shop.folder / "images" / label / f"{i}.png")
+    dataset = ImageFolder(shop.folder / "images", train=True, image_size=8, resize=12)
+    rest, held = hold_out(dataset, 2)
+    assert rest.__getitems__([0, 1])["inputs"].shape == (2, 3, 12, 12)
+    batch = held.__getitems__([0, 1])
+    assert batch["inputs"].shape == (2, 3, 8, 8)
+    assert batch["index"].tolist() == held.positions
+    assert [int(x) for x in batch["inputs"][:, 0, 0, 0]] == [i % 3 for i in held.positions]
+    assert dataset.train
 
 
 @pytest.mark.parametrize(
@@ -420,7 +451,7 @@ def test_shipped_configs_announce_the_numbers_in_their_headers() -> None:
         assert f"cost: {cost} backwards" in plan
     # 1437 - 144 images in batches of 64 are 20 steps; 30 epochs of 20 x 64 images are 38,400, times 12.
     assert "1293 training images" in plan
-    assert "30 epochs x 20 steps of 64 images = 0.461 M forwards and 0.461 M backwards" in plan
+    assert "30 epochs x 20 steps of 64 images = 460,800 forwards and 460,800 backwards" in plan
 
 
 def test_dry_run_trains_and_downloads_nothing(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
