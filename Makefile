@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(ONE_THREAD) $(BIN)/python tools/demo.py --device cpu --threads 1
 
 test: $(VENV)/.ready
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

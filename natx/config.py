@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # content has a fingerprint of its own).
 VOLATILE = {"work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers"}
 VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
+# Keys a training config may lack; an option with any other unknown first key is a typing error.
+OPTIONAL = {
+    *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),
+    *("sync_bn", "threat", "vis_backends", "seed"),
+}
 
 
 def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> Config:
@@ -49,6 +55,11 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
 
 def with_options(config: Config, options: dict[str, Any]) -> Config:
     """The config with ``options`` (dotted keys, as ``--cfg-options``) applied; raises ConfigError where they misfit."""
+    for key in options:
+        first = key.split(".")[0]
+        if first not in config and first not in OPTIONAL:
+            close = get_close_matches(first, [*config.keys(), *OPTIONAL], n=3)
+            raise ConfigError(f"the option {key} is unknown to {config.filename}; close: {', '.join(close) or 'none'}")
     try:
         config.merge_from_dict(plain_dict(options))
     except (KeyError, TypeError, AssertionError, IndexError) as error:

@@ -29,6 +29,12 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         raise
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Remove what a process killed inside :func:`write_atomic` left in a folder."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomic(path, lambda file: file.write(text.encode()))

@@ -38,7 +38,7 @@ _UNLOADED = {"pretrained": False, "checkpoint": None}
 def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool = False) -> Path:
     """Train what a config describes; its adversaries first, where they do not exist yet.
 
-    Writes ``best.safetensors``, ``last.safetensors``, ``last.pth``, ``config.py``, logs and, at the end, ``done.json``
+    Writes ``best.safetensors``, ``last.safetensors``, ``last.pth``, the config, logs and, at the end, ``done.json``
     into ``work_dir``.
 
     Args:
@@ -154,7 +154,7 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
     """
     config = Config(plain_dict(config), filename=config.filename)
     for entry in _adversary_configs(config._cfg_dict):
-        if "config" not in entry or entry.get("checkpoint") is not None:
+        if not _needs_training(entry):
             continue
         recipe = _adversary_recipe(config, entry)
         folder = train_once(recipe, _adversary_store(config, work_dir), device=device)
@@ -192,7 +192,7 @@ def _adversary_recipe(config: Config, entry: dict[str, Any]) -> Config:
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
             recipe[key] = config[key]
-    if recipe.task.get("model") == config.task.get("model"):
+    if all(recipe.task.get(key) == config.task.get(key) for key in ("type", "model")):
         recipe.task = config.task
     for key in ("train", "test", "heldout", "num_workers", "augments"):
         if key in config.data:
@@ -209,6 +209,11 @@ def _adversary_store(config: Config, work_dir: Path) -> Path:
 def _stored(config: Config, store: Path) -> Path:
     data = build_dataset(plain_dict(config.data.train)).fingerprint()
     return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
+
+
+def _needs_training(entry: dict[str, Any]) -> bool:
+    """Whether an adversary is given by a training config alone, without weights or a state."""
+    return "config" in entry and entry.get("checkpoint") is None and entry.get("state") is None
 
 
 def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
@@ -243,7 +248,7 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
     lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
     copy = Config(plain_dict(config), filename=config.filename)
     for own in _adversary_configs(copy._cfg_dict):
-        if "config" not in own or own.get("checkpoint") is not None:
+        if not _needs_training(own):
             continue
         recipe = _adversary_recipe(config, own)
         folder = _stored(recipe, _adversary_store(config, work_dir))

@@ -215,6 +215,6 @@ def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[
     config = dict(config)
     if threat is not None:
         config.setdefault("threat", threat)
-    if "threat" not in config:
+    if config.get("threat") is None:
         raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
     return ATTACKS.build(config)

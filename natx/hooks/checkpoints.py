@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from natx.checkpoint import load_into, load_state, save_state, save_weights
 from natx.errors import CheckpointError
 from natx.evaluation.selection import Selection
+from natx.files import clear_unfinished
 from natx.learner import Learner
 from natx.registry import HOOKS
 
@@ -42,6 +43,8 @@ class Checkpoints(Hook):
         path = Path(runner.work_dir) / "last.pth"
         if not (self.resume and path.exists()):
             return
+        if runner.rank == 0:
+            clear_unfinished(path.parent)
         state = load_state(path)
         learner = _learner(runner)
         meta = state["meta"]

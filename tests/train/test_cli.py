@@ -192,6 +192,10 @@ BAD_TRAINING: dict[str, tuple[Callable[[Workshop], list[Any]], list[str]]] = {
     "no torchrun": (lambda s: [s.digits(), "--launcher", "pytorch"], ["torchrun"]),
     "option without value": (lambda s: [s.digits(), "--cfg-options", "seed"], ["--cfg-options", "key.sub=value"]),
     "option with open bracket": (lambda s: [s.digits(), "--cfg-options", "a=[1,(2]"], ["--cfg-options", "a=[1,(2]"]),
+    "option with a typing error": (
+        lambda s: [s.digits(), "--cfg-options", "trian_cfg.max_epochs=3"],
+        ["trian_cfg.max_epochs", "train_cfg"],
+    ),
     "option through a number": (lambda s: [s.digits(), "--cfg-options", "seed.x=1"], ["seed"]),
 }
 

@@ -96,8 +96,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     whole = train(config, folder / "whole" / "run")
     assert whole.returncode == 0, whole.stderr
     killed = [train(config, folder / "killed" / "run", "--resume", kill=moment) for moment, *_ in DEATHS]
+    left = sorted(path.name for path in (folder / "killed" / "run").glob(".*.tmp"))
     final = train(config, folder / "killed" / "run", "--resume")
-    return {"folder": folder, "config": config, "killed": killed, "final": final}
+    return {"folder": folder, "config": config, "killed": killed, "left": left, "final": final}
 
 
 @pytest.fixture
@@ -124,11 +125,9 @@ def test_each_process_died_where_it_was_meant_to(history: dict[str, Any], number
     assert DEATHS[number][2] in following.stdout
 
 
-def test_a_half_written_file_stays_under_another_name(history: dict[str, Any]) -> None:
-    run = history["folder"] / "killed" / "run"
-    names = sorted(path.name for path in run.glob(".*.tmp"))
-    assert len(names) == 1
-    assert names[0].startswith(".last.pth.")
+def test_a_half_written_file_has_another_name_and_is_removed_on_resume(history: dict[str, Any]) -> None:
+    assert len(history["left"]) == 1 and history["left"][0].startswith(".last.pth.")
+    assert not list((history["folder"] / "killed" / "run").glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
