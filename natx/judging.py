@@ -91,7 +91,7 @@ def judge(
         "checkpoint_sha256": sha256(checkpoint),
         "trained_epochs": meta.get("epoch", "unknown"),
         "selected_on": meta.get("selected_on", "unknown"),
-        "data": f"{config.data.test.type}, {len(dataset)} of {len(whole)} test images",
+        "data": f"{config.data.test.type}, {_which(whole, len(dataset))} of {len(whole)} test images",
         "data_fingerprint": whole.fingerprint()[:16],
         "batch_size": batch_size,
         "seed": built[0].seed,
@@ -106,3 +106,10 @@ def judge(
         settings=settings,
         provenance=provenance(device),
     )
+
+
+def _which(whole: Any, count: int) -> str:
+    """Which images a subset has, in words; see :func:`natx.data.subset`."""
+    if count == len(whole):
+        return f"all {count}"
+    return f"{count} evenly spaced" if getattr(whole, "sorted_by_class", False) else f"the first {count}"

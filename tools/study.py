@@ -88,7 +88,7 @@ def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
         first = known[0]
         lines += [
             "",
-            f"Accuracy in percent under {first['threat']}, first {first['images']} test images, success counted at "
+            f"Accuracy in percent under {first['threat']} on {first['settings']['data']}, success counted at "
             f"'{first['success']}' step; the checkpoint is chosen on {first['settings']['selected_on']}; mean and "
             "standard deviation over the seeds. The headline is the worst case.",
         ]

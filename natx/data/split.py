@@ -31,7 +31,8 @@ class Part(Dataset):
     def __getattr__(self, name: str) -> Any:
         if name in ("dataset", "positions"):
             raise AttributeError(name)
-        return getattr(self.dataset, name)
+        value = getattr(self.dataset, name)
+        return value[torch.tensor(self.positions, dtype=torch.long)] if name == "labels" else value
 
 
 def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
@@ -61,9 +62,16 @@ def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
 
 
 def subset(dataset: Any, count: int | None) -> Any:
-    """The first ``count`` images (all for None); raises ConfigError for a count that leaves none or is too large."""
+    """``count`` images (all for None), the same on every machine.
+
+    The first ones, as is usual for CIFAR; evenly spaced ones where the data set says that it is ``sorted_by_class``
+    (folders), because its first images would be those of a few classes. Raises ConfigError for a count that leaves
+    none or is too large.
+    """
     if count is None:
         return dataset
-    if not 0 < count <= len(dataset):
-        raise ConfigError(f"a subset of {count} images of {len(dataset)} is empty or too large")
-    return Part(dataset, range(count))
+    total = len(dataset)
+    if not 0 < count <= total:
+        raise ConfigError(f"a subset of {count} images of {total} is empty or too large")
+    spaced = getattr(dataset, "sorted_by_class", False)
+    return Part(dataset, [i * total // count for i in range(count)] if spaced else range(count))

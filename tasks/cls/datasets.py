@@ -414,6 +414,11 @@ class ImageFolder(_BatchDataset):
             counts.append(len(found))
         self.labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
 
+    @property
+    def sorted_by_class(self) -> bool:
+        """Images lie class by class: a subset must not be the first ones."""
+        return True
+
     def for_evaluation(self) -> ImageFolder:
         """The same images in the same order as an evaluation reads them (centre crops)."""
         view = copy.copy(self)

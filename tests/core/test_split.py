@@ -89,3 +89,17 @@ def test_subset_is_the_first_images() -> None:
     for count in (0, -3, 21):
         with pytest.raises(ConfigError, match=str(count)):
             subset(data, count)
+
+
+def test_subset_of_images_sorted_by_class_has_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = TinyDataset(100, num_classes=5)
+    data.labels = torch.arange(5).repeat_interleave(20)
+    monkeypatch.setattr(data, "sorted_by_class", True, raising=False)
+    part = subset(data, 10)
+    assert torch.bincount(part.labels, minlength=5).tolist() == [2] * 5
+    assert subset(data, 100).positions == list(range(100))
+
+
+def test_labels_of_a_part_are_those_of_its_images() -> None:
+    data = TinyDataset(20)
+    assert Part(data, [7, 3]).labels.tolist() == [int(data.labels[7]), int(data.labels[3])]

@@ -435,7 +435,7 @@ def test_report(shop: Workshop, run: Path) -> None:
     assert (pgd["forwards"], pgd["backwards"]) == (4 * 360, 3 * 360)
     settings = report["settings"]
     assert settings["checkpoint_sha256"] == sha256(run / "best.safetensors")
-    assert settings["data"] == "Digits, 360 of 360 test images"
+    assert settings["data"] == "Digits, all 360 of 360 test images"
     assert settings["selected_on"] == "100 held-out training images"
     assert settings["batch_size"] == 360
     assert report["provenance"]["packages"]["torch"] == version("torch")
@@ -453,7 +453,7 @@ def test_report_as_text(shop: Workshop, run: Path) -> None:
         assert "50 test images" in where
         assert all(accuracy in where for accuracy in accuracies)
         assert f"{report['worst_case']:.2f}" in where
-    assert report["settings"]["data"] == "Digits, 50 of 360 test images"
+    assert report["settings"]["data"] == "Digits, the first 50 of 360 test images"
     assert "50 of 360 test images" in text
     assert report["settings"]["checkpoint_sha256"] in text
     assert f"torch {version('torch')}" in text
