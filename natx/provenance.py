@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("natx", "torch", "torchvision", "mmengine", "timm", "pyautoattack", "numpy")
+from natx import __version__
+
+PACKAGES = ("torch", "torchvision", "mmengine", "timm", "pyautoattack", "numpy")
 
 
 def git_revision(folder: Path | None = None) -> str:
@@ -30,7 +32,7 @@ def git_revision(folder: Path | None = None) -> str:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that numbers depend on."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "natx": __version__}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
