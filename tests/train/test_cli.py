@@ -386,7 +386,7 @@ def test_a_bug_is_not_dressed_up_as_a_users_error(shop: Workshop, monkeypatch: p
     def bug(*args: object, **kwargs: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("tasks.cls.datasets.load_digits", bug)
+    monkeypatch.setattr("tasks.cls.datasets.digits.load_digits", bug)
     ran = shop.run("train.py", shop.digits())
     assert ran.code == 1
     assert "KeyError: 'a bug'" in ran.err

@@ -1,0 +1,125 @@
+"""Images and labels in one .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from natx.errors import ConfigError, DataError
+from natx.registry import DATASETS
+from tasks.cls.datasets.base import InMemory, brief
+
+_MAX_INFERRED_CLASSES = 1_000_000
+
+
+@DATASETS.register_module()
+class NPZ(InMemory):
+    """Images and labels from one ``.npz`` file, held in memory.
+
+    Images are uint8 or float in [0, 1] (returned as float32), [N, H, W, C] or [N, C, H, W] with 1 or 3
+    channels; which of the two is told by the axis that has size 1 or 3. Labels are integers [N]. Pickled
+    arrays are refused.
+
+    Args:
+        path: the file.
+        image_key: name of the image array.
+        label_key: name of the label array.
+        num_classes: number of classes; largest label + 1 if not given.
+
+    Raises:
+        DataError: the file or an array is missing or unreadable; shapes, types or values are not as above;
+            labels are negative or not below num_classes.
+        ConfigError: num_classes < 1.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        image_key: str = "image",
+        label_key: str = "label",
+        num_classes: int | None = None,
+    ) -> None:
+        if num_classes is not None and num_classes < 1:
+            raise ConfigError(f"NPZ: num_classes must be None or >= 1; got {num_classes}")
+        self.path = Path(path).expanduser()
+        images, labels = self._load([image_key, label_key])
+        images = self._check_images(images, where=f"{self.path}[{image_key!r}]")
+        where = f"{self.path}[{label_key!r}]"
+        count = self._check_labels(labels, where=where, count=len(images), num_classes=num_classes)
+        super().__init__(
+            torch.from_numpy(images),
+            torch.from_numpy(labels.astype(np.int64)),
+            classes=[str(c) for c in range(count)],
+        )
+
+    def _load(self, keys: Sequence[str]) -> list[np.ndarray]:
+        if not self.path.is_file():
+            raise DataError(
+                f"NPZ: there is no file {self.path}; expected an .npz with {', '.join(keys)}: set path to it"
+            )
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                missing = [key for key in keys if key not in archive.files]
+                if missing:
+                    raise DataError(
+                        f"{self.path} lacks {', '.join(missing)}; it has "
+                        f"{', '.join(archive.files) or 'nothing'}: set image_key and label_key"
+                    )
+                return [archive[key] for key in keys]
+        # np.load returns a bare array, which is no context manager, for an .npy file.
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+            TypeError,
+            AttributeError,
+        ) as error:
+            raise DataError(
+                f"cannot read {self.path} ({brief(error)}); expected an .npz without objects: write it with numpy.savez"
+            ) from error
+
+    @staticmethod
+    def _check_images(images: np.ndarray, *, where: str) -> np.ndarray:
+        """Images as uint8 or float32 [N, C, H, W]."""
+        got = f"got {images.dtype} {list(images.shape)}"
+        if images.ndim != 4 or 0 in images.shape:
+            raise DataError(f"{where} must be [N, H, W, C] or [N, C, H, W], not empty; {got}; reshape it")
+        last, second = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
+        if last == second:
+            why = "both could be the channels" if last else "neither is"
+            raise DataError(
+                f"{where} needs 1 or 3 channels on either the last or the second axis; {got}, {why}; reshape it"
+            )
+        if images.dtype != np.uint8:
+            if images.dtype.kind != "f":
+                raise DataError(f"{where} must be uint8 or float; {got}; convert it")
+            if not np.isfinite(images).all():
+                raise DataError(f"{where} has NaN or infinite pixels; pixels must be in [0,1] or uint8; repair it")
+            low, high = float(images.min()), float(images.max())
+            if low < 0.0 or high > 1.0:
+                raise DataError(f"{where}: pixels must be in [0,1] or uint8; got {low:g}..{high:g}; divide by 255")
+            images = images.astype(np.float32)
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if last else images)
+
+    @staticmethod
+    def _check_labels(labels: np.ndarray, *, where: str, count: int, num_classes: int | None) -> int:
+        """The number of classes, once the labels are known to be ``count`` valid integers."""
+        if labels.dtype.kind not in "iu":
+            raise DataError(f"{where} must be integers; got {labels.dtype}; convert it with astype(int)")
+        if labels.ndim != 1 or len(labels) != count:
+            raise DataError(f"{where} must be [{count}], one label per image; got {list(labels.shape)}; fix the file")
+        low, high = int(labels.min()), int(labels.max())
+        top = _MAX_INFERRED_CLASSES if num_classes is None else num_classes
+        if low < 0 or high >= top:
+            raise DataError(
+                f"{where} must be in 0..{top - 1}; got {low}..{high}; renumber the labels or set num_classes"
+            )
+        return high + 1 if num_classes is None else num_classes
