@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.adversary import Adversary, build_adversary
-from natx.batch import Batch
+from natx.batch import Batch, join
 from natx.errors import ConfigError
 from natx.precision import full_precision, kl_divergence
 from natx.registry import TERMS
-from natx.task import Link, Task
+from natx.task import Link, Task, concat_pixels
 from natx.terms.base import Term, View
 
 Direction = Literal["target_adversary", "adversary_target"]
@@ -140,9 +140,6 @@ class NastyKL(Term):
 
     def _adversary_logits(self, views: Sequence[View], batch: Batch) -> list[Tensor]:
         """Logits per view; one joint forward where rows are images (in eval mode views do not influence each other)."""
-        from natx.batch import join
-        from natx.task import concat_pixels
-
         if len(views) > 1 and all(view.output.rows is None for view in views):
             joint = self.adversary.logits(join([batch] * len(views)), concat_pixels([v.x for v in views]))
             return list(joint.chunk(len(views)))
