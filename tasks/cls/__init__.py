@@ -1,6 +1,6 @@
 """Image classification with timm models and CIFAR networks."""
 
-from tasks.cls import augment, datasets
+from tasks.cls import datasets
 from tasks.cls.task import ClassificationTask
 
-__all__ = ["ClassificationTask", "augment", "datasets"]
+__all__ = ["ClassificationTask", "datasets"]

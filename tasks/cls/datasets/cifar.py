@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torchvision import datasets as tv_datasets
 
+from natx.data.base import InMemory, brief
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
-from tasks.cls.datasets.base import InMemory, brief
 
 
 def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: str = "C") -> np.ndarray:

@@ -7,9 +7,9 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from natx.data.base import InMemory, brief
 from natx.errors import ConfigError
 from natx.registry import DATASETS
-from tasks.cls.datasets.base import InMemory, brief
 
 
 @DATASETS.register_module()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-import struct
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from natx.data.base import BatchDataset, brief
+from natx.data.images import IMAGE_SUFFIXES, decode_batch, read_rgb
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
-from tasks.cls.datasets.base import BatchDataset, brief
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 IMAGENET100_LIST = Path(__file__).parent.with_name("imagenet100.txt")
 
 
@@ -143,23 +141,7 @@ class ImageFolder(BatchDataset):
 
     def _decode(self, path: str) -> np.ndarray:
         """One image as uint8 [side, side, 3]."""
-        try:
-            with Image.open(path) as opened:
-                # Pillow clips these to 255 on conversion, which would silently give a white image.
-                if opened.mode.startswith(("I", "F")):
-                    raise DataError(f"{path} has more than 8 bits a pixel ({opened.mode}); convert it to 8 bits")
-                image = opened.convert("RGB")
-        # Pillow's decoders raise all of these on damaged files.
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            IndexError,
-            TypeError,
-            struct.error,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(f"cannot decode the image {path} ({brief(error)}); replace or remove it") from error
+        image = read_rgb(path)
         width, height = image.size
         short = min(width, height)
         size = (int(self.resize * width / short), int(self.resize * height / short))
@@ -169,14 +151,7 @@ class ImageFolder(BatchDataset):
         return np.asarray(image.crop((left, top, left + side, top + side)))
 
     def _inputs(self, index: Tensor) -> Tensor:
-        paths = [self.paths[i] for i in index.tolist()]
-        if self.threads:
-            # A pool per batch keeps the data set picklable and safe to fork; Pillow decodes without the GIL.
-            with ThreadPoolExecutor(self.threads) as pool:
-                images = list(pool.map(self._decode, paths))
-        else:
-            images = [self._decode(path) for path in paths]
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        return decode_batch([self.paths[i] for i in index.tolist()], self._decode, threads=self.threads)
 
     def _content(self) -> Iterable[Any]:
         rows = []

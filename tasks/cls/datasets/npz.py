@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from natx.data.base import InMemory, brief
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
-from tasks.cls.datasets.base import InMemory, brief
 
 _MAX_INFERRED_CLASSES = 1_000_000
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from natx.augment import RandomCrop, RandomFlip, RandomResizedCrop
 from natx.errors import ConfigError, UserError
 from natx.registry import AUGMENTS
 from natx.rng import uniform
-from tasks.cls.augment import RandomCrop, RandomFlip, RandomResizedCrop
 
 EVERY = [
     RandomCrop(2),
