@@ -53,6 +53,11 @@ class Adversary:
                     f"the adversary has {task.num_classes} classes, the target {target.num_classes}: "
                     "train the adversary on the target's classes"
                 )
+            if task.classes and target.classes and task.classes != target.classes:
+                raise ConfigError(
+                    f"the adversary was trained on other classes ({_first_difference(task.classes, target.classes)}): "
+                    "both must number the same classes in the same order"
+                )
             sizes = (task.input_size, target.input_size)
             if None not in sizes and sizes[0] != sizes[1]:
                 raise ConfigError(
@@ -72,6 +77,12 @@ class Adversary:
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
             members = [full_precision(t.read(t.network(x, batch), batch, rows=rows).logits) for t in self.tasks]
         return members[0] if len(members) == 1 else torch.stack(members).mean(0)
+
+
+def _first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """Where two lists of class names part."""
+    i = next(i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b)
+    return f"class {i} is {theirs[i]!r} there and {ours[i]!r} here"
 
 
 def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:

@@ -4,12 +4,16 @@ Each is called with a float batch ``[N, C, H, W]`` in [0, 1] and the ``index`` o
 The draws come from :func:`natx.rng.uniform`, keyed by (seed, epoch, index, stream), so what happens to an
 image does not depend on the batch it is in, on the number of processes or on any global generator. Two
 augmentations of the same class in one pipeline would draw the same numbers.
+
+Two views of one image (clean and adversarial) with the same (index, seed, epoch) get the same change, and none
+of these changes enlarges the Linf distance of the two views (:class:`RandomResizedCrop`: up to rounding).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import ClassVar
 
 import torch
@@ -19,7 +23,7 @@ from natx.errors import ConfigError
 from natx.registry import AUGMENTS
 from natx.rng import uniform
 
-__all__ = ["RandomCrop", "RandomFlip", "RandomResizedCrop"]
+__all__ = ["RandomCrop", "RandomErasing", "RandomFlip", "RandomResizedCrop"]
 
 
 def _check(x: Tensor, index: Tensor) -> None:
@@ -41,6 +45,21 @@ def _pick(u: Tensor, count: Tensor | int) -> Tensor:
     top = count - 1
     picked = (u * count).floor().to(torch.int64)
     return torch.minimum(picked, top) if isinstance(top, Tensor) else picked.clamp_(max=top)
+
+
+def _probability(owner: str, p: float) -> float:
+    if not isinstance(p, Real) or not 0.0 <= p <= 1.0:
+        raise ConfigError(f"{owner}: p must be in [0, 1]; got {p!r}")
+    return float(p)
+
+
+def _range(owner: str, name: str, pair: Sequence[float]) -> tuple[float, float]:
+    numbers = isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)
+    if not numbers or not 0 < pair[0] <= pair[1] < math.inf:
+        raise ConfigError(f"{owner}: {name} must be (low, high), 0 < low <= high; got {pair!r}")
+    if name == "scale" and pair[1] > 1:
+        raise ConfigError(f"{owner}: scale is a fraction of the image, at most 1; got {pair!r}")
+    return float(pair[0]), float(pair[1])
 
 
 @AUGMENTS.register_module()
@@ -94,10 +113,11 @@ class RandomCrop:
             )
         rows = top[:, None] + torch.arange(-self.padding, height - self.padding, device=x.device)  # [N, H]
         cols = left[:, None] + torch.arange(-self.padding, width - self.padding, device=x.device)  # [N, W]
-        image = torch.arange(x.shape[0], device=x.device)[:, None, None]
-        # Index arithmetic instead of a padded copy: each output pixel knows the source pixel it shows.
-        source_r, source_c = self._source(rows, height), self._source(cols, width)
-        out = x[image, :, source_r[:, :, None], source_c[:, None, :]].permute(0, 3, 1, 2)
+        # Index arithmetic instead of a padded copy: each output pixel knows the source pixel it shows. One flat
+        # index, shared by the channels, takes half the time of indexing by image, row and column (on a CPU).
+        source = (self._source(rows, height) * width)[:, :, None] + self._source(cols, width)[:, None, :]
+        flat = source.flatten(1)[:, None].expand(-1, x.shape[1], -1)  # [N, C, H*W]
+        out = x.flatten(2).gather(2, flat).view(x.shape)
         if self.mode == "constant":
             inside = ((rows >= 0) & (rows < height))[:, :, None] & ((cols >= 0) & (cols < width))[:, None, :]
             out = out.masked_fill(~inside[:, None], 0.0)
@@ -123,9 +143,7 @@ class RandomFlip:
     stream: ClassVar[int] = 102
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0.0 <= p <= 1.0:
-            raise ConfigError(f"RandomFlip: p must be in [0, 1]; got {p!r}")
-        self.p = float(p)
+        self.p = _probability("RandomFlip", p)
 
     def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
         """Mirrors some images of ``x`` [N, C, H, W]; shape, dtype, device and memory format are kept."""
@@ -165,14 +183,9 @@ class RandomResizedCrop:
     ) -> None:
         if not isinstance(size, int) or size < 1:
             raise ConfigError(f"RandomResizedCrop: size must be an integer >= 1; got {size!r}")
-        for name, pair in (("scale", scale), ("ratio", ratio)):
-            if len(pair) != 2 or not 0 < pair[0] <= pair[1] or not math.isfinite(pair[1]):
-                raise ConfigError(f"RandomResizedCrop: {name} must be (low, high), 0 < low <= high; got {pair!r}")
-        if scale[1] > 1:
-            raise ConfigError(f"RandomResizedCrop: scale is a fraction of the image, at most 1; got {scale!r}")
         self.size = size
-        self.scale = (float(scale[0]), float(scale[1]))
-        self.ratio = (float(ratio[0]), float(ratio[1]))
+        self.scale = _range("RandomResizedCrop", "scale", scale)
+        self.ratio = _range("RandomResizedCrop", "ratio", ratio)
 
     def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
         """Resizes a box of each image of ``x`` [N, C, H, W] to ``[N, C, size, size]``; dtype, device kept."""
@@ -232,3 +245,121 @@ def _weights(start: Tensor, length: Tensor, *, source: int, target: int, dtype: 
     distance = (pixel.to(dtype) + 0.5 - centre[:, :, None]).abs() / step.clamp(min=1.0)[:, None, None]
     weight = (1.0 - distance).clamp_(min=0.0) * inside[:, None, :]
     return weight / weight.sum(dim=-1, keepdim=True)
+
+
+@AUGMENTS.register_module()
+class RandomErasing:
+    """Erases one random rectangle of each image with probability ``p``.
+
+    The defaults are those of the BoT person re-identification baseline, and the rectangle is drawn as in its code:
+    area uniform in ``scale``, height / width uniform in ``ratio`` (not its logarithm, so upright rectangles are
+    more common), whole pixels, drawn again where it is not smaller than the image in both directions, uniform
+    position. (Algorithm 1 of the paper draws the position too before it asks whether the rectangle fits.)
+    Deviations: BoT tries up to 100 times, here the first of :attr:`tries` that fits is taken, and an image for
+    which none fits stays whole (defaults, 256x128 pixels: fewer than one in 10^12 images); a side is at least one
+    pixel; BoT writes its value after normalisation, where 0.485 is a grey lighter than the mean, while natx's
+    pixels are not normalised and the default is the ImageNet mean itself.
+
+    Args:
+        p: probability in [0, 1].
+        scale: smallest and largest area of the rectangle as a fraction of the image.
+        ratio: smallest and largest height / width of the rectangle.
+        value: what the rectangle holds, in pixels of [0, 1]: one number, one number per channel, or ``'random'``
+            for uniform noise, independent per pixel and channel.
+
+    Raises:
+        ConfigError: p is outside [0, 1], a range is not increasing or not positive, scale is above 1, a value is
+            outside [0, 1]; or, in a call, the values are neither one nor as many as the channels.
+
+    Source: Zhong et al., "Random Erasing Data Augmentation" (AAAI 2020), algorithm 1; Luo et al., "Bag of Tricks
+    and A Strong Baseline for Deep Person Re-Identification" (CVPR Workshops 2019), section 3.2.
+    """
+
+    stream: ClassVar[int] = 104
+    noise_stream: ClassVar[int] = 105
+    tries: ClassVar[int] = 10
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.4),
+        *,
+        ratio: Sequence[float] = (0.3, 1 / 0.3),
+        value: float | Sequence[float] | str = (0.485, 0.456, 0.406),
+    ) -> None:
+        self.p = _probability("RandomErasing", p)
+        self.scale = _range("RandomErasing", "scale", scale)
+        self.ratio = _range("RandomErasing", "ratio", ratio)
+        self.value = self._values(value)
+
+    def __call__(self, x: Tensor, *, index: Tensor, seed: int, epoch: int) -> Tensor:
+        """Erases some images of ``x`` [N, C, H, W]; shape, dtype, device and memory format are kept."""
+        _check(x, index)
+        index = index.to(x.device)
+        u = uniform(index, (3 + 2 * self.tries,), seed=seed, epoch=epoch, stream=self.stream)
+        boxes = self.boxes(u, height=x.shape[-2], width=x.shape[-1])
+        if self.value == "random":
+            noise = uniform(index, x.shape[1:], seed=seed, epoch=epoch, stream=self.noise_stream)
+            return self.erase(x, boxes, fill=noise.to(x.dtype))
+        return self.erase(x, boxes, fill=self._constant(x))
+
+    def boxes(self, u: Tensor, *, height: int, width: int) -> Tensor:
+        """Rectangles inside a ``height x width`` image from uniform numbers.
+
+        Args:
+            u: numbers in [0, 1), float ``[N, 3 + 2 * tries]``: whether to erase, top, left, then area and ratio
+                of each try.
+            height: rows of the image.
+            width: columns of the image.
+
+        Returns:
+            int64 ``[N, 4]``: top, left, rectangle height, rectangle width in pixels; height and width are 0 where
+            nothing is erased.
+        """
+        area = (self.scale[0] + (self.scale[1] - self.scale[0]) * u[:, 3::2]) * (height * width)  # [N, tries]
+        ratio = self.ratio[0] + (self.ratio[1] - self.ratio[0]) * u[:, 4::2]
+        h = torch.sqrt(area * ratio).round().to(torch.int64).clamp_(min=1)
+        w = torch.sqrt(area / ratio).round().to(torch.int64).clamp_(min=1)
+        fits = (h < height) & (w < width)
+        first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)  # of equal numbers argmax gives the first
+        erased = (u[:, 0] < self.p) & fits.any(dim=1)
+        h, w = (side.gather(1, first)[:, 0] * erased for side in (h, w))
+        return torch.stack((_pick(u[:, 1], height - h + 1), _pick(u[:, 2], width - w + 1), h, w), dim=1)
+
+    def erase(self, x: Tensor, boxes: Tensor, *, fill: Tensor) -> Tensor:
+        """Replaces one rectangle per image.
+
+        Args:
+            x: batch ``[N, C, H, W]``.
+            boxes: int64 ``[N, 4]``: top, left, height, width in pixels; an empty rectangle changes nothing.
+            fill: new pixels, dtype of ``x``, of a shape that broadcasts to that of ``x``.
+
+        Returns:
+            ``[N, C, H, W]``.
+        """
+        top, left, h, w = boxes[:, :, None].unbind(1)  # each [N, 1]
+        row, col = (torch.arange(size, device=x.device) for size in x.shape[-2:])
+        rows, cols = (row >= top) & (row < top + h), (col >= left) & (col < left + w)
+        inside = (rows[:, :, None] & cols[:, None, :])[:, None]  # [N, 1, H, W]
+        return torch.where(inside, fill, x).contiguous(memory_format=_format_of(x))
+
+    @staticmethod
+    def _values(value: float | Sequence[float] | str) -> tuple[float, ...] | str:
+        if isinstance(value, str) and value == "random":
+            return value
+        values = (value,) if isinstance(value, Real) else value
+        numbers = isinstance(values, Sequence) and all(isinstance(v, Real) and 0 <= v <= 1 for v in values)
+        if not numbers or len(values) == 0:
+            raise ConfigError(
+                f"RandomErasing: value must be a number in [0, 1], one per channel, or 'random'; got {value!r}"
+            )
+        return tuple(float(v) for v in values)
+
+    def _constant(self, x: Tensor) -> Tensor:
+        if len(self.value) not in (1, x.shape[1]):
+            raise ConfigError(
+                f"RandomErasing: value has {len(self.value)} numbers but the images have {x.shape[1]} channel(s); give "
+                "one number, or one per channel"
+            )
+        # Without non_blocking the copy of these few numbers would make the host wait for the device.
+        return torch.tensor(self.value, dtype=x.dtype).view(1, -1, 1, 1).to(x.device, non_blocking=True)

@@ -1,7 +1,8 @@
 """Batches: plain dicts ``{inputs, data_samples, index}`` whose values all lead with one entry per image.
 
 ``inputs`` are pixels (uint8 or float in [0,1]), ``data_samples`` what is to be predicted (a label tensor, or a list of
-annotations) and ``index`` the position of each image in its data set, which keys every random draw.
+annotations) and ``index`` the position of each image in its data set, which keys every random draw. Entries may be
+added: ``copies`` are adversarial copies of the images made before training (:mod:`natx.data.copies`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 Batch: TypeAlias = dict[str, Any]
+COPIES = "copies"
 
 
 def size(batch: Batch) -> int:

@@ -72,35 +72,56 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def load_weights(task: Task, path: Path) -> dict[str, Any]:
+def load_weights(task: Task, path: Path, *, without_head: bool = False) -> dict[str, Any]:
     """Load weights into ``task.upstream`` and return the file's natx meta (empty for upstream files).
+
+    Args:
+        task: gets the weights, and ``classes`` where the file names them.
+        path: see :func:`read_tensors`.
+        without_head: leave out weights of ``task.head`` that are missing or of another shape, for tests that do not
+            need them; the meta then says so under "head".
+
+    Raises:
+        CheckpointError: missing, truncated, malicious, or weights of another architecture or class count.
+    """
+    tensors, meta = read_tensors(path)
+    if without_head and task.head:
+        own = task.upstream.state_dict()
+        misfits = [k for k in own if k.startswith(task.head) and (k not in tensors or tensors[k].shape != own[k].shape)]
+        if misfits:
+            tensors = {k: v for k, v in tensors.items() if not k.startswith(task.head)}
+            tensors.update({k: v for k, v in own.items() if k.startswith(task.head)})
+            meta = {**meta, "head": f"{misfits[0]} of {Path(path).name} does not fit and was not loaded"}
+    load_into(task.upstream, tensors, source=str(path))
+    if meta.get("classes"):
+        task.classes = tuple(meta["classes"])
+    return meta
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict in a file and its natx meta (empty for upstream files).
 
     Accepts natx weights, safetensors, natx ``last.pth`` and plain state dicts (also nested under 'state_dict',
     'model' or 'weights', and with a 'module.' prefix). Nothing is unpickled.
 
     Raises:
-        CheckpointError: missing, truncated, malicious, or weights of another architecture or class count.
+        CheckpointError: missing, truncated or malicious.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
     if path.suffix == ".safetensors":
         try:
-            tensors, meta = load_file(path), read_meta(path)
+            return _without_prefix(load_file(path)), read_meta(path)
         except (SafetensorError, ValueError) as error:
             raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
-    else:
-        tensors, meta = _state_dict(_load_safely(path), path)
-    load_into(task.upstream, tensors, source=str(path))
-    return meta
+    tensors, meta = _state_dict(_load_safely(path), path)
+    return _without_prefix(tensors), meta
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None:
     """Strictly load a state dict; raises CheckpointError in one line where keys or shapes differ."""
     own = module.state_dict()
-    prefix = "module."
-    if tensors and all(k.startswith(prefix) for k in tensors):
-        tensors = {k[len(prefix) :]: v for k, v in tensors.items()}
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
     if missing or extra:
@@ -115,6 +136,13 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> 
             f"({len(shapes)} such); check the number of classes and the model's size"
         )
     module.load_state_dict(tensors)
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    """The state dict without the prefix that wrappers for several GPUs add to every key."""
+    if tensors and all(k.startswith(prefix) for k in tensors):
+        return {k[len(prefix) :]: v for k, v in tensors.items()}
+    return tensors
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,12 +17,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 # What does not change the weights a training ends with: where and how it runs, and where its data lies (the data's
 # content has a fingerprint of its own).
-VOLATILE = {"work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers"}
+VOLATILE = {"work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers", "paper_row"}
 VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
 # Keys a training config may lack; an option with any other unknown first key is a typing error.
 OPTIONAL = {
     *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),
-    *("sync_bn", "threat", "vis_backends", "seed"),
+    *("sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row"),
 }
 
 

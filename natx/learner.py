@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from natx.batch import Batch
+from natx.batch import COPIES, Batch
 from natx.errors import ConfigError
 from natx.methods.base import Method
 from natx.registry import AUGMENTS
@@ -51,9 +51,9 @@ class Learner(BaseModel):
         self.seed, self.amp, self.epoch = seed, amp, 0
         self._is_init = True  # weights come from the task: mmengine must not initialise them again
 
-    def forward(self, inputs: Tensor, data_samples: Any, index: Tensor, mode: str = "tensor") -> Any:
+    def forward(self, inputs: Tensor, index: Tensor, mode: str = "tensor", **entries: Any) -> Any:
         """mmengine's entry: 'loss' gives named scalars, 'predict' predictions, 'tensor' the raw network output."""
-        batch: Batch = {"inputs": inputs, "data_samples": data_samples, "index": index}
+        batch: Batch = {"inputs": inputs, "index": index, **entries}
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
             if mode == "loss":
                 return self.method(self.task, self.augmented(batch), epoch=self.epoch)
@@ -62,8 +62,16 @@ class Learner(BaseModel):
             return self.task.network(self.task.pixels(batch), batch)
 
     def augmented(self, batch: Batch) -> Batch:
-        """The batch with float pixels after all augmentations."""
-        x = self.task.pixels(batch)
-        for augment in self.augments:
-            x = augment(x, index=batch["index"], seed=self.seed, epoch=self.epoch)
-        return {**batch, "inputs": x}
+        """The batch with float pixels after all augmentations.
+
+        Stored adversarial copies are augmented as their images are: the draws depend on the image alone.
+        """
+        result = dict(batch)
+        for key in ("inputs", COPIES):
+            if key not in batch:
+                continue
+            x = self.task.pixels({**batch, "inputs": batch[key]})
+            for augment in self.augments:
+                x = augment(x, index=batch["index"], seed=self.seed, epoch=self.epoch)
+            result[key] = x
+        return result

@@ -21,10 +21,16 @@ class Objective:
     Attributes:
         per_image: whether image i's score depends on image i alone; per-image success needs this.
         prepare_forwards: forwards per image that :meth:`prepare` spends.
+        needs_random_start: whether the gradient at the clean image is zero, so that an attack must start elsewhere.
     """
 
     per_image: bool = True
     prepare_forwards: int = 0
+    needs_random_start: bool = False
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
+        return []
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """Extra per-image entries for the batch, computed once before the attack starts (none by default)."""
@@ -38,9 +44,21 @@ class Objective:
         """Extra (forwards, backwards) per image and step beyond the attacked network's own."""
         return (0, 0)
 
-    @staticmethod
-    def _hard_labels(output: Output) -> Tensor:
-        return output.labels if output.labels.dim() == 1 else output.labels.argmax(1)
+    def describe(self) -> dict[str, Any]:
+        """Plain values that define the objective, for the report."""
+        return {"objective": type(self).__name__}
+
+    def _labels(self, output: Output) -> Tensor:
+        if output.labels is None:
+            raise ConfigError(
+                f"{type(self).__name__} needs class labels, and these images are of no class of the head: attack them "
+                "with an objective of the task"
+            )
+        return output.labels
+
+    def _hard_labels(self, output: Output) -> Tensor:
+        labels = self._labels(output)
+        return labels if labels.dim() == 1 else labels.argmax(1)
 
     def _softmax_only(self, output: Output) -> None:
         if output.link != "softmax":
@@ -53,10 +71,9 @@ class CrossEntropy(Objective):
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
-        logits = full_precision(output.logits)
+        logits, labels = full_precision(output.logits), self._labels(output)
         if output.link == "softmax":
-            return output.per_image(F.cross_entropy(logits, output.labels, reduction="none"))
-        labels = output.labels
+            return output.per_image(F.cross_entropy(logits, labels, reduction="none"))
         if labels.dim() == 1:  # a label equal to C means background: no class is on
             labels = F.one_hot(labels, logits.shape[1] + 1)[:, :-1]
         rows = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").sum(1)
@@ -107,6 +124,7 @@ class KL(Objective):
 
     key = "clean_log_probs"
     prepare_forwards = 1
+    needs_random_start = True
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """Clean log-probabilities ``[N, C]`` (one forward)."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -65,6 +66,7 @@ TERMS = Registry("term", scope="natx", locations=["natx.terms"])
 METHODS = Registry("method", scope="natx", locations=["natx.methods"])
 AUGMENTS = Registry("augment", scope="natx", locations=["natx.augment"])
 DATASETS = Registry("dataset", scope="natx", parent=MMENGINE_DATASETS, locations=["natx.data"])
+SAMPLERS = Registry("sampler", scope="natx", parent=MMENGINE_SAMPLERS)
 HOOKS = Registry("hook", scope="natx", parent=MMENGINE_HOOKS, locations=["natx.hooks"])
 METRICS = Registry("metric", scope="natx", parent=MMENGINE_METRICS, locations=["natx.evaluation"])
 
@@ -77,6 +79,7 @@ __all__ = [
     "METHODS",
     "AUGMENTS",
     "DATASETS",
+    "SAMPLERS",
     "HOOKS",
     "METRICS",
     "Registry",

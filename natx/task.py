@@ -22,7 +22,8 @@ class Output:
     Attributes:
         losses: named training losses, each 0-dim; the total is their sum.
         logits: class logits of the scored rows ``[M, C]`` (rows are images, anchors or proposals).
-        labels: target of each row, int64 ``[M]`` or soft ``[M, C]``.
+        labels: target of each row, int64 ``[M]`` or soft ``[M, C]``; None where the images are of no class of the head
+            (a retrieval test set).
         image: image that each row belongs to, int64 ``[M]``.
         row_weight: weight of each row in the classification loss, ``[M]``; 1/N for plain classification.
         num_images: number of images N behind the rows.
@@ -33,7 +34,7 @@ class Output:
 
     losses: dict[str, Tensor]
     logits: Tensor
-    labels: Tensor
+    labels: Tensor | None
     image: Tensor
     row_weight: Tensor
     num_images: int
@@ -57,11 +58,15 @@ class Task(nn.Module):
         input_size: (channels, height, width) the network expects, or None where any size will do.
         per_image_success: whether an image by itself is predicted right or wrong (classification), which lets an
             evaluation count broken images; set-level tasks (retrieval, detection) report metrics instead.
+        head: key prefixes of the weights that depend on the number of classes and that a test can do without.
+        classes: names of the classes in label order, where a data set or a checkpoint has said them.
     """
 
     num_classes: int
     input_size: tuple[int, int, int] | None = None
     per_image_success: bool = False
+    head: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
 
     @property
     def upstream(self) -> nn.Module:

@@ -14,18 +14,23 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 from mmengine.hooks import SyncBuffersHook
 from mmengine.logging import MMLogger
+from rich.console import Console
+from torch.utils.data import DataLoader
 
+from natx.adversary import build_adversary
 from natx.attacks import build_attack
 from natx.config import fingerprint, load_config, plain_dict, require, with_options
 from natx.data import build_dataset, hold_out, train_loader
+from natx.data.copies import WithCopies, copies_folder, make_copies
 from natx.errors import ConfigError
 from natx.evaluation import Selection
 from natx.files import exclusive, sha256, write_json
 from natx.hooks import Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
 from natx.learner import Learner
 from natx.methods import Method
+from natx.progress import Meter
 from natx.provenance import provenance
-from natx.registry import METHODS, TASKS
+from natx.registry import METHODS, METRICS, TASKS
 from natx.runner import NatxRunner
 
 LOGGER = logging.getLogger("natx")
@@ -85,13 +90,19 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     whole = build_dataset(plain_dict(data.train))
     learner = build_learner(config, seed=seed)
     learner.task.check_data(whole)
+    learner.task.classes = getattr(whole, "classes", None)
     learner.method.prepare(learner.task, device)
     dataset, selection = build_selection(config, whole)
-    loader = train_loader(dataset, data.batch_size, seed=seed, num_workers=data.get("num_workers", 0))
+    if data.get("copies") is not None:
+        dataset = WithCopies(dataset, _prepare_copies(config, whole, work_dir, device=device))
+    loader = build_loader(config, dataset)
+    for note in [*getattr(whole, "notes", []), *getattr(loader.sampler, "notes", list)()]:
+        _say(f"note: {note}")
     meta = {
         "task": json.loads(json.dumps(plain_dict(config.task), default=str)),
         "fingerprint": _identity(config, whole),
         "seed": seed,
+        "classes": list(learner.task.classes or ()),
         "selected_on": selection.name if selection else "nothing (last epoch)",
         "terms": [term.describe() for term in learner.method.terms],
     }
@@ -120,6 +131,42 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     )
 
 
+def build_loader(config: Config, dataset: Any) -> DataLoader:
+    """The training loader of a config."""
+    data = config.data
+    return train_loader(
+        dataset,
+        data.batch_size,
+        seed=config.seed,
+        num_workers=data.get("num_workers", 0),
+        sampler=plain_dict(data.sampler) if data.get("sampler") else None,
+    )
+
+
+def _prepare_copies(config: Config, whole: Any, work_dir: Path, *, device: torch.device) -> Path:
+    """The folder of ``data.copies``: adversarial copies of the training images, made where they do not exist yet."""
+    settings = plain_dict(config.data.copies)
+    require(config, ("data.copies.source", "data.copies.attack"), path=config.filename or "config")
+    attack = build_attack(settings["attack"], threat=config.get("threat"))
+    source = build_adversary(settings["source"]).to(device)
+    if len(source) > 1 or settings["source"].get("checkpoint") is None:
+        raise ConfigError(
+            "data.copies.source is one model with weights: config=<training config> or task and checkpoint"
+        )
+    model = source.tasks[0]
+    model.check_data(whole)
+    folder = copies_folder(
+        _adversary_store(config, work_dir),
+        source=sha256(Path(settings["source"]["checkpoint"])),
+        settings=settings["source"]["task"],
+        attack={**settings["attack"], "threat": str(attack.threat)},
+        data=whole.fingerprint(),
+    )
+    _say(f"adversarial copies of {len(whole)} training images: {folder}")
+    meter = Meter(Console(quiet=True), _say, enabled=get_dist_info()[0] == 0)
+    return make_copies(model, whole, attack, folder=folder, meter=meter)
+
+
 def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     """(training images, how the best epoch is chosen).
 
@@ -133,6 +180,8 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     attack = select.pop("attack", None)
     if attack is not None:
         select["attack"] = build_attack(attack, threat=config.get("threat"))
+    if config.get("metric") is not None:
+        select["metric"] = METRICS.build(plain_dict(config.metric))
     if protocol == "paper":
         rest, chosen, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
     elif count == 0:
@@ -147,9 +196,9 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
 
 
 def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device) -> Config:
-    """A copy of the config in which every adversary given by a training config has a checkpoint.
+    """A copy of the config in which every adversary, or source of copies, given by a training config has a checkpoint.
 
-    An adversary is trained once per resolved config and data, under ``adversary_dir`` (default: ``adversaries`` beside
+    It is trained once per resolved config and data, under ``adversary_dir`` (default: ``adversaries`` beside
     the work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
     """
     config = Config(plain_dict(config), filename=config.filename)
@@ -217,10 +266,10 @@ def _needs_training(entry: dict[str, Any]) -> bool:
 
 
 def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
-    """Every adversary config anywhere in a config, members of ensembles one by one."""
+    """Every config of a frozen model anywhere in a config, members of ensembles one by one."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "adversary" and isinstance(value, dict):
+            if key in ("adversary", "source") and isinstance(value, dict):
                 yield from value.get("members", [value])
             else:
                 yield from _adversary_configs(value)
@@ -275,8 +324,10 @@ def _cost_lines(config: Config) -> list[str]:
     forwards, backwards = learner.method.cost()
     batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
     dataset, _ = build_selection(config, whole)
-    steps = len(train_loader(dataset, batch, seed=config.seed))
+    steps = len(build_loader(config, dataset))
     count = steps * batch * world_size * epochs
+    made = config.data.get("copies")
+    copies = [] if made is None else [_copies_line(config, plain_dict(made["attack"]), len(whole))]
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     return [
@@ -286,7 +337,16 @@ def _cost_lines(config: Config) -> list[str]:
         f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
         f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch * world_size} images = "
         f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image",
+        *copies,
     ]
+
+
+def _copies_line(config: Config, attack: dict[str, Any], count: int) -> str:
+    forwards, backwards = build_attack(attack, threat=config.get("threat")).cost_per_image() or (0, 0)
+    return (
+        f"adversarial copies, made once before training: {count} images, {count * (1 + forwards):,.0f} forwards and "
+        f"{count * backwards:,.0f} backwards of one image"
+    )
 
 
 def _precision(config: Config) -> str:
@@ -295,6 +355,7 @@ def _precision(config: Config) -> str:
 
 __all__ = [
     "build_learner",
+    "build_loader",
     "build_runner",
     "build_selection",
     "describe_plan",

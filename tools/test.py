@@ -26,6 +26,7 @@ def main() -> None:
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
+    folder = Path(arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}")
     report = judge(
         load_config(arguments.config, options=arguments.cfg_options),
         Path(arguments.checkpoint),
@@ -36,14 +37,18 @@ def main() -> None:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         meter=Meter(Console(stderr=True), console.print, enabled=first),
+        picture=folder / "examples.png",
     )
     if first:
-        folder = Path(arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}")
         write_report(folder, report)
         console.print(console_table([report]))
+        for note in report.get("notes", []):
+            console.print(f"note: {note}")
         for attack in report["attacks"]:
             for note in attack["notes"]:
                 console.print(f"note ({', '.join(attack['columns'])}): {note}")
+        if report.get("picture"):
+            console.print(f"picture: {folder / report['picture']}", soft_wrap=True)
         console.print(f"written: {folder / 'report.md'}, {folder / 'report.json'}", soft_wrap=True)
 
 

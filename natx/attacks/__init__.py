@@ -3,6 +3,7 @@
 from natx.attacks.apgd import APGD
 from natx.attacks.autoattack import AutoAttack
 from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack
+from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.pgd import PGD
 from natx.attacks.square import Square
@@ -14,6 +15,7 @@ __all__ = [
     "Attack",
     "Attacked",
     "AutoAttack",
+    "Copies",
     "Cost",
     "Square",
     "Victim",

@@ -188,6 +188,13 @@ class Attack:
         victim.ball.verify(found.x_adv)
         return found
 
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See the clean predictions of the whole set that :meth:`judge` will work on; remarks for the report.
+
+        Called once before a set-level evaluation; objectives with guides (metric attacks) take them from it.
+        """
+        return []
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """Adversarial pixels; inside attack_mode. Subclasses write this."""
         raise NotImplementedError

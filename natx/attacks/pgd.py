@@ -52,6 +52,8 @@ class PGD(Attack):
         self.milestones = tuple(milestones) if milestones is not None else None
         if not isinstance(objective, Objective):
             objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
+        if objective.needs_random_start and not random_start:
+            raise ConfigError(f"{type(objective).__name__} has no gradient at the clean image: use random_start=True")
         self.objective = objective
         super().__init__(threat, **kwargs)
 
@@ -72,7 +74,11 @@ class PGD(Attack):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
-        return {**super().describe(), "objective": type(self.objective).__name__}
+        return {**super().describe(), **self.objective.describe()}
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See :meth:`Attack.observe`; passed on to the objective."""
+        return self.objective.observe(dataset, predictions)
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The last iterate (of the best restart)."""

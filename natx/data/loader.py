@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.registry import DATASETS
+from natx.registry import DATASETS, SAMPLERS
 
 
 def ready(batch: Batch) -> Batch:
@@ -25,22 +25,34 @@ def build_dataset(config: Any) -> Any:
     return dataset
 
 
-def train_loader(dataset: Any, batch_size: int, *, seed: int, num_workers: int = 0) -> DataLoader:
+def train_loader(
+    dataset: Any, batch_size: int, *, seed: int, num_workers: int = 0, sampler: dict[str, Any] | None = None
+) -> DataLoader:
     """Shuffled batches of ``batch_size`` images on each process; an incomplete last batch is left out.
 
     The order depends on (seed, epoch) only; processes see disjoint parts.
+
+    Args:
+        dataset: the training images.
+        batch_size: images a step and process.
+        seed: the run's seed.
+        num_workers: loading processes.
+        sampler: config of a sampler that is given the data set, batch size and seed (identities); shuffled by default.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
-    sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
-    if len(sampler) < batch_size:
+    if sampler is None:
+        chosen: Sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
+    else:
+        chosen = SAMPLERS.build(dict(sampler, dataset=dataset, batch_size=batch_size, seed=seed))
+    if len(chosen) < batch_size:
         raise ConfigError(
-            f"batch_size={batch_size} is larger than the {len(sampler)} training images of each process: lower it"
+            f"batch_size={batch_size} is larger than the {len(chosen)} training images of each process: lower it"
         )
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=sampler,
+        sampler=chosen,
         drop_last=True,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

@@ -42,6 +42,8 @@ def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
     (``for_evaluation``). The draw uses its own generator and the labels only, so it is the same on every machine and
     for every run of a seed. Raises ConfigError where ``count`` does not leave images on both sides.
     """
+    if hasattr(dataset, "hold_out"):  # a set that must not be split image by image (identities)
+        return dataset.hold_out(count, seed=seed)
     total = len(dataset)
     if not 0 < count < total:
         raise ConfigError(f"heldout={count} must leave images on both sides of a training set of {total}")
@@ -65,11 +67,14 @@ def subset(dataset: Any, count: int | None) -> Any:
     """``count`` images (all for None), the same on every machine.
 
     The first ones, as is usual for CIFAR; evenly spaced ones where the data set says that it is ``sorted_by_class``
-    (folders), because its first images would be those of a few classes. Raises ConfigError for a count that leaves
+    (folders), because its first images would be those of a few classes. A set with a ``subset`` method says itself what
+    a part of it is (some queries and the whole gallery). Raises ConfigError for a count that leaves
     none or is too large.
     """
     if count is None:
         return dataset
+    if hasattr(dataset, "subset"):
+        return dataset.subset(count)
     total = len(dataset)
     if not 0 < count <= total:
         raise ConfigError(f"a subset of {count} images of {total} is empty or too large")

@@ -3,5 +3,15 @@
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation, evaluate
 from natx.evaluation.selection import Selection
+from natx.evaluation.sets import SetEvaluation, evaluate_set
 
-__all__ = ["CLEAN", "AttackResult", "Evaluation", "Metric", "Selection", "evaluate"]
+__all__ = [
+    "CLEAN",
+    "AttackResult",
+    "Evaluation",
+    "Metric",
+    "Selection",
+    "SetEvaluation",
+    "evaluate",
+    "evaluate_set",
+]

@@ -8,11 +8,15 @@ from typing import Any
 
 from rich.table import Table
 
-from natx.evaluation.robust import Evaluation
+from natx.evaluation.metric import Metric
+from natx.evaluation.robust import AttackResult, Evaluation
+from natx.evaluation.sets import SetEvaluation
 from natx.files import write_json, write_text
 from natx.progress import duration
+from natx.threat import pixel_fraction
 
 WORST = "Worst case"
+NOT_RUN = "not run"
 
 
 def make_report(
@@ -43,45 +47,113 @@ def make_report(
         "images": evaluation.count,
         "columns": columns,
         "worst_case": evaluation.worst_case(),
-        "attacks": [
-            {
-                "columns": result.columns,
-                "settings": result.settings,
-                "forwards": result.cost.forwards,
-                "backwards": result.cost.backwards,
-                "seconds": round(result.seconds, 2),
-                "notes": result.notes,
-            }
-            for result in evaluation.attacks
-        ],
+        "attacks": _attacks(evaluation.attacks),
         "settings": settings,
         "provenance": provenance,
     }
 
 
+def make_set_report(
+    evaluation: SetEvaluation,
+    *,
+    metric: Metric,
+    name: str,
+    threat: str,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    paper: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of report.json for a set-level task: plain values only; arguments as in :func:`make_report`.
+
+    Args:
+        evaluation: outcomes.
+        metric: names the values of a cell.
+        name: what was evaluated.
+        threat: the threat models as text.
+        settings: how it was evaluated.
+        provenance: what it ran on.
+        paper: the paper's row to print beside ours: ``name`` and ``cells`` (text by column).
+    """
+    return {
+        "name": name,
+        "threat": threat,
+        "images": evaluation.count,
+        "attacked": evaluation.attacked,
+        "cell": list(metric.cell),
+        "columns": [{"name": column, "values": values} for column, values in evaluation.values.items()],
+        "notes": evaluation.notes,
+        "attacks": _attacks(evaluation.attacks),
+        "settings": settings,
+        "provenance": provenance,
+        **({"paper": paper} if paper else {}),
+    }
+
+
+def _attacks(results: Sequence[AttackResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "columns": result.columns,
+            "settings": result.settings,
+            "forwards": result.cost.forwards,
+            "backwards": result.cost.backwards,
+            "seconds": round(result.seconds, 2),
+            "notes": result.notes,
+        }
+        for result in results
+    ]
+
+
 def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
-    """All columns of some reports in order of first appearance, the worst case last."""
+    """All columns of some reports in order of first appearance; the worst case last where images have one."""
     names = list(dict.fromkeys(column["name"] for report in reports for column in report["columns"]))
-    return [*names, WORST]
+    return [*names, WORST] if any("worst_case" in report for report in reports) else names
+
+
+def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float] | None]:
+    """The numbers (%) of a report's cells for some columns; None where it has none.
+
+    One accuracy, or the metric's values in the order of ``report["cell"]``.
+    """
+    values = {}
+    for column in report["columns"]:
+        values[column["name"]] = (
+            [column["values"][key] for key in report["cell"]] if "cell" in report else [column["accuracy"]]
+        )
+    if "worst_case" in report:
+        values[WORST] = [report["worst_case"]]
+    return [values.get(name) for name in names]
 
 
 def cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """A report's accuracies (%) for some columns; 'not run' where it has none."""
-    values = {column["name"]: column["accuracy"] for column in report["columns"]}
-    values[WORST] = report["worst_case"]
-    return [f"{values[name]:.2f}" if name in values else "not run" for name in names]
+    """A report's cells for some columns, such as ``52.30`` or ``68.92/88.25``; 'not run' where it has none."""
+    return [
+        NOT_RUN if cell is None else "/".join(f"{value:.2f}" for value in cell) for cell in cell_values(report, names)
+    ]
+
+
+def paper_cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The cells of the paper's row beside a report's."""
+    return [report["paper"]["cells"].get(name, "") for name in names]
+
+
+def _title(report: dict[str, Any]) -> str:
+    """What the cells of a table are."""
+    if "cell" in report:
+        return f"{'/'.join(report['cell'])} (%), {report['images']} test images, {report['attacked']} of them attacked"
+    return f"Accuracy (%) under {report['threat']}, {report['images']} test images"
 
 
 def console_table(reports: Sequence[dict[str, Any]]) -> Table:
     """One row a report, for a terminal."""
     names = column_names(reports)
-    first = reports[0]
-    table = Table(title=f"Accuracy (%) under {first['threat']}, {first['images']} test images")
+    table = Table(title=_title(reports[0]))
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right")
     for report in reports:
         table.add_row(report["name"], *cells(report, names))
+        if "paper" in report:
+            table.add_row(report["paper"]["name"], *paper_cells(report, names), style="dim")
     return table
 
 
@@ -89,33 +161,30 @@ def markdown_table(reports: Sequence[dict[str, Any]]) -> str:
     """One row a report, as Markdown."""
     names = column_names(reports)
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    lines += [f"| {report['name']} | " + " | ".join(cells(report, names)) + " |" for report in reports]
+    for report in reports:
+        lines.append(f"| {report['name']} | " + " | ".join(cells(report, names)) + " |")
+        if "paper" in report:
+            lines.append(f"| {report['paper']['name']} | " + " | ".join(paper_cells(report, names)) + " |")
     return "\n".join(lines)
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The whole report as Markdown."""
     settings, provenance = report["settings"], report["provenance"]
-    lines = [
-        f"# {report['name']}",
-        "",
-        f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. "
-        + (
-            "An image counts as broken if any step of an attack broke it."
-            if report["success"] == "any"
-            else "An image counts as broken if the last step of an attack leaves it misclassified."
-        )
-        + " The worst case counts an image only if it is right in every column.",
-        "",
-        markdown_table([report]),
-        "",
+    lines = [f"# {report['name']}", "", _explanation(report), "", markdown_table([report]), ""]
+    lines += [f"Note: {note}." for note in report.get("notes", [])] + [""] * bool(report.get("notes"))
+    if report.get("picture"):
+        lines += [f"![examples clean and attacked]({report['picture']})", ""]
+    if "cell" in report:
+        lines += ["## All values (%)", "", *_value_table(report), ""]
+    lines += [
         "## Attacks",
         "",
         "| columns | settings | forwards | backwards | time | notes |",
         "|---|---|---:|---:|---:|---|",
     ]
     for attack in report["attacks"]:
-        described = ", ".join(f"{key}={_short(value)}" for key, value in attack["settings"].items() if key != "threat")
+        described = ", ".join(f"{key}={_setting(key, value)}" for key, value in attack["settings"].items())
         lines.append(
             f"| {', '.join(attack['columns'])} | {described} | {attack['forwards']} | {attack['backwards']} "
             f"| {duration(attack['seconds'])} | {'; '.join(attack['notes'])} |"
@@ -127,10 +196,42 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _explanation(report: dict[str, Any]) -> str:
+    """How to read the table."""
+    if "cell" in report:
+        return (
+            f"{'/'.join(report['cell'])} in percent on {report['images']} test images; the attacks may change "
+            f"{report['attacked']} of them, under **{report['threat']}**. Each attack is reported by itself."
+        )
+    counted = (
+        "An image counts as broken if any step of an attack broke it."
+        if report["success"] == "any"
+        else "An image counts as broken if the last step of an attack leaves it misclassified."
+    )
+    return (
+        f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. {counted} "
+        "The worst case counts an image only if it is right in every column."
+    )
+
+
+def _value_table(report: dict[str, Any]) -> list[str]:
+    """Every value of the metric, a row a column of the report."""
+    keys = list(report["columns"][0]["values"])
+    lines = ["| | " + " | ".join(keys) + " |", "|---|" + "---:|" * len(keys)]
+    for column in report["columns"]:
+        lines.append(f"| {column['name']} | " + " | ".join(f"{column['values'][key]:.2f}" for key in keys) + " |")
+    return lines
+
+
 def write_report(folder: Path, report: dict[str, Any]) -> None:
     """Write report.json and report.md atomically."""
     write_json(folder / "report.json", report)
     write_text(folder / "report.md", markdown(report))
+
+
+def _setting(key: str, value: Any) -> str:
+    """An attack's setting; a step size as a fraction, as eps is."""
+    return pixel_fraction(value) if key == "step_size" else _short(value)
 
 
 def _short(value: Any) -> str:

@@ -114,7 +114,7 @@ def evaluate(
             positions, size = everything, attack.block_size or batch_size
         start = time.monotonic()
         survived = torch.zeros(len(result.columns), len(dataset), dtype=torch.uint8)
-        mine = _share(positions, size)
+        mine = share(positions, size)
         meter.begin(attack.name, sum(len(block) for block in mine))
         for block in mine:
             found = attack.judge(task, to_device(dataset.__getitems__(block), device), success=success)
@@ -136,7 +136,7 @@ def _clean(
     task: Task, dataset: Any, result: AttackResult, *, batch_size: int, device: torch.device, meter: Meter
 ) -> Tensor:
     start, right = time.monotonic(), torch.zeros(1, len(dataset), dtype=torch.uint8)
-    mine = _share(list(range(len(dataset))), batch_size)
+    mine = share(list(range(len(dataset))), batch_size)
     meter.begin(CLEAN, sum(len(block) for block in mine))
     with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
         for block in mine:
@@ -149,7 +149,7 @@ def _clean(
     return merged[0].bool()
 
 
-def _share(positions: list[int], size: int) -> list[list[int]]:
+def share(positions: list[int], size: int) -> list[list[int]]:
     """This process's batches: every n-th of the batches of ``size`` positions."""
     rank, world_size = get_dist_info()
     blocks = [positions[i : i + size] for i in range(0, len(positions), size)]

@@ -6,27 +6,39 @@ from typing import Any
 
 from natx.attacks import Attack
 from natx.errors import ConfigError
+from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, evaluate
+from natx.evaluation.sets import evaluate_set
 from natx.task import Task
 
 
 class Selection:
-    """Scores a task on a data set: clean accuracy and, with an attack, robust accuracy.
+    """Scores a task on a data set: clean and, with an attack, robust, each in percent.
+
+    The score is accuracy where an image by itself is right or wrong, otherwise the metric's first value.
 
     Args:
         dataset: held-out images (or the test set under protocol='paper', which the report says).
         name: what the images are, for the log.
-        attack: the attack whose accuracy counts; None selects by clean accuracy.
+        attack: the attack whose score counts; None selects by the clean score.
+        metric: of set-level tasks.
         every: score every so many epochs (the last epoch always).
         batch_size: images per step.
     """
 
     def __init__(
-        self, dataset: Any, name: str, *, attack: Attack | None = None, every: int = 1, batch_size: int = 250
+        self,
+        dataset: Any,
+        name: str,
+        *,
+        attack: Attack | None = None,
+        metric: Metric | None = None,
+        every: int = 1,
+        batch_size: int = 250,
     ) -> None:
         if every < 1:
             raise ConfigError(f"select.every must be at least 1; got {every}")
-        self.dataset, self.name, self.attack = dataset, name, attack
+        self.dataset, self.name, self.attack, self.measure = dataset, name, attack, metric
         self.every, self.batch_size = every, batch_size
 
     @property
@@ -35,10 +47,19 @@ class Selection:
         return "clean" if self.attack is None else "robust"
 
     def __call__(self, task: Task) -> dict[str, float]:
-        """Accuracies in percent: 'clean' and, with an attack, 'robust'."""
+        """Scores in percent: 'clean' and, with an attack, 'robust'.
+
+        Raises:
+            ConfigError: a set-level task and no metric.
+        """
         attacks = [] if self.attack is None else [self.attack]
-        evaluation = evaluate(task, self.dataset, attacks, batch_size=self.batch_size)
-        scores = {"clean": evaluation.accuracy(CLEAN)}
-        if self.attack is not None:
-            scores["robust"] = evaluation.worst_case()
-        return scores
+        if task.per_image_success:
+            evaluation = evaluate(task, self.dataset, attacks, batch_size=self.batch_size)
+            scores = {"clean": evaluation.accuracy(CLEAN)}
+            return scores if self.attack is None else {**scores, "robust": evaluation.worst_case()}
+        if self.measure is None:
+            raise ConfigError(f"{type(task).__name__} needs a metric to choose a checkpoint: add metric=dict(type=...)")
+        judged = evaluate_set(task, self.dataset, attacks, metric=self.measure, batch_size=self.batch_size)
+        first = self.measure.cell[0]
+        scores = {"clean": judged.values[CLEAN][first]}
+        return scores if self.attack is None else {**scores, "robust": judged.values[self.attack.name][first]}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from natx.augment import RandomCrop, RandomFlip, RandomResizedCrop
+from natx.augment import RandomCrop, RandomErasing, RandomFlip, RandomResizedCrop
 from natx.errors import ConfigError, UserError
 from natx.registry import AUGMENTS
 from natx.rng import uniform
@@ -20,6 +22,8 @@ EVERY = [
     RandomFlip(),
     RandomResizedCrop(9),
     RandomResizedCrop(5, scale=(0.5, 1.0)),
+    RandomErasing(),
+    RandomErasing(0.8, value="random"),
 ]
 
 
@@ -41,11 +45,12 @@ def global_state() -> tuple:
 
 
 def test_registered_and_distinct_streams() -> None:
-    classes = [RandomCrop, RandomFlip, RandomResizedCrop]
+    classes = [RandomCrop, RandomFlip, RandomResizedCrop, RandomErasing]
     assert all(AUGMENTS.get(c.__name__) is c for c in classes)
-    assert len({c.stream for c in classes}) == 3
+    assert len({RandomErasing.noise_stream, *(c.stream for c in classes)}) == 5
     built = AUGMENTS.build({"type": "RandomResizedCrop", "size": 4, "scale": [0.2, 1.0]})
     assert built.scale == (0.2, 1.0)
+    assert AUGMENTS.build({"type": "RandomErasing", "value": [0.1, 0.2, 0.3]}).value == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize("augment", EVERY, ids=names)
@@ -102,6 +107,34 @@ def test_empty_batch_and_wrong_arguments(augment) -> None:
         augment(batch().to(torch.uint8), index=torch.arange(6), seed=0, epoch=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("augment", EVERY, ids=names)
+def test_two_views_of_an_image_never_move_apart(augment, dtype: torch.dtype) -> None:
+    clean, index = batch(64, dtype=torch.float32, height=32, width=16).to(dtype), torch.arange(64)
+    step = torch.empty_like(clean).uniform_(-8 / 255, 8 / 255, generator=torch.Generator().manual_seed(2))
+    adversarial = (clean + step).clamp(0, 1)
+    views = [augment(x, index=index, seed=4, epoch=1) for x in (clean, adversarial)]
+    before, after = (((a - b).abs().flatten(1).amax(1)) for a, b in ((clean, adversarial), views))
+    # A resize sums products, so it may be off by a rounding of its output's dtype.
+    assert (after <= before + (torch.finfo(dtype).eps if isinstance(augment, RandomResizedCrop) else 0)).all()
+    assert after.max() > 0
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_crop_of_upright_images(mode: str, layout: torch.memory_format) -> None:
+    """Re-identification crops 256x128 images with a padding of 10."""
+    x = batch(48, height=256, width=128).contiguous(memory_format=layout)
+    index, augment = torch.arange(48), RandomCrop(10, mode)
+    padded = F.pad(x, (10,) * 4, mode=mode)
+    out = augment(x, index=index, seed=1, epoch=0)
+    assert out.shape == x.shape and out.is_contiguous(memory_format=layout)
+    drawn = (uniform(index, (2,), seed=1, epoch=0, stream=augment.stream) * 21).long()
+    assert drawn.amin(0).tolist() == [0, 0] and drawn.amax(0).tolist() == [20, 20]
+    for got, image, (top, left) in zip(out, padded, drawn.tolist()):
+        assert torch.equal(got, image[:, top : top + 256, left : left + 128])
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_crop_equals_slicing_at_every_offset(mode: str) -> None:
     padding, x = 3, batch(1, height=5, width=6)
@@ -125,6 +158,8 @@ def test_no_padding_is_identity_and_reflection_needs_room() -> None:
     assert torch.equal(RandomCrop(0)(x, index=torch.arange(6), seed=0, epoch=0), x)
     with pytest.raises(ConfigError, match="reflect padding of 8"):
         RandomCrop(8, "reflect")(x, index=torch.arange(6), seed=0, epoch=0)
+    with pytest.raises(ConfigError, match="got 30x8"):  # the narrow side decides
+        RandomCrop(8, "reflect")(batch(height=30, width=8), index=torch.arange(6), seed=0, epoch=0)
 
 
 def test_flip_is_exact_and_has_its_probability() -> None:
@@ -177,6 +212,96 @@ def test_resize_is_differentiable_and_ignores_autocast() -> None:
     assert x.grad.abs().sum() > 0
 
 
+def one_rectangle(draws: list[float], *, height: int, width: int, p: float) -> tuple[int, int, int, int]:
+    """The rectangle for one image's draws, one try after another; all zero where nothing is erased."""
+    if draws[0] >= p:
+        return 0, 0, 0, 0
+    for area, ratio in zip(draws[3::2], draws[4::2]):
+        pixels, ratio = (0.02 + 0.38 * area) * height * width, 0.3 + (1 / 0.3 - 0.3) * ratio
+        h, w = max(1, round(math.sqrt(pixels * ratio))), max(1, round(math.sqrt(pixels / ratio)))
+        if h < height and w < width:
+            return int(draws[1] * (height - h + 1)), int(draws[2] * (width - w + 1)), h, w
+    return 0, 0, 0, 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 128), (24, 24), (40, 6), (3, 3), (2, 90), (9, 1)])
+def test_rectangles_equal_a_loop(height: int, width: int) -> None:
+    u = torch.rand(300, 23, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    found = RandomErasing(0.7).boxes(u, height=height, width=width)
+    wanted = [one_rectangle(draws, height=height, width=width, p=0.7) for draws in u.tolist()]
+    erased = found[:, 2] > 0
+    assert torch.equal(found * erased[:, None], torch.tensor(wanted)) and torch.equal(erased, found[:, 3] > 0)
+    assert found.min() >= 0 and (found[:, :2] + found[:, 2:] <= torch.tensor([height, width])).all()
+    assert bool(erased.any()) == (width > 1)  # nothing is narrower than one column
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("value", [(0.2, 0.5, 0.9), 0.25, "random"])
+def test_erased_pixels_equal_a_loop(value: object, dtype: torch.dtype) -> None:
+    x, index = batch(40, dtype=dtype, height=20, width=12), torch.arange(40) * 7
+    augment, key = RandomErasing(0.6, value=value), {"seed": 9, "epoch": 3}
+    boxes = augment.boxes(uniform(index, (23,), stream=104, **key), height=20, width=12).tolist()
+    noise = uniform(index, (3, 20, 12), stream=105, **key).to(dtype)
+    wanted = x.clone()
+    for n, (top, left, h, w) in enumerate(boxes):
+        for c, row, col in itertools.product(range(3), range(top, top + h), range(left, left + w)):
+            constant = value[c] if isinstance(value, tuple) else value
+            wanted[n, c, row, col] = noise[n, c, row, col] if value == "random" else constant
+    out = augment(x, index=index, **key)
+    assert torch.equal(out, wanted) and 0 < sum(box[2] > 0 for box in boxes) < 40
+
+
+def test_rectangles_have_the_distribution_of_repeated_tries() -> None:
+    count, height, width = 20000, 256, 128
+    u = uniform(torch.arange(count), (23,), seed=0, epoch=0, stream=RandomErasing.stream)
+    found = RandomErasing(1.0).boxes(u, height=height, width=width)
+    top, left, h, w = found.unbind(1)
+    assert abs((RandomErasing(0.3).boxes(u, height=height, width=width)[:, 2] > 0).float().mean() - 0.3) < 0.01
+    area, ratio = (h * w) / (height * width), h / w
+    assert h.min() > 0 and 0.0195 < area.min() < 0.021 and 0.39 < area.max() < 0.405
+    assert 0.29 < ratio.min() < 0.32 and 3.2 < ratio.max() < 3.45
+    draw = random.Random(0)
+    wanted: list[tuple[int, ...]] = []
+    while len(wanted) < count:
+        pixels, r = draw.uniform(0.02, 0.4) * height * width, draw.uniform(0.3, 1 / 0.3)
+        a, b = round(math.sqrt(pixels * r)), round(math.sqrt(pixels / r))
+        if a < height and b < width:
+            wanted.append((draw.randint(0, height - a), draw.randint(0, width - b), a, b))
+    for ours, theirs in zip((top, left, h, w), torch.tensor(wanted).unbind(1)):
+        shares = [torch.bincount(v, minlength=height).cumsum(0) / count for v in (ours, theirs)]
+        assert (shares[0] - shares[1]).abs().max() < 0.02  # Kolmogorov-Smirnov: by chance once in a thousand
+
+
+def test_erasing_never_and_always() -> None:
+    x, index = batch(500), torch.arange(500)
+    assert torch.equal(RandomErasing(0.0)(x, index=index, seed=0, epoch=0), x)
+    changed = (RandomErasing(1.0, value=0.0)(x, index=index, seed=0, epoch=0) != x).flatten(1).any(1)
+    assert changed.all()
+    changed = (RandomErasing(0.25, value=0.0)(x, index=index, seed=0, epoch=0) != x).flatten(1).any(1)
+    assert abs(changed.float().mean() - 0.25) < 0.06
+
+
+def test_two_views_get_the_same_noise() -> None:
+    augment, index = RandomErasing(1.0, (0.3, 0.4), value="random"), torch.arange(200)
+    black, white = (augment(torch.full((200, 3, 32, 16), v), index=index, seed=0, epoch=0) for v in (0.0, 1.0))
+    inside = black == white
+    assert torch.equal(inside[:, 0], inside[:, 2]) and abs(inside.float().mean() - 0.35) < 0.02
+    pixels = black[inside]
+    assert abs(pixels.mean() - 0.5) < 0.01 and abs(pixels.std() - 12**-0.5) < 0.01
+    assert not torch.equal(black[:, 0], black[:, 1])
+
+
+def test_values_must_fit_the_channels() -> None:
+    grey, call = batch()[:, :1], {"index": torch.arange(6), "seed": 0, "epoch": 0}
+    for value in (0.5, (0.5,), "random"):
+        assert RandomErasing(1.0, value=value)(grey, **call).shape == grey.shape
+    assert torch.equal(RandomErasing(1.0, value=0.5)(grey, **call), RandomErasing(1.0, value=(0.5,))(grey, **call))
+    for augment, x in ((RandomErasing(), grey), (RandomErasing(value=(0.1, 0.2)), batch())):
+        with pytest.raises(ConfigError, match="one number, or one per channel") as caught:
+            augment(x, **call)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -190,6 +315,21 @@ def test_resize_is_differentiable_and_ignores_autocast() -> None:
         lambda: RandomResizedCrop(8, (0.9, 0.1)),
         lambda: RandomResizedCrop(8, (0.5, 1.5)),
         lambda: RandomResizedCrop(8, ratio=(1.0, float("inf"))),
+        lambda: RandomErasing(-0.1),
+        lambda: RandomErasing("half"),
+        lambda: RandomErasing(0.5, (0.0, 0.4)),
+        lambda: RandomErasing(0.5, (0.02, 1.4)),
+        lambda: RandomErasing(0.5, 0.4),
+        lambda: RandomErasing(0.5, ("low", "high")),
+        lambda: RandomErasing(ratio=(3.0, 0.3)),
+        lambda: RandomErasing(ratio=(0.3, float("nan"))),
+        lambda: RandomErasing(value=1.5),
+        lambda: RandomErasing(value=float("nan")),
+        lambda: RandomErasing(value=(0.5, 124)),
+        lambda: RandomErasing(value=()),
+        lambda: RandomErasing(value="noise"),
+        lambda: RandomErasing(value=None),
+        lambda: RandomErasing(value=np.ones(3)),
     ],
 )
 def test_bad_settings_are_one_line_errors(build) -> None:

@@ -1,0 +1,32 @@
+"""Adversarial copies from disk as an attack: offline adversarial training."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from natx.attacks.base import Attack, Victim
+from natx.batch import COPIES
+from natx.errors import ConfigError
+from natx.registry import ATTACKS
+
+
+@ATTACKS.register_module()
+class Copies(Attack):
+    """The images' stored adversarial copies (``data.copies`` of the config), augmented as the images are.
+
+    Costs nothing per step, and does not follow the model in training: the copies were made for another one.
+    """
+
+    def cost_per_image(self) -> tuple[float, float]:
+        """No forward and no backward."""
+        return (0, 0)
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """The copies' pixels.
+
+        Raises:
+            ConfigError: the batch has none.
+        """
+        if COPIES not in victim.batch:
+            raise ConfigError("the batch has no adversarial copies: add data.copies=dict(source=..., attack=...)")
+        return victim.task.pixels({**victim.batch, "inputs": victim.batch[COPIES]})

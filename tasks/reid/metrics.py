@@ -1,0 +1,141 @@
+"""Retrieval: mean average precision and Rank-k of person re-identification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from natx.errors import DataError
+from natx.evaluation.metric import Metric
+from natx.evaluation.robust import CLEAN
+from natx.registry import METRICS
+from tasks.reid.picture import Search, Shown, draw_searches
+from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
+
+EXAMPLES, NEAREST, NAMED = 4, 5, 5
+
+
+@METRICS.register_module()
+class Retrieval(Metric):
+    """mAP, Rank-1, Rank-5 and Rank-10 (%) of the single-query protocol of Market-1501, see :mod:`tasks.reid.ranking`.
+
+    The data set has ``labels`` (identities) and ``cameras``, int64 ``[N]``, and ``queries`` and ``gallery``, the
+    positions of the images that are searched for and in, int64 ``[Q]`` and ``[G]``.
+
+    Args:
+        distance: ``cosine`` or ``euclidean``.
+        block: queries ranked at a time.
+    """
+
+    cell = ("mAP", "Rank-1")
+
+    def __init__(self, distance: str = "cosine", *, block: int = 256) -> None:
+        check_settings(distance, block)
+        self.distance, self.block = distance, block
+
+    def __call__(self, predictions: Tensor, dataset: Any) -> dict[str, float]:
+        """Values over the queries that have a match.
+
+        Args:
+            predictions: features ``[N, D]`` of all images.
+            dataset: the test set.
+
+        Raises:
+            DataError: features that are not finite or not as many as images, or no query with a match.
+        """
+        return self.ranking(predictions, dataset).values()
+
+    def ranking(self, predictions: Tensor, dataset: Any, *, queries: Tensor | None = None, top: int = 0) -> Ranking:
+        """The ranking behind the values.
+
+        Args:
+            predictions: features ``[N, D]`` of all images.
+            dataset: the test set.
+            queries: positions of the queries to rank; all by default.
+            top: name so many of the nearest gallery images (as places in ``dataset.gallery``).
+
+        Raises:
+            DataError: features that are not finite or not as many as images.
+        """
+        if predictions.ndim != 2 or len(predictions) != len(dataset.labels):
+            raise DataError(
+                f"Retrieval needs a feature vector for each of {len(dataset.labels)} images; "
+                f"got predictions of shape {list(predictions.shape)}"
+            )
+        queries = dataset.queries if queries is None else queries
+        features = predictions[queries.to(predictions.device)], predictions[dataset.gallery.to(predictions.device)]
+        settings = {"distance": self.distance, "block": self.block, "top": top}
+        return retrieve(*features, **_protocol(dataset, queries), **settings)
+
+    def notes(self, dataset: Any) -> list[str]:
+        """How many queries have no match and whose they are."""
+        matched = torch.from_numpy(Protocol(**_protocol(dataset, dataset.queries)).matched())
+        if bool(matched.all()):
+            return []
+        identities = dataset.labels[dataset.queries][~matched].unique().tolist()
+        has, left = ("has", "it is") if (count := int((~matched).sum())) == 1 else ("have", "they are")
+        return [
+            f"{count} of {len(matched)} queries ({_listed(identities)}) {has} no image of another camera in the "
+            f"gallery: {left} left out"
+        ]
+
+    def draw(self, path: Path, dataset: Any, columns: dict[str, tuple[Tensor, Tensor]]) -> bool:
+        """Draw the first queries, clean and attacked, each with the gallery images that are nearest to it.
+
+        Args:
+            path: where to write the picture (PNG).
+            dataset: the test set; its ``__getitems__`` gives ``inputs`` as uint8 ``[n, 3, H, W]``.
+            columns: per column the features ``[N, D]`` and the pixels ``[n, 3, H, W]`` in [0,1] of the first queries;
+                the first two columns are drawn.
+        """
+        chosen = list(columns.items())[:2]
+        count = min([EXAMPLES, len(dataset.queries), *(len(pixels) for _, (_, pixels) in chosen)])
+        if not chosen or not count:
+            return False
+        rows = [
+            self._searches("clean" if name == CLEAN else name, *column, dataset=dataset, count=count)
+            for name, column in chosen
+        ]
+        draw_searches(path, list(zip(*rows)))
+        return True
+
+    def _searches(self, name: str, predictions: Tensor, pixels: Tensor, *, dataset: Any, count: int) -> list[Search]:
+        """What is drawn of one column: a search for each of the first ``count`` queries."""
+        queries = dataset.queries[:count]
+        ranking = self.ranking(predictions, dataset, queries=queries, top=NEAREST)
+        searches = []
+        for i, position in enumerate(queries.tolist()):
+            query = _shown(dataset, position, pixels[i])
+            near = [dataset.gallery[place].item() for place in ranking.best[i].tolist() if place >= 0]
+            images = dataset.__getitems__(near)["inputs"] / 255 if near else ()
+            found = [_shown(dataset, at, image) for at, image in zip(near, images)]
+            title = f"{name}: no right image in the gallery"
+            if ranking.matched[i]:
+                title = f"{name}: first right image at rank {ranking.first[i]}, AP {100 * ranking.precision[i]:.1f} %"
+            searches.append(Search(title, query, found))
+        return searches
+
+
+def _protocol(dataset: Any, queries: Tensor) -> dict[str, Tensor]:
+    labels, cameras, gallery = dataset.labels, dataset.cameras, dataset.gallery
+    return {
+        "query_ids": labels[queries],
+        "query_cameras": cameras[queries],
+        "gallery_ids": labels[gallery],
+        "gallery_cameras": cameras[gallery],
+    }
+
+
+def _shown(dataset: Any, position: int, image: Tensor) -> Shown:
+    return Shown(image, identity=int(dataset.labels[position]), camera=int(dataset.cameras[position]))
+
+
+def _listed(identities: Sequence[int]) -> str:
+    """``identity 4``, ``identities 4, 9`` or ``identities 4, 9, 11, 12, 15 and 3 more``."""
+    named = ", ".join(map(str, identities[:NAMED]))
+    more = f" and {len(identities) - NAMED} more" if len(identities) > NAMED else ""
+    return f"{'identity' if len(identities) == 1 else 'identities'} {named}{more}"

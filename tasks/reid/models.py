@@ -1,0 +1,115 @@
+"""torchreid networks with the BoT baseline's changes: last stride 1 and the batch-norm neck."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from natx.checkpoint import read_tensors
+from natx.errors import CheckpointError, ConfigError
+from tasks.reid.compat import build_model
+
+# The keys of a checkpoint that depend on the number of identities.
+HEAD = ("classifier.",)
+SINGLE_HEAD = "resnet50, osnet_x1_0 and osnet_x0_25 are among those with one head"
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: Sequence[int],
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
+    last_stride: int | None = None,
+    bnneck: bool = True,
+) -> nn.Module:
+    """A torchreid model with one feature vector and one linear classifier on it.
+
+    Args:
+        name: a name in torchreid's model zoo.
+        num_classes: number of identities C.
+        image_size: (height, width) in pixels.
+        pretrained: take torchreid's ImageNet weights.
+        checkpoint: local backbone weights instead (torchreid's, torchvision's or natx's); its head may be another
+            one's class layer (``fc``), but not a classifier of another number of identities.
+        last_stride: stride of the last stage; 1 doubles the height and width of its maps (ResNets), None keeps
+            torchreid's 2.
+        bnneck: batch norm (bias frozen at 0) between the feature and a classifier without bias (BoT, Luo et al.
+            2019).
+
+    Raises:
+        ConfigError: unknown model, several heads, no last stage to change.
+        CheckpointError: the weights do not fit.
+    """
+    net = build_model(name, num_classes=num_classes, pretrained=pretrained)
+    if last_stride is not None:
+        _set_last_stride(net, last_stride, name)
+    width = _feature_width(net, name, num_classes=num_classes, image_size=image_size)
+    if bnneck:
+        net.classifier = nn.Linear(width, num_classes, bias=False)
+        nn.init.normal_(net.classifier.weight, std=0.001)
+        net.bnneck = nn.BatchNorm1d(width)
+        net.bnneck.bias.requires_grad_(False)
+    if checkpoint is not None:
+        _load_backbone(net, Path(checkpoint))
+    return net
+
+
+def features(net: nn.Module, x: Tensor) -> Tensor:
+    """The feature vector before the neck and the classifier ``[N, D]``, in any mode."""
+    raw = net(x)
+    # In training torchreid gives (logits, feature), in evaluation the feature alone.
+    return raw[1] if isinstance(raw, tuple) else raw
+
+
+def _feature_width(net: nn.Module, name: str, *, num_classes: int, image_size: Sequence[int]) -> int:
+    """D, from running the model on the meta device; raises ConfigError unless it has one feature and one head."""
+    probe = copy.deepcopy(net).to("meta")
+    x = torch.empty(2, 3, *image_size, device="meta")
+    try:
+        trained, evaluated = probe.train()(x), probe.eval()(x)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{name} does not run on images of {tuple(image_size)} (height, width): {first}") from error
+    head = getattr(net, "classifier", None)
+    one = isinstance(trained, tuple) and len(trained) == 2 and all(isinstance(t, Tensor) for t in trained)
+    one = one and isinstance(evaluated, Tensor) and evaluated.shape == trained[1].shape
+    if not one or not isinstance(head, nn.Linear) or head.in_features != evaluated.shape[1]:
+        raise ConfigError(
+            f"{name} has several branches or heads; natx takes models with one feature vector and one linear "
+            f"classifier on it ({SINGLE_HEAD})"
+        )
+    return evaluated.shape[1]
+
+
+def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
+    stage = getattr(net, "layer4", None)
+    if stride not in (1, 2) or not isinstance(stage, nn.Sequential):
+        raise ConfigError(f"last_stride=1 is for ResNets, None for other models; got {stride} for {name}")
+    for module in stage[0].modules():
+        if isinstance(module, nn.Conv2d) and module.stride != (1, 1):
+            module.stride = (stride, stride)
+
+
+def _load_backbone(net: nn.Module, path: Path) -> None:
+    """Load all weights but a class layer of other images (``fc``) and a head that the file lacks."""
+    own, given = net.state_dict(), read_tensors(path)[0]
+    optional = (*HEAD, "bnneck.", "fc.")
+    wrong = [key for key in own if key in given and own[key].shape != given[key].shape]
+    missing = [key for key in own if key not in given and not key.startswith(optional)]
+    unknown = [key for key in given if key not in own and not key.startswith(optional)]
+    if wrong or missing or unknown:
+        what = f"{len(missing)} keys missing (e.g. {missing[:2]}), {len(unknown)} unknown (e.g. {unknown[:2]})"
+        if wrong:
+            key = wrong[0]
+            what = f"{key} is {tuple(given[key].shape)}, the model's {tuple(own[key].shape)}"
+        raise CheckpointError(
+            f"{path} cannot start this training: {what}; give backbone weights of the same model, without the "
+            "classifier of another set of identities"
+        )
+    net.load_state_dict({key: given.get(key, value) for key, value in own.items()})

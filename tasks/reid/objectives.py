@@ -1,0 +1,234 @@
+"""Metric attacks: objectives on the embedding, climbed by PGD on the query images.
+
+An image is pushed from, or pulled to, *guides*: clean embeddings of other images. All scores leave out what does not
+depend on the attacked image, and a sum of squared distances to guides is written with their mean, which has the same
+gradient: ``sum_g ||f - g||^2 = n ||f - mean||^2 + constant``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.objectives import Objective
+from natx.precision import full_precision
+from natx.registry import OBJECTIVES
+from natx.task import Output, Task
+
+Guides = Literal["query", "gallery", "all", "batch"]
+
+
+@dataclass
+class Pool:
+    """Guides of a set, summed up by identity.
+
+    Attributes:
+        identities: identity of each row, rising, ``[I]``.
+        means: mean embedding of each identity ``[I, D]``.
+        counts: guides of each identity ``[I]``.
+    """
+
+    identities: Tensor
+    means: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, embeddings: Tensor, identities: Tensor) -> Pool:
+        """Summed up from embeddings ``[G, D]`` and their identities ``[G]``."""
+        unique, row, counts = identities.unique(return_inverse=True, return_counts=True)
+        sums = embeddings.new_zeros(len(unique), embeddings.shape[1]).index_add(0, row, embeddings)
+        return cls(unique, sums / counts[:, None], counts)
+
+    def own(self, identities: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean ``[N, D]`` and number ``[N]`` of the guides of the same identity (zeros where there is none)."""
+        row = torch.searchsorted(self.identities, identities).clamp_max(len(self.identities) - 1)
+        known = self.identities[row] == identities
+        return self.means[row] * known[:, None], self.counts[row] * known
+
+    def furthest(self, embeddings: Tensor, identities: Tensor) -> Tensor:
+        """Mean ``[N, D]`` of the other identity whose mean is the furthest from each embedding.
+
+        Raises:
+            ConfigError: there is no other identity.
+        """
+        distances = torch.cdist(embeddings, self.means)
+        distances[identities[:, None] == self.identities[None]] = -torch.inf
+        far, row = distances.max(1)
+        if bool(torch.isinf(far).any()):
+            raise ConfigError("FNA pulls to another identity and the guides have only one: use more identities")
+        return self.means[row]
+
+
+class MetricObjective(Objective):
+    """What FNA and IFGSM share: guides from a set's clean embeddings, or from the batch itself.
+
+    Args:
+        guides: whose clean embeddings guide: the test set's other 'query' images (Bouniot et al.: the attacker needs
+            several query images of a person), its 'gallery' images, 'all' images of the set, or those of the 'batch'
+            (training on the current model).
+        normalise: measure distances between embeddings of length 1 (cosine) instead of as they are.
+    """
+
+    def __init__(self, *, guides: Guides = "query", normalise: bool = False) -> None:
+        if guides not in ("query", "gallery", "all", "batch"):
+            raise ConfigError(f"guides is 'query', 'gallery', 'all' or 'batch'; got {guides!r}")
+        self.guides, self.normalise = guides, normalise
+        self.prepare_forwards = 1 if guides == "batch" else 0
+        self._pool: Pool | None = None
+        self._embeddings: Tensor | None = None
+        self._identities: Tensor | None = None
+
+    def embed(self, embeddings: Tensor) -> Tensor:
+        """Embeddings as distances are measured on them."""
+        embeddings = full_precision(embeddings)
+        return F.normalize(embeddings, dim=1) if self.normalise else embeddings
+
+    def observe(self, dataset: Any, predictions: Tensor) -> list[str]:
+        """Take the guides from a set's clean embeddings ``[N, D]``; remarks on images that have none.
+
+        Raises:
+            ConfigError: the set has no queries or gallery.
+        """
+        if self.guides == "batch":
+            return []
+        names = {"query": "queries", "gallery": "gallery"}
+        positions = torch.arange(len(dataset))
+        if self.guides != "all":
+            positions = getattr(dataset, names[self.guides], None)
+            if positions is None:
+                raise ConfigError(f"guides={self.guides!r} needs a test set; a training set has guides='all'")
+        self._embeddings, self._identities = self.embed(predictions), identities_of(dataset)
+        self._pool = Pool.of(self._embeddings[positions], self._identities[positions])
+        return self.remarks(dataset, positions)
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "guides": self.guides, "normalise": self.normalise}
+
+    def remarks(self, dataset: Any, positions: Tensor) -> list[str]:
+        """What a report should say about the guides at these positions of the set."""
+        return []
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Each image's guides; with guides='batch' from one clean forward.
+
+        Raises:
+            ConfigError: the guides of a set are asked for and :meth:`observe` was not called.
+        """
+        if self.guides == "batch":
+            with torch.no_grad():
+                clean = self.embed(task.read(task.network(x, batch), batch).features)
+            identities = batch["data_samples"]
+            return self.guide(clean, identities, pool=Pool.of(clean, identities))
+        if self._pool is None:
+            raise ConfigError(f"{type(self).__name__} with guides={self.guides!r} judges sets; train with 'batch'")
+        index = batch["index"].cpu()
+        guided = self.guide(self._embeddings[index], self._identities[index], pool=self._pool)
+        return {key: value.to(x.device) for key, value in guided.items()}
+
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:
+        """Entries for the batch from clean embeddings ``[N, D]`` and their identities ``[N]``."""
+        mean, count = pool.own(identities)
+        return {"push": mean, "push_count": count}
+
+    def push(self, output: Output, batch: Batch) -> Tensor:
+        """Sum of squared distances to the guides of the same identity, up to a constant ``[N]``."""
+        return batch["push_count"] * (self.embed(output.features) - batch["push"]).square().sum(1)
+
+
+@OBJECTIVES.register_module()
+class IFGSM(MetricObjective):
+    """``sum_g ||f(x') - g||^2`` over clean embeddings g of the same identity: adversarial metric attack.
+
+    Climbed by signed steps without random start (Bai et al. 2020, ``Gen_Adv.py``; in the query-side form of CEA-LIST
+    adv-reid, ``multi_mse``). The image's own clean embedding is among its query guides: a person with one query image
+    has no other guide, its gradient is zero and the attack leaves it as it is, which is reported.
+    """
+
+    def remarks(self, dataset: Any, positions: Tensor) -> list[str]:
+        """How many attacked images the attack cannot move."""
+        attacked = attacked_positions(dataset)
+        mean, count = self._pool.own(self._identities[attacked])
+        alone = (count == 0) | ((count == 1) & torch.isin(attacked, positions))
+        if not bool(alone.any()):
+            return []
+        other = "guides='query'" if self.guides == "gallery" else "guides='gallery'"
+        return [
+            f"{int(alone.sum())} of {len(attacked)} attacked images have no guide of their identity but themselves: "
+            f"IFGSM leaves them unchanged ({other} has others)"
+        ]
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        return self.push(output, batch)
+
+
+@OBJECTIVES.register_module()
+class FNA(MetricObjective):
+    """Furthest-negative attack: ``sum_g ||f(x') - g||^2 - ||f(x') - c||^2`` (Bouniot et al. 2020).
+
+    g are clean embeddings of the same identity (the image's own included), c is the mean clean embedding of the other
+    identity that is the furthest from the image's. Deviation from CEA-LIST adv-reid (``max_min_mse``): there, shorter
+    lists of guides are padded with the image's own embedding up to the longest in the batch, which makes the attack
+    depend on the batch; here nothing is padded.
+    """
+
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:
+        """See :meth:`MetricObjective.guide`; adds the identity to pull to."""
+        return {**super().guide(clean, identities, pool=pool), "pull": pool.furthest(clean, identities)}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        pull = (self.embed(output.features) - batch["pull"]).square().sum(1)
+        return self.push(output, batch) - pull
+
+
+@OBJECTIVES.register_module()
+class SMA(Objective):
+    """Self-metric attack: ``||f(x') - f(x)||^2``, away from the image's own clean embedding (Bouniot et al. 2020).
+
+    Its gradient at x' = x is zero, so the attack needs a random start. It needs no guides.
+
+    Args:
+        normalise: see :class:`MetricObjective`.
+    """
+
+    needs_random_start = True
+    prepare_forwards = 1
+
+    def __init__(self, *, normalise: bool = False) -> None:
+        self.normalise = normalise
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "normalise": self.normalise}
+
+    def _embed(self, output: Output) -> Tensor:
+        embeddings = full_precision(output.features)
+        return F.normalize(embeddings, dim=1) if self.normalise else embeddings
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """The clean embedding (one forward)."""
+        with torch.no_grad():
+            return {"own": self._embed(task.read(task.network(x, batch), batch))}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        return (self._embed(output) - batch["own"]).square().sum(1)
+
+
+def attacked_positions(dataset: Any) -> Tensor:
+    """Positions of the images that attacks may change: a test set's queries, all images of another set."""
+    positions = getattr(dataset, "attacked", None)
+    return torch.arange(len(dataset)) if positions is None else torch.as_tensor(positions)
+
+
+def identities_of(dataset: Any) -> Tensor:
+    """Identity of every image of a set, int64 ``[N]``."""
+    return torch.as_tensor(dataset.labels)

@@ -1,0 +1,163 @@
+"""Person re-identification: a torchreid network with its normalisation inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.errors import ConfigError, DataError
+from natx.precision import full_precision
+from natx.registry import TASKS
+from natx.task import Output, Task
+from tasks.reid.losses import batch_hard_triplet
+from tasks.reid.models import HEAD, create_model, features
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@TASKS.register_module()
+class ReIDTask(Task):
+    """Identity classification and metric learning; tests rank the gallery by the embedding.
+
+    The defaults are BoT's (Luo et al. 2019; reid-strong-baseline), each switchable. The triplet loss acts on the
+    feature before the neck; identity logits, attacks and ranking on the embedding after it. Without ``bnneck`` both
+    are the same vector.
+
+    Args:
+        model: any torchreid model with one head, by name.
+        num_classes: number of training identities C.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        pretrained: take torchreid's ImageNet weights.
+        checkpoint: local backbone weights instead.
+        last_stride: 1 for ResNets as in BoT, None to keep torchreid's.
+        bnneck: the batch-norm neck.
+        label_smoothing: of the identity loss.
+        margin: of the batch-hard triplet loss.
+        triplet_weight: weight of the triplet loss; 0 trains on identities alone.
+        mean: normalisation mean a channel.
+        std: normalisation standard deviation a channel.
+        channels_last: run the network in channels-last memory format.
+    """
+
+    head = HEAD
+
+    def __init__(
+        self,
+        model: str,
+        num_classes: int,
+        *,
+        height: int = 256,
+        width: int = 128,
+        pretrained: bool = False,
+        checkpoint: str | Path | None = None,
+        last_stride: int | None = None,
+        bnneck: bool = True,
+        label_smoothing: float = 0.1,
+        margin: float = 0.3,
+        triplet_weight: float = 1.0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ConfigError(f"re-identification needs at least 2 identities; got num_classes={num_classes}")
+        if not 0 <= label_smoothing < 1 or margin < 0 or triplet_weight < 0:
+            raise ConfigError(
+                "ReIDTask needs 0 <= label_smoothing < 1, margin >= 0 and triplet_weight >= 0; "
+                f"got {label_smoothing}, {margin} and {triplet_weight}"
+            )
+        if len(mean) != 3 or len(std) != 3:
+            raise ConfigError(f"mean {tuple(mean)} and std {tuple(std)} need one value for each of 3 channels")
+        net = create_model(
+            model,
+            num_classes=num_classes,
+            image_size=(height, width),
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            last_stride=last_stride,
+            bnneck=bnneck,
+        )
+        self.model, self.num_classes, self.input_size = model, num_classes, (3, height, width)
+        self.label_smoothing, self.margin, self.triplet_weight = label_smoothing, margin, triplet_weight
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net: nn.Module = net.to(memory_format=self.memory_format)
+        # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
+        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def upstream(self) -> nn.Module:
+        """torchreid's network; with BNNeck the neck's weights lie beside its own as ``bnneck.*``."""
+        return self.net
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """See :meth:`Task.pixels`; uint8 is divided by 255. Float64 networks keep float64 pixels.
+
+        Raises:
+            DataError: images of another size than the task's, or float pixels outside [0,1].
+        """
+        inputs = batch["inputs"]
+        if tuple(inputs.shape[1:]) != self.input_size:
+            raise DataError(
+                f"images are {tuple(inputs.shape[1:])}, the task takes {self.input_size} (channels, height, width): "
+                "make height and width of the data and of the task agree"
+            )
+        if inputs.dtype == torch.uint8:
+            x = inputs.to(self.mean.dtype).div_(255)
+        else:
+            x = inputs.to(self.mean.dtype)
+            low, high = x.aminmax()
+            if not bool((low >= 0) & (high <= 1)):
+                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
+        return x.contiguous(memory_format=self.memory_format)
+
+    def network(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """``feature`` (before the neck) and ``embedding`` (after it) ``[N, D]``, identity ``logits`` ``[N, C]``."""
+        feature = features(self.net, (x - self.mean) / self.std)
+        embedding = self.net.bnneck(feature) if hasattr(self.net, "bnneck") else feature
+        return {"feature": feature, "embedding": embedding, "logits": self.net.classifier(embedding)}
+
+    def read(self, raw: dict[str, Tensor], batch: Batch, *, rows: Any = None) -> Output:
+        """Identity cross-entropy and triplet loss; a row is an image.
+
+        Images of a test set carry no ``data_samples``, because their identities are no classes of the head: they get
+        no losses and no labels.
+        """
+        logits, labels = full_precision(raw["logits"]), batch.get("data_samples")
+        losses = {}
+        if labels is not None:
+            losses["loss_id"] = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            if self.triplet_weight:
+                triplet = batch_hard_triplet(raw["feature"], labels, margin=self.margin)
+                losses["loss_triplet"] = self.triplet_weight * triplet
+        n = len(logits)
+        return Output(
+            losses=losses,
+            logits=logits,
+            labels=labels,
+            image=torch.arange(n, device=logits.device),
+            row_weight=logits.new_full((n,), 1 / n),
+            num_images=n,
+            features=full_precision(raw["embedding"]),
+        )
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """Embeddings ``[N, D]`` in fp32, not normalised."""
+        return full_precision(self.network(self.pixels(batch), batch)["embedding"])
+
+    def check_data(self, dataset: Any) -> None:
+        """Raise DataError where a training set's identities are not as many as the head's."""
+        count = getattr(dataset, "num_classes", self.num_classes)
+        if count != self.num_classes:
+            raise DataError(
+                f"the data set has {count} identities, the head {self.num_classes}: set task.num_classes={count}"
+            )
