@@ -158,13 +158,20 @@ def _prepare_copies(config: Config, whole: Any, work_dir: Path, *, device: torch
     folder = copies_folder(
         _adversary_store(config, work_dir),
         source=sha256(Path(settings["source"]["checkpoint"])),
-        settings=settings["source"]["task"],
+        settings=_task_of(settings["source"]),
         attack={**settings["attack"], "threat": str(attack.threat)},
         data=whole.fingerprint(),
     )
     _say(f"adversarial copies of {len(whole)} training images: {folder}")
     meter = Meter(Console(quiet=True), _say, enabled=get_dist_info()[0] == 0)
     return make_copies(model, whole, attack, folder=folder, meter=meter)
+
+
+def _task_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The task config of a frozen model given by its task or by a training config."""
+    if "task" in entry:
+        return entry["task"]
+    return plain_dict(load_config(entry["config"], options=entry.get("options")).task)
 
 
 def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
@@ -202,7 +209,7 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
     the work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
     """
     config = Config(plain_dict(config), filename=config.filename)
-    for entry in _adversary_configs(config._cfg_dict):
+    for entry in frozen_models(config):
         if not _needs_training(entry):
             continue
         recipe = _adversary_recipe(config, entry)
@@ -265,23 +272,30 @@ def _needs_training(entry: dict[str, Any]) -> bool:
     return "config" in entry and entry.get("checkpoint") is None and entry.get("state") is None
 
 
-def _adversary_configs(node: Any) -> Iterator[dict[str, Any]]:
-    """Every config of a frozen model anywhere in a config, members of ensembles one by one."""
+def frozen_models(config: Config) -> Iterator[dict[str, Any]]:
+    """The configs of all frozen models (adversaries and sources of copies), members of ensembles one by one.
+
+    They are the config's own dicts: changing one changes the config.
+    """
+    yield from _frozen_models(config._cfg_dict)
+
+
+def _frozen_models(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ("adversary", "source") and isinstance(value, dict):
                 yield from value.get("members", [value])
             else:
-                yield from _adversary_configs(value)
+                yield from _frozen_models(value)
     elif isinstance(node, (list, tuple)):
         for value in node:
-            yield from _adversary_configs(value)
+            yield from _frozen_models(value)
 
 
 def _identity(config: Config, dataset: Any) -> str:
     """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
     copy = Config(plain_dict(config))
-    for entry in _adversary_configs(copy._cfg_dict):
+    for entry in frozen_models(copy):
         if entry.get("checkpoint") is not None:
             entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
     return fingerprint(copy, data=dataset.fingerprint())
@@ -296,17 +310,19 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
     """Lines that say what a training will do and cost, without starting it, training adversaries or loading weights."""
     lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
     copy = Config(plain_dict(config), filename=config.filename)
-    for own in _adversary_configs(copy._cfg_dict):
+    said = set()
+    for own in frozen_models(copy):
         if not _needs_training(own):
             continue
         recipe = _adversary_recipe(config, own)
         folder = _stored(recipe, _adversary_store(config, work_dir))
         known = (folder / DONE).exists()
-        lines.append(
-            f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}")
-        )
-        if not known:
-            lines += [f"  {line}" for line in _cost_lines(recipe)]
+        if folder not in said:
+            lines.append(
+                f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}")
+            )
+            lines += [] if known else [f"  {line}" for line in _cost_lines(recipe)]
+            said.add(folder)
         for key in ("config", "options"):
             own.pop(key, None)
         own.update(task=plain_dict(recipe.task), state="random")
@@ -359,6 +375,7 @@ __all__ = [
     "build_runner",
     "build_selection",
     "describe_plan",
+    "frozen_models",
     "prepare_adversaries",
     "train",
     "train_once",

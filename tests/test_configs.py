@@ -2,13 +2,14 @@
 
 The only changes: tiny synthetic data, batch size, steps and epochs, no downloads, an adversary with random weights.
 Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two (its
-feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB each time, are not written.
+feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB each time, are not written. Person
+re-identification takes twice as many images (its neck normalises vectors) and copies only those it trains on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from natx.checkpoint import save_weights
 from natx.config import load_config, plain_dict
 from natx.data import Part, build_dataset, hold_out, subset
-from natx.evaluation import evaluate
+from natx.data.copies import make_copies
+from natx.evaluation import evaluate, evaluate_set
 from natx.hooks import Checkpoints
-from natx.judging import build_attacks, judge
-from natx.training import build_runner, train
+from natx.judging import build_attacks, build_metric, judge
+from natx.registry import TASKS
+from natx.training import build_runner, prepare_adversaries, train
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -36,7 +40,13 @@ TRAININGS = sorted(
     if folder.is_dir() and folder.name not in ("_base_", "attacks", "studies")
     for path in folder.glob("*.py")
 )
-QUICK = {"cls": "configs/attacks/linf8_quick.py"}  # per task
+# Per task: a quick attack config, its columns with one step, and the images of a step for a small and a large net.
+QUICK = {"cls": "configs/attacks/linf8_quick.py", "reid": "configs/attacks/reid_table12.py"}
+COLUMNS = {
+    "cls": ["Clean", "PGD-1", "C&W"],
+    "reid": ["Clean", *(f"{kind} {eps}/255" for kind in ("FNA", "SMA", "IFGSM") for eps in (8, 10))],
+}
+IMAGES = {"cls": (2, 1), "reid": (4, 2)}
 SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
 LARGE, HELD = 10_000_000, 2
 CPU = torch.device("cpu")
@@ -56,7 +66,9 @@ def dicts(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def adversaries(content: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [node["adversary"] for node in dicts(content) if isinstance(node.get("adversary"), dict)]
+    """The configs of all frozen models: adversaries and sources of copies."""
+    keys = ("adversary", "source")
+    found = [node[key] for node in dicts(content) for key in keys if isinstance(node.get(key), dict)]
     return [member for entry in found for member in entry.get("members", [entry])]
 
 
@@ -79,6 +91,33 @@ def synthetic(path: Path, shape: tuple[int, ...], *, count: int, num_classes: in
 
 
 @pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Market-1501's folders with one tiny image of each training identity, two queries and three gallery images."""
+    draw, made = np.random.default_rng(0), {}
+
+    def folder(identities: int) -> Path:
+        if identities not in made:
+            root = made[identities] = tmp_path_factory.mktemp("market")
+            names = {"bounding_box_train": [f"{i:04d}_c1s1_000001_01" for i in range(1, identities + 1)]}
+            names["query"] = ["0001_c1s1_000001_00", "0002_c1s1_000001_00"]
+            names["bounding_box_test"] = [f"{i:04d}_c2s1_000001_00" for i in (1, 2, 3)]
+            for part, files in names.items():
+                (root / part).mkdir()
+                for file in files:
+                    pixels = draw.integers(0, 256, (8, 4, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(root / part / f"{file}.png")
+        return made[identities]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the generated person re-identification set is made, once."""
+    return tmp_path_factory.mktemp("generated") / "set"
+
+
+@pytest.fixture(scope="session")
 def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ImageNet-100's folders with one tiny image in each class."""
     root = tmp_path_factory.mktemp("imagenet")
@@ -94,24 +133,30 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, test: int, imagenet: Path) -> None:
+def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, test: int, roots: dict[str, Any]) -> None:
     """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape."""
     kind = data["train"]["type"]
     for part, count in (("train", train), ("test", test)):
         if kind == "ImageNet100":
-            data[part]["root"] = str(imagenet)
+            data[part]["root"] = str(roots["imagenet"])
+        elif kind == "Market1501":
+            data[part]["root"] = str(roots["market"](num_classes))
+        elif kind == "GeneratedReID":
+            data[part]["root"] = str(roots["generated"])
         else:
             data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
 
 
-def reduced(name: str, folder: Path, *, images: int, imagenet: Path) -> Config:
-    """A shipped config on tiny data, with ``images`` a step; two steps of two images or one of one."""
+def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str, Any]) -> Config:
+    """A shipped config on tiny data: an epoch of ``steps`` steps of ``images`` images."""
     content = shortened(plain_dict(load_config(name)))
     data, task = content["data"], content["task"]
     held = HELD if data.get("heldout") else 0
-    counts = {"train": images * images + held, "test": images}
-    tiny(data, folder, num_classes=task["num_classes"], imagenet=imagenet, **counts)
+    counts = {"train": images * steps + held, "test": images}
+    tiny(data, folder, num_classes=task["num_classes"], roots=roots, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
+    if "sampler" in data:
+        data["sampler"]["instances"] = images // 2
     content["train_cfg"]["max_epochs"] = 1
     if "pretrained" in task:
         task["pretrained"] = False
@@ -119,6 +164,10 @@ def reduced(name: str, folder: Path, *, images: int, imagenet: Path) -> Config:
         theirs = plain_dict(load_config(entry.pop("config")).task)
         theirs = {key: value for key, value in theirs.items() if key not in ("pretrained", "checkpoint")}
         entry.update(task=theirs, state="random")
+    if "copies" in data:  # their source needs weights in a file
+        source = data["copies"]["source"]
+        save_weights(folder / "source.safetensors", TASKS.build(source["task"]), meta={})
+        data["copies"]["source"] = {"task": source["task"], "checkpoint": str(folder / "source.safetensors")}
     return Config(content, filename=str(ROOT / name))
 
 
@@ -138,28 +187,48 @@ def test_there_are_configs() -> None:
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_training_config(name: str, tmp_path: Path, imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = QUICK[Path(name).parts[1]]
-    attacks = Config(shortened(plain_dict(load_config(quick))), filename=quick)
+def test_training_config(
+    name: str,
+    tmp_path: Path,
+    imagenet: Path,
+    market: Callable[[int], Path],
+    generated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = Path(name).parts[1]
+    attacks = Config(shortened(plain_dict(load_config(QUICK[kind]))), filename=QUICK[kind])
     original = plain_dict(load_config(name))
     with torch.device("meta"):  # counted without memory
         size = parameters(original["task"])
-    images = 1 if size > LARGE else 2
-    config = reduced(name, tmp_path, images=images, imagenet=imagenet)
-    monkeypatch.setattr("natx.training.hold_out", partial(first_images, train=images * images))
+    images, steps = (IMAGES[kind][1], 1) if size > LARGE else (IMAGES[kind][0], 2)
+    config = reduced(
+        name,
+        tmp_path,
+        images=images,
+        steps=steps,
+        roots={"imagenet": imagenet, "market": market, "generated": generated},
+    )
+    few = images * steps
+    monkeypatch.setattr("natx.training.hold_out", partial(first_images, train=few))
+    if not original["data"].get("heldout"):  # nothing is held out: the first images are trained on, and copied
+        monkeypatch.setattr("natx.training.build_selection", lambda config, whole: (Part(whole, range(few)), None))
+        monkeypatch.setattr(
+            "natx.training.make_copies",
+            lambda task, data, attack, **kwargs: make_copies(task, Part(data, range(few)), attack, **kwargs),
+        )
     assert config.task.model == original["task"]["model"]
     if size <= LARGE:
         best = train(config, tmp_path / "run", device=CPU)
         report = judge(config, best, attacks, device=CPU)
-        assert report["images"] == images
-        assert [column["name"] for column in report["columns"]] == ["Clean", "PGD-1", "C&W"]
+        assert report["images"] == {"cls": images, "reid": len(build_dataset(plain_dict(config.data.test)))}[kind]
+        assert [column["name"] for column in report["columns"]] == COLUMNS[kind]
         state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
         assert state["meta"]["iter"] == 2
         assert all(torch.isfinite(value).all() for value in state["weights"].values())
         return
     written = []
     monkeypatch.setattr(Checkpoints, "_write", lambda self, runner, learner, epoch, better: written.append(better))
-    runner = build_runner(config, tmp_path / "run", device=CPU)
+    runner = build_runner(prepare_adversaries(config, tmp_path / "run", device=CPU), tmp_path / "run", device=CPU)
     task = runner.model.task
     assert sum(parameter.numel() for parameter in task.parameters()) == size
     before = [parameter.detach().clone() for parameter in list(task.parameters())[-2:]]
@@ -167,10 +236,14 @@ def test_training_config(name: str, tmp_path: Path, imagenet: Path, monkeypatch:
     assert runner.iter == 1
     assert written == [True]  # the held-out images were judged
     assert any(not torch.equal(new, old) for new, old in zip(list(task.parameters())[-2:], before))
-    images = subset(build_dataset(plain_dict(config.data.test)), 1)
-    found = evaluate(task, images, build_attacks(attacks))
-    assert list(found.correct) == ["Clean", "PGD-1", "C&W"]
-    assert found.count == 1
+    test = build_dataset(plain_dict(config.data.test))
+    if kind == "cls":
+        found = evaluate(task, subset(test, 1), build_attacks(attacks))
+        assert list(found.correct) == COLUMNS[kind]
+        assert found.count == 1
+    else:
+        judged = evaluate_set(task, test, build_attacks(attacks), metric=build_metric(config))
+        assert list(judged.values) == COLUMNS[kind]
 
 
 def first_images(dataset: Any, count: int, *, seed: int, train: int) -> tuple[Part, Part]:
@@ -181,8 +254,6 @@ def first_images(dataset: Any, count: int, *, seed: int, train: int) -> tuple[Pa
 
 def parameters(task: dict[str, Any]) -> int:
     """Parameters of a config's net."""
-    from natx.registry import TASKS
-
     built = TASKS.build({key: value for key, value in task.items() if key not in ("pretrained", "checkpoint")})
     return sum(parameter.numel() for parameter in built.parameters())
 
@@ -194,7 +265,12 @@ def test_attack_config(name: str) -> None:
     assert len(attacks) == len(config.attacks)
     columns = [column for attack in attacks for column in attack.columns()]
     assert len(set(columns)) == len(columns)
-    assert {str(attack.threat) for attack in attacks} == {f"Linf {config.threat.eps * 255:.4g}/255"}
+    if "threat" in config:
+        assert {str(attack.threat) for attack in attacks} == {f"Linf {config.threat.eps * 255:.4g}/255"}
+    else:  # each column says its own
+        assert all(attack.name.endswith(str(attack.threat).removeprefix("Linf ")) for attack in attacks)
+    for row in config.get("paper", {}).values():
+        assert list(row) == ["Clean", *columns]
     assert config.get("success", "any") in ("any", "last")
     text = header(name)
     assert "Cost:" in text
@@ -215,7 +291,7 @@ def test_study_config_names_configs_that_exist(name: str) -> None:
         adversary = content["rows"].get(row.get("adversary"))
         if adversary:  # the row whose weights are to be used is what the config would train itself
             theirs = adversaries(plain_dict(load_config(row["config"])))
-            assert [entry["config"] for entry in theirs] == [adversary["config"]]
+            assert {entry["config"] for entry in theirs} == {adversary["config"]}
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -236,10 +312,12 @@ def test_the_cost_in_the_header_is_the_cost_counted(name: str) -> None:
     said = re.search(r"(\d+) forwards? and (\d+) backwards?", header(name))
     method = load_config(name).method
     views = method.get("views", ("clean",) if method.type == "Standard" else ("adv",))
-    steps = method.attack.steps if method.type == "Adversarial" else 0
+    attack = method.get("attack", {})
+    steps = attack.get("steps", 0)
+    prepared = int(attack.get("objective", {}).get("guides") == "batch")  # a clean forward for the guides
     nasty = [term for term in method.get("terms", []) if term.type == "NastyKL"]
     companions = sum(len([view for view in views if view in term.get("on", ("clean", "adv"))]) for term in nasty)
     if said:
-        assert (int(said[1]), int(said[2])) == (len(views) + steps + companions, len(views) + steps)
+        assert (int(said[1]), int(said[2])) == (len(views) + steps + prepared + companions, len(views) + steps)
     else:
         assert re.search(r"Cost: (as \S+\.py|a few seconds)", header(name))

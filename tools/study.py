@@ -23,13 +23,13 @@ from natx.evaluation.summary import summary_table  # noqa: E402
 from natx.files import write_text  # noqa: E402
 from natx.judging import judge  # noqa: E402
 from natx.progress import Meter, duration  # noqa: E402
-from natx.training import DONE, build_learner, train  # noqa: E402
+from natx.training import DONE, build_learner, frozen_models, train  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
     device, study = cli.set_up(arguments), load_config(arguments.study)
-    require(study, ("title", "seeds", "subset", "attacks", "rows"), path=arguments.study)
+    require(study, ("title", "seeds", "attacks", "rows"), path=arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
     seeds = study.seeds if arguments.seed is None else [arguments.seed]
     names = arguments.rows or list(study.rows)
@@ -55,57 +55,84 @@ def run_row(study: Config, name: str, folder: Path, *, seed: int, device: torch.
             load_config(study.attacks),
             device=device,
             name=row.name,
-            subset_size=study.subset,
+            subset_size=study.get("subset"),
             meter=Meter(console, console.print),
         )
         write_report(folder / name / "report", report)
 
 
 def row_config(study: Config, name: str, folder: Path, *, seed: int, options: dict | None) -> Config:
-    """A row's training config: the seed, the options, and the adversary from another row of the same seed."""
+    """A row's training config: the seed, the options, and its frozen models from another row of the same seed."""
     row = study.rows[name]
     config = with_options(load_config(row.config), {"seed": seed, **row.get("options", {}), **(options or {})})
-    for term in config.method.get("terms", []):
-        if "adversary" in term and "adversary" in row:
-            term.adversary = {"config": study.rows[row.adversary].config}
-            term.adversary["checkpoint"] = str(folder / row.adversary / "best.safetensors")
+    if "adversary" in row:
+        for entry in frozen_models(config):
+            entry.clear()
+            entry.update(
+                config=study.rows[row.adversary].config, checkpoint=str(folder / row.adversary / "best.safetensors")
+            )
     return config
 
 
 def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
-    """The study's Markdown, every number read from the rows' report.json."""
-    found = {
-        row.name: [read_report(work_dir / f"seed{seed}" / name) for seed in study.seeds]
-        for name, row in study.rows.items()
-    }
+    """The study's Markdown, every number read from the rows' report.json; a section for each group of rows."""
     command = " ".join(["python tools/study.py", arguments.study])
     if arguments.cfg_options:
         command += " --cfg-options " + " ".join(f"{k}={v}" for k, v in arguments.cfg_options.items())
     lines = [f"# {study.title}", "", f"Made by `{command}`.", "", Path(arguments.study).read_text().split("title")[0]]
     lines[-1] = "\n".join(line.lstrip("# ") for line in lines[-1].splitlines()[:2])
-    known = [report for reports in found.values() for report in reports if report]
+    known = []
+    for group in dict.fromkeys(row.get("group", "") for row in study.rows.values()):
+        names = [name for name, row in study.rows.items() if row.get("group", "") == group]
+        found = {
+            study.rows[name].name: [read_report(work_dir / f"seed{seed}" / name) for seed in study.seeds]
+            for name in names
+        }
+        reports = [report for row in found.values() for report in row if report]
+        lines += ["", f"## {group}"] if group else []
+        lines += ["", explanation(reports[0])] if reports else []
+        lines += ["", summary_table(found), "", *remarks(reports)]
+        lines += [f"{'##' if not group else '###'} Each seed", "", per_seed(found), ""]
+        known += reports
+    lines += costs(study, work_dir, arguments.cfg_options)
     if known:
-        first = known[0]
-        lines += [
-            "",
-            f"Accuracy in percent under {first['threat']} on {first['settings']['data']}, success counted at "
-            f"'{first['success']}' step; the checkpoint is chosen on {first['settings']['selected_on']}; mean and "
-            "standard deviation over the seeds. The headline is the worst case.",
-        ]
-    lines += ["", summary_table(found), "", *per_seed(found), *costs(study, work_dir, arguments.cfg_options)]
-    if known:
-        packages = ", ".join(f"{k} {v}" for k, v in first["provenance"]["packages"].items())
-        lines += [
-            "",
-            f"Run on {first['provenance']['device']}, {first['provenance']['threads']} thread(s); {packages}.",
-        ]
+        packages = ", ".join(f"{k} {v}" for k, v in known[0]["provenance"]["packages"].items())
+        machine = known[0]["provenance"]
+        lines += ["", f"Run on {machine['device']}, {machine['threads']} thread(s); {packages}."]
     return "\n".join(lines) + "\n"
 
 
-def per_seed(found: dict[str, list]) -> list[str]:
+def explanation(report: dict[str, Any]) -> str:
+    """What a table shows, from one of its reports."""
+    data, chosen = report["settings"]["data"], report["settings"]["selected_on"]
+    if "cell" in report:
+        what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; each attack by itself"
+    else:
+        what = (
+            f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
+            "the headline is the worst case"
+        )
+    return f"{what}. The checkpoint is chosen on {chosen}; mean and standard deviation over the seeds."
+
+
+def remarks(reports: list[dict[str, Any]]) -> list[str]:
+    """What the reports remark about their set and their attacks, each once."""
+    said = [note for report in reports for note in report.get("notes", [])]
+    said += [
+        f"{', '.join(attack['columns'])}: {note}"
+        for report in reports
+        if "cell" in report
+        for attack in report["attacks"]
+        for note in attack["notes"]
+    ]
+    return [f"Note: {note}.\n" for note in dict.fromkeys(said)]
+
+
+def per_seed(found: dict[str, list]) -> str:
     """Each seed's own row."""
-    rows = {f"{name}, seed {i}": [report] for name, reports in found.items() for i, report in enumerate(reports)}
-    return ["## Each seed", "", summary_table(rows), ""]
+    return summary_table(
+        {f"{name}, seed {i}": [report] for name, reports in found.items() for i, report in enumerate(reports)}
+    )
 
 
 def costs(study: Config, work_dir: Path, options: dict | None) -> list[str]:
@@ -113,9 +140,9 @@ def costs(study: Config, work_dir: Path, options: dict | None) -> list[str]:
     lines = ["## Cost", "", "| | training per image and step | judging, all attacks |", "|---|---:|---:|"]
     for name, row in study.rows.items():
         config = row_config(study, name, work_dir / f"seed{study.seeds[0]}", seed=study.seeds[0], options=options)
-        for term in config.method.get("terms", []):
-            if "adversary" in term:
-                term.adversary = {"task": config.task, "state": "random"}  # counting needs no weights
+        for entry in frozen_models(config):
+            entry.clear()
+            entry.update(task=config.task, state="random")  # counting needs no weights
         forwards, backwards = build_learner(config, seed=0).method.cost()
         report = read_report(work_dir / f"seed{study.seeds[0]}" / name)
         judged = "not run"
@@ -124,7 +151,8 @@ def costs(study: Config, work_dir: Path, options: dict | None) -> list[str]:
                 key: sum(attack[key] for attack in report["attacks"]) for key in ("forwards", "backwards", "seconds")
             }
             judged = f"{total['forwards']} forwards, {total['backwards']} backwards, {duration(total['seconds'])}"
-        lines.append(f"| {row.name} | {forwards:g} forwards, {backwards:g} backwards | {judged} |")
+        label = f"{row.group}: {row.name}" if "group" in row else row.name
+        lines.append(f"| {label} | {forwards:g} forwards, {backwards:g} backwards | {judged} |")
     return lines
 
 

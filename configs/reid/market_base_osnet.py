@@ -1,0 +1,6 @@
+# Undefended person re-identification on Market-1501, OSNet-x0.25 for CPUs: identity and triplet loss on clean images
+# (BoT).
+# Command: python tools/train.py configs/reid/market_base_osnet.py
+# Cost: 1 forward and 1 backward per image and step. Paper's number: none (Table 12 is for a larger network).
+_base_ = ["../_base_/market.py", "../_base_/bot_schedule.py", "../_base_/market_osnet.py"]
+method = dict(type="Standard")

@@ -1,0 +1,244 @@
+"""FNA, SMA and IFGSM against loops of a few lines, on a linear embedding and on a small network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from natx.attacks import PGD
+from natx.errors import ConfigError
+from natx.task import Output, Task
+from natx.threat import Linf
+from tasks.reid.objectives import FNA, IFGSM, SMA
+
+EPS, STEP, STEPS = 8 / 255, 1 / 255, 5
+# Two people with two and three queries, one with a single query; the gallery has everybody.
+IDS = torch.tensor([3, 3, 5, 5, 5, 9, 3, 5, 9, 9])
+QUERIES, GALLERY = torch.arange(6), torch.arange(6, 10)
+
+
+class Embedding(Task):
+    """A small network from pixels to embeddings in float64, with a class layer."""
+
+    def __init__(self, linear: bool = False) -> None:
+        super().__init__()
+        self.num_classes = 4
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            body = [nn.Flatten(), nn.Linear(24, 7)]
+            self.net = nn.Sequential(*body) if linear else nn.Sequential(*body, nn.Tanh(), nn.Linear(7, 5))
+            self.net.double()
+
+    @property
+    def upstream(self) -> nn.Module:
+        return self.net
+
+    def pixels(self, batch: dict[str, Any]) -> Tensor:
+        return batch["inputs"]
+
+    def network(self, x: Tensor, batch: dict[str, Any]) -> Tensor:
+        return self.net(x)
+
+    def read(self, raw: Tensor, batch: dict[str, Any], *, rows: Any = None) -> Output:
+        n = len(raw)
+        return Output({}, raw[:, :4], batch.get("data_samples"), torch.arange(n), raw.new_ones(n), n, features=raw)
+
+    @torch.no_grad()
+    def predict(self, batch: dict[str, Any]) -> Tensor:
+        return self.net(batch["inputs"])
+
+
+class Set:
+    """Ten images of three people."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        # Away from 0 and 1, so that only the ball limits an attack.
+        self.images = torch.rand(10, 2, 3, 4, generator=generator, dtype=torch.float64) * 0.8 + 0.1
+        self.labels, self.queries, self.gallery, self.attacked = IDS, QUERIES, GALLERY, QUERIES
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitems__(self, positions: Any) -> dict[str, Tensor]:
+        index = torch.as_tensor(positions)
+        return {"inputs": self.images[index], "index": index}
+
+
+def unit(features: Tensor) -> Tensor:
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+def ascend(net: nn.Module, x: Tensor, score: Any, *, start: Tensor | None = None) -> Tensor:
+    """Signed steps on one image, by the book."""
+    x_adv = (x if start is None else start).clone()
+    for _ in range(STEPS):
+        x_adv.requires_grad_()
+        (grad,) = torch.autograd.grad(score(net(x_adv[None])[0]), x_adv)
+        x_adv = (x_adv.detach() + STEP * grad.sign()).clamp(x - EPS, x + EPS).clamp(0, 1)
+    return x_adv
+
+
+def attack(objective: Any, data: Set, task: Embedding, **kwargs: Any) -> tuple[Tensor, list[str]]:
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=objective, random_start=False, **kwargs)
+    with torch.no_grad():
+        notes = built.observe(data, task.net(data.images))
+    return built(task, data.__getitems__(QUERIES)), notes
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("guides", ["query", "gallery"])
+def test_ifgsm_pushes_from_every_guide_of_the_person(guides: str, normalise: bool) -> None:
+    data, task = Set(), Embedding()
+    x_adv, _ = attack(IFGSM(guides=guides, normalise=normalise), data, task)
+    scale = unit if normalise else (lambda f: f)
+    clean = scale(task.net(data.images).detach())
+    for q in QUERIES:
+        pool = [g for g in (QUERIES if guides == "query" else GALLERY) if IDS[g] == IDS[q]]
+        guide_set = clean[torch.stack(pool)]
+        expected = ascend(task.net, data.images[q], lambda f, g=guide_set: (scale(f) - g).square().sum())
+        if len(pool) > 1 or guides == "gallery":
+            torch.testing.assert_close(x_adv[q], expected, rtol=0, atol=1e-12)
+        else:
+            assert torch.equal(x_adv[q], data.images[q])  # its own clean embedding is its only guide
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_fna_also_pulls_to_the_mean_of_the_furthest_other_person(normalise: bool) -> None:
+    data, task = Set(), Embedding()
+    x_adv, notes = attack(FNA(normalise=normalise), data, task)
+    scale = unit if normalise else (lambda f: f)
+    clean = scale(task.net(data.images).detach())
+    means = {int(i): clean[QUERIES][IDS[QUERIES] == i].mean(0) for i in IDS.unique()}
+    for q in QUERIES:
+        far = max((i for i in means if i != IDS[q]), key=lambda i: (clean[q] - means[i]).norm())
+
+        def score(f: Tensor, q: int = q, far: int = far) -> Tensor:
+            push = sum((scale(f) - clean[g]).square().sum() for g in QUERIES if IDS[g] == IDS[q])
+            return push - (scale(f) - means[far]).square().sum()
+
+        torch.testing.assert_close(x_adv[q], ascend(task.net, data.images[q], score), rtol=0, atol=1e-12)
+        assert (x_adv[q] - data.images[q]).abs().max() > 0  # a single query is pulled all the same
+    assert notes == []
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_sma_moves_from_the_clean_embedding_from_a_random_start(normalise: bool) -> None:
+    data, task = Set(), Embedding()
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=SMA(normalise=normalise), seed=3)
+    assert built.observe(data, None) == []
+    batch = data.__getitems__(QUERIES)
+    x_adv = built(task, batch)
+    start = PGD(Linf(EPS), 1, step_size=0.0, objective=SMA(), seed=3)(task, batch)  # a step of 0 shows the start
+    assert (start - data.images[QUERIES]).abs().max() > 0.9 * EPS
+    scale = unit if normalise else (lambda f: f)
+    for q in QUERIES:
+        own = scale(task.net(data.images[q][None])[0].detach())
+        expected = ascend(task.net, data.images[q], lambda f, own=own: (scale(f) - own).square().sum(), start=start[q])
+        torch.testing.assert_close(x_adv[q], expected, rtol=0, atol=1e-12)
+
+
+def test_sma_without_a_random_start_is_refused() -> None:
+    with pytest.raises(ConfigError, match="random_start=True"):
+        PGD(Linf(EPS), STEPS, objective=SMA(), random_start=False)
+
+
+@pytest.mark.parametrize("objective", [IFGSM(), IFGSM(guides="gallery"), FNA(), FNA(guides="all", normalise=True)])
+def test_every_attack_stays_in_the_ball_and_leaves_the_model_alone(objective: Any) -> None:
+    data, task = Set(), Embedding()
+    task.train()
+    before = [p.clone() for p in task.parameters()]
+    x_adv, _ = attack(objective, data, task)
+    assert (x_adv - data.images[QUERIES]).abs().max() <= EPS + 1e-12
+    assert x_adv.min() >= 0 and x_adv.max() <= 1
+    assert task.training and all(p.requires_grad and p.grad is None for p in task.parameters())
+    assert all(torch.equal(p, q) for p, q in zip(task.parameters(), before))
+
+
+@pytest.mark.parametrize("objective", [IFGSM(), FNA(), SMA()])
+def test_an_image_is_attacked_alike_in_any_batch(objective: Any) -> None:
+    data, task = Set(), Embedding()
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=objective, random_start=isinstance(objective, SMA))
+    built.observe(data, task.predict({"inputs": data.images}))
+    whole = built(task, data.__getitems__(QUERIES))
+    parts = torch.cat([built(task, data.__getitems__(block)) for block in ([0], [1, 2, 3], [4, 5])])
+    torch.testing.assert_close(whole, parts, rtol=0, atol=1e-12)
+
+
+def test_linear_embedding_has_a_closed_form() -> None:
+    """One guide on a line: the gradient of ``|w x - g|^2`` keeps its sign, so x moves by eps * sign."""
+    data, task = Set(), Embedding(linear=True)
+    weight = task.net[1].weight.data
+    weight[1:] = 0  # only the first coordinate carries anything
+    x_adv, _ = attack(IFGSM(guides="gallery"), data, task, bn_mode="eval")
+    clean = task.net(data.images).detach()[:, 0]
+    for q in QUERIES:
+        guide = clean[torch.stack([g for g in GALLERY if IDS[g] == IDS[q]])].mean()
+        direction = (clean[q] - guide).sign() * weight[0].sign().view(2, 3, 4)
+        torch.testing.assert_close(x_adv[q], data.images[q] + STEPS * STEP * direction, rtol=0, atol=1e-9)
+
+
+def test_a_single_query_is_reported_and_named_with_the_remedy() -> None:
+    _, notes = attack(IFGSM(), Set(), Embedding())
+    assert notes == [
+        "1 of 6 attacked images have no guide of their identity but themselves: IFGSM leaves them unchanged "
+        "(guides='gallery' has others)"
+    ]
+    assert attack(IFGSM(guides="gallery"), Set(), Embedding())[1] == []
+
+
+def test_an_identity_without_gallery_images_is_reported() -> None:
+    data = Set()
+    data.gallery = torch.tensor([6, 7])  # nobody with identity 9
+    x_adv, notes = attack(IFGSM(guides="gallery"), data, Embedding())
+    assert notes and notes[0].startswith("1 of 6 attacked images")
+    assert torch.isfinite(x_adv).all()
+
+
+def test_guides_of_a_batch_are_the_images_of_the_same_person_in_it() -> None:
+    data, task = Set(), Embedding()
+    task.train()
+    batch = {**data.__getitems__(torch.arange(10)), "data_samples": IDS}
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=IFGSM(guides="batch"), random_start=False)
+    x_adv, clean = built(task, batch), task.net(data.images).detach()
+    for i in range(10):
+        pool = clean[[g for g in range(10) if IDS[g] == IDS[i]]]
+        expected = ascend(task.net, data.images[i], lambda f, pool=pool: (f - pool).square().sum())
+        torch.testing.assert_close(x_adv[i], expected, rtol=0, atol=1e-12)
+    assert built.cost_per_image() == (STEPS + 1, STEPS)
+
+
+def test_guides_of_a_set_are_needed_before_the_attack() -> None:
+    data, task = Set(), Embedding()
+    built = PGD(Linf(EPS), 1, objective=IFGSM(), random_start=False)
+    with pytest.raises(ConfigError, match="train with 'batch'"):
+        built(task, data.__getitems__(QUERIES))
+    del data.queries
+    with pytest.raises(ConfigError, match="a training set has guides='all'"):
+        built.observe(data, task.predict({"inputs": data.images}))
+
+
+def test_one_person_alone_has_nobody_to_be_pulled_to() -> None:
+    data = Set()
+    data.labels = torch.full((10,), 3)
+    with pytest.raises(ConfigError, match="other identity"):
+        attack(FNA(), data, Embedding())
+
+
+@pytest.mark.parametrize("kind", [IFGSM, FNA])
+def test_unknown_guides_are_refused(kind: type) -> None:
+    with pytest.raises(ConfigError, match="'query', 'gallery', 'all' or 'batch'"):
+        kind(guides="probe")
+
+
+def test_reports_name_guides_and_distance() -> None:
+    described = PGD(Linf(EPS), objective=FNA(guides="gallery", normalise=True)).describe()
+    assert (described["objective"], described["guides"], described["normalise"]) == ("FNA", "gallery", True)
+
+
+def test_class_objectives_refuse_images_of_no_class() -> None:
+    with pytest.raises(ConfigError, match="objective of the task"):
+        PGD(Linf(EPS), 1)(Embedding(), Set().__getitems__(QUERIES))
