@@ -12,7 +12,7 @@ import torch
 
 from natx import __version__
 
-PACKAGES = ("torch", "torchvision", "mmengine", "timm", "pyautoattack", "numpy")
+PACKAGES = ("torch", "torchvision", "mmengine", "timm", "torchreid", "pyautoattack", "numpy")
 
 
 def git_revision(folder: Path | None = None) -> str:
