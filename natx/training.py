@@ -35,6 +35,7 @@ from natx.runner import NatxRunner
 
 LOGGER = logging.getLogger("natx")
 REQUIRED = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", "train_cfg.max_epochs", "seed")
+COPIES_REQUIRED = ("data.copies.source", "data.copies.attack")
 DONE = "done.json"
 # Task settings under which a model is built without reading or downloading weights.
 _UNLOADED = {"pretrained": False, "checkpoint": None}
@@ -145,8 +146,8 @@ def build_loader(config: Config, dataset: Any) -> DataLoader:
 
 def _prepare_copies(config: Config, whole: Any, work_dir: Path, *, device: torch.device) -> Path:
     """The folder of ``data.copies``: adversarial copies of the training images, made where they do not exist yet."""
+    require(config, COPIES_REQUIRED, path=config.filename or "config")
     settings = plain_dict(config.data.copies)
-    require(config, ("data.copies.source", "data.copies.attack"), path=config.filename or "config")
     attack = build_attack(settings["attack"], threat=config.get("threat"))
     source = build_adversary(settings["source"]).to(device)
     if len(source) > 1 or settings["source"].get("checkpoint") is None:
@@ -343,7 +344,7 @@ def _cost_lines(config: Config) -> list[str]:
     steps = len(build_loader(config, dataset))
     count = steps * batch * world_size * epochs
     made = config.data.get("copies")
-    copies = [] if made is None else [_copies_line(config, plain_dict(made["attack"]), len(whole))]
+    copies = [] if made is None else [_copies_line(config, len(whole))]
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     return [
@@ -357,8 +358,10 @@ def _cost_lines(config: Config) -> list[str]:
     ]
 
 
-def _copies_line(config: Config, attack: dict[str, Any], count: int) -> str:
-    forwards, backwards = build_attack(attack, threat=config.get("threat")).cost_per_image() or (0, 0)
+def _copies_line(config: Config, count: int) -> str:
+    require(config, COPIES_REQUIRED, path=config.filename or "config")
+    attack = build_attack(plain_dict(config.data.copies.attack), threat=config.get("threat"))
+    forwards, backwards = attack.cost_per_image() or (0, 0)
     return (
         f"adversarial copies, made once before training: {count} images, {count * (1 + forwards):,.0f} forwards and "
         f"{count * backwards:,.0f} backwards of one image"

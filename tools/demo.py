@@ -1,14 +1,18 @@
 #!/usr/bin/env python
-"""The whole chain on real images in a few minutes: python tools/demo.py (or `make demo`)
+"""The whole chain in a few minutes: python tools/demo.py [cls | reid] (or `make demo`, `make demo-reid`)
 
-Trains the vanilla adversary, adversarial training on the union and NAT on scikit-learn's digits, judges all three on
-clean, PGD-10/20/50/100, C&W and standard AutoAttack, and prints the table. Safe to repeat: finished parts are reused.
+cls (default): trains the vanilla adversary, adversarial training on the union and NAT on scikit-learn's digits, judges
+all three on clean, PGD-10/20/50/100, C&W and standard AutoAttack.
+reid: trains person re-identification undefended, with AMD and with AMD and NAT on drawn pedestrians that it makes
+itself, judges all three on clean, FNA, SMA and IFGSM.
+Safe to repeat: finished parts are reused.
 """
 
 import argparse
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
@@ -27,43 +31,73 @@ from natx.judging import judge, load_task  # noqa: E402
 from natx.progress import Meter, duration  # noqa: E402
 from natx.training import train_once  # noqa: E402
 
-ROWS = {
-    "Vanilla": "configs/cls/digits_vt.py",
-    "PGD-AT (union)": "configs/cls/digits_pgd_at.py",
-    "NAT": "configs/cls/digits_nat.py",
+
+@dataclass
+class Demo:
+    """Rows (name: training config), attack config and work dir of a demo."""
+
+    rows: dict[str, str]
+    attacks: str
+    work_dir: str
+
+
+DEMOS = {
+    "cls": Demo(
+        {
+            "Vanilla": "configs/cls/digits_vt.py",
+            "PGD-AT (union)": "configs/cls/digits_pgd_at.py",
+            "NAT": "configs/cls/digits_nat.py",
+        },
+        "configs/attacks/digits_table.py",
+        "work_dirs/demo",
+    ),
+    "reid": Demo(
+        {
+            "None": "configs/reid/generated_base.py",
+            "AMD": "configs/reid/generated_amd.py",
+            "AMD&NAT": "configs/reid/generated_amd_nat.py",
+        },
+        "configs/attacks/reid_table12.py",
+        "work_dirs/demo_reid",
+    ),
 }
-ATTACKS = "configs/attacks/digits_table.py"
 
 
 def main() -> None:
     arguments = parse_arguments()
-    device = cli.set_up(arguments)
-    console, start, out = cli.console(), time.monotonic(), Path(arguments.work_dir)
+    device, demo = cli.set_up(arguments), DEMOS[arguments.demo]
+    console, start, out = cli.console(), time.monotonic(), Path(arguments.work_dir or demo.work_dir)
     reports, trained = [], {}
-    for name, path in ROWS.items():
+    for name, path in demo.rows.items():
         options = {"log_interval": 1000, "adversary_dir": str(out), "seed": arguments.seed or 0}
         config = load_config(path, options={**options, **(arguments.cfg_options or {})})
-        # Trained where an adversary would be, so that NAT finds the vanilla model there and reuses it.
+        # Trained where an adversary would be, so that NAT finds the undefended model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)
-        reports.append(judged(name, config, best, device=device, console=console))
+        reports.append(judged(name, config, best, attacks=demo.attacks, device=device, console=console))
     console.print(console_table(reports))
     write_text(out / "table.md", markdown_table(reports) + "\n")
-    draw(out / "examples.png", trained, device=device)
-    console.print(f"table: {out}/table.md, examples: {out}/examples.png", soft_wrap=True)
-    console.print(f"reports: {out}/*/test-digits_table/report.md", soft_wrap=True)
+    console.print(f"table: {out}/table.md", soft_wrap=True)
+    if arguments.demo == "cls":
+        draw(out / "examples.png", trained, device=device)
+        console.print(f"examples: {out}/examples.png", soft_wrap=True)
+    found = f"{out}/*/test-{Path(demo.attacks).stem}"
+    if any("picture" in report for report in reports):
+        console.print(f"examples before and after an attack: {found}/examples.png", soft_wrap=True)
+    console.print(f"reports: {found}/report.md", soft_wrap=True)
     console.print(f"took {duration(time.monotonic() - start)}")
 
 
-def judged(name: str, config, best: Path, *, device: torch.device, console: Console) -> dict:
+def judged(name: str, config, best: Path, *, attacks: str, device: torch.device, console: Console) -> dict:
     """The model's report, from an earlier call where there is one for these very weights."""
-    folder = best.parent / "test-digits_table"
+    folder = best.parent / f"test-{Path(attacks).stem}"
     if (folder / "report.json").exists():
         console.print(f"{name}: report found in {folder}", soft_wrap=True)
         return json.loads((folder / "report.json").read_text())
     console.print(f"{name}: judging")
     meter = Meter(Console(stderr=True), console.print)
-    report = judge(config, best, load_config(ATTACKS), device=device, name=name, meter=meter)
+    picture = folder / "examples.png"
+    report = judge(config, best, load_config(attacks), device=device, name=name, meter=meter, picture=picture)
     write_report(folder, report)
     return report
 
@@ -95,7 +129,8 @@ def draw(path: Path, trained: dict, *, device: torch.device, count: int = 10) ->
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work-dir", default="work_dirs/demo", help="where to write (default: work_dirs/demo)")
+    parser.add_argument("demo", nargs="?", choices=DEMOS, default="cls", help="which demo (default: cls)")
+    parser.add_argument("--work-dir", help="where to write (default: work_dirs/demo or work_dirs/demo_reid)")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

@@ -8,6 +8,7 @@ from natx.attacks.base import Attack, Victim
 from natx.batch import COPIES
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
+from natx.threat import TOLERANCE, pixel_fraction
 
 
 @ATTACKS.register_module()
@@ -25,8 +26,15 @@ class Copies(Attack):
         """The copies' pixels.
 
         Raises:
-            ConfigError: the batch has none.
+            ConfigError: the batch has none, or they were made within a larger ball.
         """
         if COPIES not in victim.batch:
             raise ConfigError("the batch has no adversarial copies: add data.copies=dict(source=..., attack=...)")
-        return victim.task.pixels({**victim.batch, "inputs": victim.batch[COPIES]})
+        copies = victim.task.pixels({**victim.batch, "inputs": victim.batch[COPIES]})
+        furthest = float(victim.ball.distance(copies).max())
+        if furthest > self.threat.eps + TOLERANCE:
+            raise ConfigError(
+                f"the copies are up to {pixel_fraction(furthest)} from their images, the method's threat model is "
+                f"{self.threat}: give data.copies.attack and the method's Copies the same threat"
+            )
+        return copies

@@ -144,7 +144,7 @@ def _path(folder: Path, number: int) -> Path:
 def _read(folder: Path, number: int) -> np.ndarray:
     path = _path(folder, number)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read the adversarial copies {path} ({error}): delete {folder} to make them anew"

@@ -16,7 +16,9 @@ from natx.data.base import brief
 from natx.errors import ConfigError, DataError
 from natx.files import exclusive, write_json
 from natx.registry import DATASETS
-from tasks.reid.datasets.figures import Camera, Draws, Look, background, take_picture
+from tasks.reid.datasets.cameras import Camera, background, take_picture
+from tasks.reid.datasets.draws import PERSON, PICTURE, Draws
+from tasks.reid.datasets.figures import Look
 from tasks.reid.datasets.images import RetrievalImages, TrainingImages
 from tasks.reid.datasets.layout import DISTRACTOR, GALLERY, JUNK, QUERY, TRAIN
 from tasks.reid.datasets.market import Market1501
@@ -24,8 +26,6 @@ from tasks.reid.datasets.market import Market1501
 MANIFEST = "generated.json"
 FORMAT = 1  # of the pictures: to be raised with every change that draws others
 _SMALLEST = (64, 32)
-# What the first words of a key draw: see also Camera.draw (1) and background (2).
-_PEOPLE, _PICTURES = 3, 4
 
 
 @DATASETS.register_module()
@@ -168,7 +168,7 @@ def _write(folder: Path, recipe: Recipe) -> None:
     scenes = [background(camera, height=height, width=width) for camera in cameras]
     for shown in _plan(recipe):
         camera, scene = cameras[shown.camera - 1], scenes[shown.camera - 1]
-        draws = Draws(recipe.seed, _PICTURES, shown.key, shown.camera, shown.shot)
+        draws = Draws(recipe.seed, PICTURE, shown.key, shown.camera, shown.shot)
         picture = take_picture(shown.look, camera, scene, draws, height=height, width=width)
         if shown.identity == JUNK:
             left, top = draws.between(0, width // 2), draws.between(0, height // 2)
@@ -198,7 +198,7 @@ class _Shown(NamedTuple):
 def _plan(recipe: Recipe) -> Iterator[_Shown]:
     """All pictures: training and test people from all cameras, then distractors and junk from one camera each."""
     people = recipe.identities + recipe.test_identities
-    looks = [Look.draw(Draws(recipe.seed, _PEOPLE, key)) for key in range(people + recipe.distractors + 1)]
+    looks = [Look.draw(Draws(recipe.seed, PERSON, key)) for key in range(people + recipe.distractors + 1)]
     for key in range(1, people + 1):
         for camera in range(1, recipe.cameras + 1):
             for shot in range(recipe.images_per_camera):

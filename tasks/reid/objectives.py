@@ -83,6 +83,7 @@ class MetricObjective(Objective):
         self._pool: Pool | None = None
         self._embeddings: Tensor | None = None
         self._identities: Tensor | None = None
+        self._rows: dict[int, int] = {}
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Embeddings as distances are measured on them."""
@@ -105,6 +106,10 @@ class MetricObjective(Objective):
                 raise ConfigError(f"guides={self.guides!r} needs a test set; a training set has guides='all'")
         self._embeddings, self._identities = self.embed(predictions), identities_of(dataset)
         self._pool = Pool.of(self._embeddings[positions], self._identities[positions])
+        # A set made of another one's images (held-out identities) gives them that one's index.
+        index = getattr(dataset, "index", None)
+        keys = range(len(dataset)) if index is None else torch.as_tensor(index).tolist()
+        self._rows = {key: row for row, key in enumerate(keys)}
         return self.remarks(dataset, positions)
 
     def describe(self) -> dict[str, Any]:
@@ -128,8 +133,8 @@ class MetricObjective(Objective):
             return self.guide(clean, identities, pool=Pool.of(clean, identities))
         if self._pool is None:
             raise ConfigError(f"{type(self).__name__} with guides={self.guides!r} judges sets; train with 'batch'")
-        index = batch["index"].cpu()
-        guided = self.guide(self._embeddings[index], self._identities[index], pool=self._pool)
+        rows = torch.tensor([self._rows[i] for i in batch["index"].tolist()])
+        guided = self.guide(self._embeddings[rows], self._identities[rows], pool=self._pool)
         return {key: value.to(x.device) for key, value in guided.items()}
 
     def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ KS = (1, 5, 10)
 # Up to so many right images, a pass over the row for each is cheaper than sorting the row once: on 15,913 distances a
 # pass took 3 us, a sort 270 us and an argsort 600 us; the sort gains more than the pass from wider registers.
 COUNTED = 32
+LEAST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ def retrieve(
 ) -> Ranking:
     """Rank the gallery for every query by the distance of features, ``block`` queries at a time.
 
-    Needs memory for ``block * G`` distances and, for the cosine, the normalised features. Distances are computed in
-    float32 where the features are and ranked on the CPU.
+    Needs memory for about three blocks of ``[block, G]`` distances (a block has at least 16 rows) and, for the cosine,
+    the normalised features. Distances are computed in float32 where the features are and ranked on the CPU.
 
     Args:
         query_features: ``[Q, D]``, on any device.
@@ -217,8 +218,7 @@ def check_settings(distance: str, block: int) -> None:
 def _rows(query: Tensor, gallery: Tensor, *, distance: str, block: int) -> Iterator[np.ndarray]:
     """Distances ``[G]`` of one query after the other, computed for ``block`` queries at a time."""
     for side, features in (("query", query), ("gallery", gallery)):
-        # One reduction finds NaN, infinity and what overflows once it is squared.
-        bad = ~features.norm(dim=1).square().isfinite()
+        bad = ~features.norm(dim=1).isfinite()  # one reduction finds NaN, infinity and sums of squares that overflow
         if bool(bad.any()):
             raise DataError(
                 f"{int(bad.sum())} of {len(bad)} {side} features are NaN, infinite or too large: the model has no "
@@ -226,12 +226,14 @@ def _rows(query: Tensor, gallery: Tensor, *, distance: str, block: int) -> Itera
             )
     if distance == "cosine":
         query, gallery = F.normalize(query, dim=1), F.normalize(gallery, dim=1)
-    squares = gallery.square().sum(1)
+    else:
+        squares = gallery.square().sum(1)
     for start in range(0, len(query), block):
         part = query[start : start + block]
         count = len(part)
-        # The product with a single row takes another routine, in which equal features need not give equal distances.
-        part = part.expand(2, -1) if count == 1 else part
+        # A product of very few rows takes another routine, in which equal features need not give equal distances: with
+        # 1 to 3 rows a model whose features are all the same got ranks by rounding, not by the gallery's order.
+        part = F.pad(part, (0, 0, 0, max(0, LEAST_ROWS - count)))
         if distance == "cosine":
             distances = 1 - part @ gallery.T
         else:

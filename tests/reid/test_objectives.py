@@ -242,3 +242,18 @@ def test_reports_name_guides_and_distance() -> None:
 def test_class_objectives_refuse_images_of_no_class() -> None:
     with pytest.raises(ConfigError, match="objective of the task"):
         PGD(Linf(EPS), 1)(Embedding(), Set().__getitems__(QUERIES))
+
+
+def test_images_of_another_set_keep_its_index() -> None:
+    """Held-out images carry their index in the training set; guides are found all the same."""
+
+    class HeldOut(Set):
+        def __init__(self) -> None:
+            super().__init__()
+            self.index = torch.arange(10) * 7 + 100
+
+        def __getitems__(self, positions: Any) -> dict[str, Tensor]:
+            return {**super().__getitems__(positions), "index": self.index[torch.as_tensor(positions)]}
+
+    plain, task = attack(FNA(), Set(), Embedding())[0], Embedding()
+    assert torch.equal(attack(FNA(), HeldOut(), task)[0], plain)

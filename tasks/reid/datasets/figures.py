@@ -1,24 +1,14 @@
-"""Drawn pedestrians and the cameras that see them, for a data set that is made on the spot.
-
-All draws come from :class:`Draws` and all geometry is in whole numbers, so the same keys give the same pixels on every
-machine. Pictures are drawn :data:`SCALE` times as large and averaged down.
-"""
+"""Drawn pedestrians: what they look like, how they stand, and how they are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
-T = TypeVar("T")
-Colour = tuple[int, int, int]
+from tasks.reid.datasets.draws import Colour, Draws, dark
 
-SCALE = 4
 UNITS = 1000  # a figure's height; its coordinates are (x to the right of its middle, y below its crown)
-_PANORAMA = 4  # widths of a picture that a camera's background is wide
 
 SKINS = ((241, 207, 180), (224, 177, 140), (188, 132, 94), (140, 92, 62), (92, 60, 42))
 HAIRS = ((28, 24, 22), (70, 44, 28), (120, 78, 40), (206, 168, 92), (128, 52, 30), (150, 150, 150))
@@ -52,47 +42,12 @@ HAIRSTYLES = ("short", "short", "long", "tail", "bald", "cap")
 PATTERNS = ("plain", "plain", "plain", "hoops", "stripes", "checks", "block", "print", "jacket", "jacket")
 LOWERS = ("trousers", "trousers", "trousers", "shorts", "skirt")
 BAG_KINDS = ("none", "none", "backpack", "satchel", "handbag")
-SCENES = ("street", "park", "hall", "brick", "fence", "shop")
 VIEWS = ("front", "back", "left", "right")
-
-
-class Draws:
-    """Random whole numbers from a key, the same on every machine and with every version of numpy.
-
-    Made from the raw output of PCG64 and not by numpy's ``Generator``, whose draws may change between versions.
-    """
-
-    def __init__(self, *key: int) -> None:
-        self._bits = np.random.PCG64(np.random.SeedSequence(key))
-
-    def between(self, low: int, high: int) -> int:
-        """Uniform on low..high, both included (the span is far below 2^32)."""
-        return low + ((int(self._bits.random_raw()) >> 32) * (high - low + 1) >> 32)
-
-    def chance(self, percent: int) -> bool:
-        """True in so many of 100 cases."""
-        return self.between(0, 99) < percent
-
-    def choice(self, items: Sequence[T]) -> T:
-        """One of the items."""
-        return items[self.between(0, len(items) - 1)]
-
-    def near(self, colour: Colour, spread: int) -> Colour:
-        """A colour whose channels differ by at most ``spread``."""
-        return tuple(min(255, max(0, c + self.between(-spread, spread))) for c in colour)
-
-    def noise(self, shape: tuple[int, ...], amplitude: int) -> np.ndarray:
-        """Roughly normal whole numbers within +-2 ``amplitude``, int16."""
-        count = int(np.prod(shape))
-        raw = self._bits.random_raw((count + 1) // 2).astype("<u8").view("<u2")[:count].view(np.uint8)
-        # Four half-bytes: their sum less its mean is within +-30.
-        total = (raw & 15).astype(np.int16) + (raw >> 4)
-        return ((total[0::2] + total[1::2] - 30) * amplitude // 15).reshape(shape)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What tells a person from others."""
+    """What tells a person from others; ``build`` (width) and ``height`` are in percent."""
 
     skin: Colour
     hair: Colour
@@ -136,45 +91,17 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Camera:
-    """What a camera does to what it sees; ``number`` and ``seed`` key its background."""
-
-    seed: int
-    number: int
-    scene: str
-    view: str
-    gain: tuple[int, int, int]
-    lift: int
-    blur: int
-    coarse: bool
-    noise: int
-    distance: int
-    occlusion: int
-
-    @classmethod
-    def draw(cls, seed: int, number: int) -> Camera:
-        """Camera ``number`` (from 1); neighbouring numbers differ in scene and usual view."""
-        draws = Draws(seed, 1, number)
-        light = draws.between(72, 122)
-        warm = draws.between(-14, 14)
-        return cls(
-            seed=seed,
-            number=number,
-            scene=SCENES[(number - 1) % len(SCENES)],
-            view=VIEWS[(number - 1) % len(VIEWS)],
-            gain=(light + warm, light + draws.between(-5, 5), light - warm),
-            lift=draws.between(0, 28),
-            blur=draws.between(0, 3),
-            coarse=number % 3 == 0,
-            noise=draws.between(2, 8),
-            distance=draws.between(90, 102),
-            occlusion=draws.between(8, 26),
-        )
-
-
-@dataclass(frozen=True)
 class Pose:
-    """How a person stands in one picture: view, legs apart, arms, place and size."""
+    """How a person stands in one picture.
+
+    Attributes:
+        view: one of :data:`VIEWS`; 'left' is facing left.
+        stride: how far the legs are apart, in units.
+        swing: how far the arms are, in units.
+        shift: to the right of the middle, in thousandths of the picture's width.
+        rise: below the usual place, in thousandths of the picture's height.
+        size: height in percent.
+    """
 
     view: str
     stride: int
@@ -184,25 +111,16 @@ class Pose:
     size: int
 
     @classmethod
-    def draw(cls, draws: Draws, camera: Camera) -> Pose:
-        """A pose as the camera usually sees it, and any other view in a part of the pictures."""
+    def draw(cls, draws: Draws, *, usual: str, distance: int) -> Pose:
+        """A pose seen from the ``usual`` view, or in some pictures from any; ``distance`` is a height in percent."""
         return cls(
-            view=camera.view if draws.chance(55) else draws.choice(VIEWS),
+            view=usual if draws.chance(55) else draws.choice(VIEWS),
             stride=draws.between(-70, 70),
             swing=draws.between(-60, 60),
             shift=draws.between(-70, 70),
             rise=draws.between(-25, 25),
-            size=camera.distance + draws.between(-5, 5),
+            size=distance + draws.between(-5, 5),
         )
-
-
-def _blend(first: Colour, second: Colour, percent: int) -> Colour:
-    """``percent`` of the second colour in the first."""
-    return tuple((a * (100 - percent) + b * percent) // 100 for a, b in zip(first, second))
-
-
-def _dark(colour: Colour, percent: int = 25) -> Colour:
-    return _blend(colour, (0, 0, 0), percent)
 
 
 class Figure:
@@ -281,7 +199,7 @@ class Figure:
     def torso(self) -> None:
         """Neck, shirt and its pattern."""
         look = self.look
-        self.shape(_dark(look.skin, 15), (-34, 120), (34, 120), (38, 172), (-38, 172))
+        self.shape(dark(look.skin, 15), (-34, 120), (34, 120), (38, 172), (-38, 172))
         self.band(look.shirt, 160, 510)
         self.oval(look.shirt, 0, 172, self.edge(160), 26)
         if look.pattern in ("hoops", "checks"):
@@ -299,7 +217,7 @@ class Figure:
         if look.pattern == "jacket" and self.side:
             front = (60, 100) if self.facing > 0 else (-100, -60)
             self.band(look.second, 160, 510, *front)
-        self.band(_dark(look.legwear, 50), 496, 512)
+        self.band(dark(look.legwear, 50), 496, 512)
 
     def leg(self, near: int) -> None:
         """One leg; the far one is darker."""
@@ -310,8 +228,8 @@ class Figure:
         else:
             hip, knee, ankle = near * 50, near * (54 + pose.stride // 12), near * (56 + pose.stride // 8)
         lift = max(0, near * pose.stride) // 3
-        cloth = look.legwear if near > 0 else _dark(look.legwear, 14)
-        skin = look.skin if near > 0 else _dark(look.skin, 14)
+        cloth = look.legwear if near > 0 else dark(look.legwear, 14)
+        skin = look.skin if near > 0 else dark(look.skin, 14)
         thick = 50 * look.build // 100
         if look.lower == "trousers":
             self.limb(cloth, (hip, 520), (knee, 735), thick, thick * 8 // 10)
@@ -338,8 +256,8 @@ class Figure:
     def arm(self, near: int) -> None:
         """One arm; seen from the front both are beside the torso."""
         look = self.look
-        cloth = _dark(look.shirt, 16 if near > 0 else 30)
-        skin = look.skin if near > 0 else _dark(look.skin, 12)
+        cloth = dark(look.shirt, 16 if near > 0 else 30)
+        skin = look.skin if near > 0 else dark(look.skin, 12)
         thick, (hand_x, hand_y) = 36 * look.build // 100, self.hand(near)
         shoulder = near * 8 if self.side else near * (self.edge(160) + 6)
         elbow = ((shoulder + hand_x) // 2 - (self.facing * 16 if self.side else -near * 12), 355)
@@ -371,13 +289,13 @@ class Figure:
             )
         if look.hairstyle == "cap" and view != "back":
             brim = self.facing * 56 if self.side else 0
-            self.oval(_dark(look.cap), brim, 52, 44, 11)
+            self.oval(dark(look.cap), brim, 52, 44, 11)
         if look.hairstyle == "long" and view != "front":
             x = -self.facing * 30 if self.side else 0
             self.oval(look.hair, x, 130, 40 if self.side else 72, 108)
         if look.hairstyle == "tail" and view != "front":
             x = -self.facing * 74 if self.side else 0
-            self.oval(_dark(look.hair, 20), x, 120, 22, 74)
+            self.oval(dark(look.hair, 20), x, 120, 22, 74)
 
     def backpack(self) -> None:
         """A backpack: behind the shoulders, at the back, or covering it."""
@@ -385,7 +303,7 @@ class Figure:
         if self.side:
             x = -self.facing * (self.edge(300) + 42)
             self.oval(colour, x, 310, 62, 136)
-            self.oval(_dark(colour), x, 360, 40, 60)
+            self.oval(dark(colour), x, 360, 40, 60)
         elif self.pose.view == "front":
             self.oval(colour, 0, 230, self.edge(200) + 18, 90)
         else:
@@ -393,7 +311,7 @@ class Figure:
             self.shape(colour, (-wide, 190), (wide, 190), (wide, 440), (-wide, 440))
             self.oval(colour, 0, 192, wide, 40)
             self.shape(
-                _dark(colour),
+                dark(colour),
                 (-wide * 7 // 10, 320),
                 (wide * 7 // 10, 320),
                 (wide * 7 // 10, 420),
@@ -406,183 +324,12 @@ class Figure:
         sign = -1 if self.pose.view == "back" else 1
         hip = sign * (self.edge(500) + 8) if not self.side else self.facing * -10
         shoulder = -sign * self.edge(160) * 7 // 10 if not self.side else self.facing * 20
-        self.shape(_dark(colour), (shoulder - 12, 160), (shoulder + 12, 160), (hip + 12, 480), (hip - 12, 480))
+        self.shape(dark(colour), (shoulder - 12, 160), (shoulder + 12, 160), (hip + 12, 480), (hip - 12, 480))
         self.shape(colour, (hip - 74, 470), (hip + 74, 470), (hip + 66, 600), (hip - 66, 600))
-        self.shape(_dark(colour), (hip - 74, 470), (hip + 74, 470), (hip + 70, 515), (hip - 70, 515))
+        self.shape(dark(colour), (hip - 74, 470), (hip + 74, 470), (hip + 70, 515), (hip - 70, 515))
 
     def handbag(self) -> None:
         """A bag in the near hand."""
         colour, (x, y) = self.look.bag_colour, self.hand(1)
-        self.shape(_dark(colour), (x - 8, y), (x + 8, y), (x + 34, y + 60), (x - 34, y + 60))
+        self.shape(dark(colour), (x - 8, y), (x + 8, y), (x + 34, y + 60), (x - 34, y + 60))
         self.shape(colour, (x - 52, y + 50), (x + 52, y + 50), (x + 66, y + 160), (x - 66, y + 160))
-
-
-def background(camera: Camera, *, height: int, width: int) -> Image.Image:
-    """A camera's scene for pictures of height x width: :data:`SCALE` times as large and several times as wide, RGB."""
-    tall, wide = height * SCALE, width * SCALE * _PANORAMA
-    draws = Draws(camera.seed, 2, camera.number)
-    horizon = tall * draws.between(52, 70) // 100
-    image = Image.new("RGB", (wide, tall), draws.near((150, 150, 146), 20))
-    pen = ImageDraw.Draw(image)
-    unit = tall // 16
-    painter = {
-        "street": _street,
-        "park": _park,
-        "hall": _hall,
-        "brick": _brick,
-        "fence": _fence,
-        "shop": _shop,
-    }[camera.scene]
-    painter(pen, draws, (wide, tall, horizon, unit))
-    return image
-
-
-Place = tuple[int, int, int, int]
-
-
-def _street(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """House fronts with windows, a pavement, a kerb and a road."""
-    wide, tall, horizon, unit = place
-    x = 0
-    while x < wide:
-        step = unit * draws.between(5, 10)
-        wall = draws.near(draws.choice(((176, 160, 140), (150, 120, 104), (190, 188, 180))), 16)
-        pen.rectangle([x, 0, x + step, horizon], fill=wall)
-        for left in range(x + unit // 2, x + step - unit, unit * 2):
-            for top in range(unit // 2, horizon - unit * 2, unit * 3):
-                pen.rectangle([left, top, left + unit, top + unit * 3 // 2], fill=draws.near((70, 84, 100), 20))
-        x += step
-    pen.rectangle([0, horizon, wide, tall], fill=(158, 156, 150))
-    for x in range(0, wide, unit * 2):
-        pen.line([x, horizon, x - unit * 2, tall], fill=(136, 134, 130), width=3)
-    pen.rectangle([0, tall - unit * 2, wide, tall], fill=(84, 84, 88))
-    pen.rectangle([0, tall - unit * 2, wide, tall - unit * 2 + 6], fill=(200, 198, 190))
-
-
-def _park(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """Sky, bushes, trees and grass with a path."""
-    wide, tall, horizon, unit = place
-    pen.rectangle([0, 0, wide, horizon], fill=(176, 200, 220))
-    for _ in range(wide // unit):
-        x, y, r = draws.between(0, wide), horizon - draws.between(0, unit * 5), draws.between(unit, unit * 2)
-        pen.ellipse([x - r, y - r, x + r, y + r], fill=draws.near((62, 104, 54), 22))
-    for x in range(unit * 3, wide, unit * 9):
-        pen.rectangle([x, 0, x + unit * 2 // 3, horizon + unit], fill=(86, 66, 50))
-    pen.rectangle([0, horizon, wide, tall], fill=(104, 142, 74))
-    pen.rectangle([0, tall - unit * 3, wide, tall], fill=(190, 176, 146))
-    for _ in range(wide // unit * 3):
-        x, y = draws.between(0, wide), draws.between(horizon, tall - unit * 3)
-        pen.line([x, y, x + 3, y - unit // 3], fill=draws.near((86, 126, 60), 14), width=3)
-
-
-def _hall(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """A plain wall with doors and a tiled floor."""
-    wide, tall, horizon, unit = place
-    pen.rectangle([0, 0, wide, horizon], fill=(206, 196, 176))
-    pen.rectangle([0, horizon - unit // 2, wide, horizon], fill=(120, 110, 98))
-    for x in range(unit * 2, wide, unit * 10):
-        pen.rectangle([x, unit * 2, x + unit * 4, horizon], fill=draws.near((132, 96, 66), 18))
-        pen.rectangle([x + unit * 7, unit * 3, x + unit * 9, unit * 6], fill=draws.near((120, 140, 160), 40))
-    pen.rectangle([0, horizon, wide, tall], fill=(182, 178, 170))
-    for x in range(-wide, wide * 2, unit * 2):
-        pen.line([wide // 2 + (x - wide // 2) // 2, horizon, x, tall], fill=(150, 146, 140), width=3)
-    for y in range(horizon, tall, unit):
-        pen.line([0, y, wide, y], fill=(150, 146, 140), width=3)
-
-
-def _brick(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """A brick wall behind cobbles."""
-    wide, tall, horizon, unit = place
-    pen.rectangle([0, 0, wide, horizon], fill=(178, 164, 150))
-    high = unit * 2 // 3
-    for row, y in enumerate(range(0, horizon, high)):
-        for x in range(-unit * (row % 2) // 1, wide, unit * 2):
-            pen.rectangle([x + 2, y + 2, x + unit * 2 - 3, y + high - 3], fill=draws.near((150, 78, 60), 16))
-    pen.rectangle([0, horizon, wide, tall], fill=(98, 96, 96))
-    for y in range(horizon, tall, unit * 2 // 3):
-        for x in range(0, wide, unit):
-            pen.ellipse([x + 2, y + 2, x + unit - 2, y + unit * 2 // 3 - 2], fill=draws.near((126, 124, 122), 12))
-
-
-def _fence(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """A railing before water, and planks."""
-    wide, tall, horizon, unit = place
-    pen.rectangle([0, 0, wide, horizon // 2], fill=(196, 206, 214))
-    pen.rectangle([0, horizon // 2, wide, horizon], fill=(92, 128, 150))
-    for _ in range(wide // unit * 2):
-        x, y = draws.between(0, wide), draws.between(horizon // 2, horizon)
-        pen.line([x, y, x + unit, y], fill=(132, 162, 178), width=3)
-    pen.rectangle([0, horizon, wide, tall], fill=(150, 122, 92))
-    for y in range(horizon, tall, unit):
-        pen.line([0, y, wide, y], fill=(112, 88, 64), width=4)
-    for x in range(0, wide, unit):
-        pen.rectangle([x, horizon - unit * 5, x + unit // 5, horizon + unit // 2], fill=(60, 62, 66))
-    pen.rectangle([0, horizon - unit * 5, wide, horizon - unit * 5 + unit // 3], fill=(60, 62, 66))
-
-
-def _shop(pen: ImageDraw.ImageDraw, draws: Draws, place: Place) -> None:
-    """Lit shop windows with goods under a sign, and dark paving."""
-    wide, tall, horizon, unit = place
-    pen.rectangle([0, 0, wide, horizon], fill=(58, 56, 60))
-    for x in range(0, wide, unit * 8):
-        pen.rectangle([x, 0, x + unit * 8, unit * 2], fill=draws.near((150, 60, 70), 70))
-        pen.rectangle([x + unit // 2, unit * 3, x + unit * 7, horizon - unit], fill=(222, 208, 170))
-        for _ in range(9):
-            left, top = x + unit + unit * draws.between(0, 4), unit * draws.between(4, 8)
-            goods = [left, top, left + unit * draws.between(1, 2), top + unit * draws.between(1, 2)]
-            pen.rectangle(goods, fill=draws.near((140, 120, 120), 90))
-    pen.rectangle([0, horizon, wide, tall], fill=(92, 90, 92))
-    for x in range(0, wide, unit * 3):
-        pen.line([x, horizon, x + unit * 3, tall], fill=(72, 70, 72), width=4)
-
-
-def take_picture(
-    look: Look | None, camera: Camera, scene: Image.Image, draws: Draws, *, height: int, width: int
-) -> Image.Image:
-    """A picture of a person, or of nobody, before a camera's :func:`background`, RGB of height x width."""
-    left = draws.between(0, scene.width - width * SCALE)
-    image = scene.crop((left, 0, left + width * SCALE, height * SCALE))
-    if look is not None:
-        pose = Pose.draw(draws, camera)
-        figure = Figure(image, look, pose)
-        figure.oval((70, 68, 68), 0, 982, 190, 28)
-        figure.draw()
-    if draws.chance(camera.occlusion):
-        _occlude(image, draws)
-    return _expose(image, camera, draws, height=height, width=width)
-
-
-def _occlude(image: Image.Image, draws: Draws) -> None:
-    """Something in front: a pole, a box at the feet or a rail."""
-    pen, (wide, tall) = ImageDraw.Draw(image), image.size
-    colour = draws.near(draws.choice(((70, 72, 76), (130, 110, 84), (60, 96, 70), (150, 60, 52))), 14)
-    kind = draws.between(0, 2)
-    if kind == 0:
-        x = draws.between(0, wide - wide // 6)
-        pen.rectangle([x, 0, x + wide // draws.between(7, 11), tall], fill=colour)
-    elif kind == 1:
-        x, high = draws.between(-wide // 4, wide // 2), tall * draws.between(18, 36) // 100
-        pen.rectangle([x, tall - high, x + wide * 6 // 10, tall], fill=colour)
-        pen.rectangle([x, tall - high, x + wide * 6 // 10, tall - high + tall // 40], fill=_dark(colour))
-    else:
-        y = tall * draws.between(45, 75) // 100
-        pen.rectangle([0, y, wide, y + tall // draws.between(16, 26)], fill=colour)
-
-
-def _expose(image: Image.Image, camera: Camera, draws: Draws, *, height: int, width: int) -> Image.Image:
-    """What the camera's lens, sensor and light make of a scene; averages it down to the picture's size."""
-    if camera.blur:
-        image = image.filter(ImageFilter.BoxBlur(camera.blur))
-    if camera.coarse:
-        image = image.reduce(SCALE * 2).resize((width, height), Image.Resampling.BILINEAR)
-    else:
-        image = image.reduce(SCALE)
-    light = draws.between(-10, 10)
-    table = [
-        min(255, max(0, camera.lift + (255 - camera.lift) * value * (gain + light) // 25500))
-        for gain in camera.gain
-        for value in range(256)
-    ]
-    pixels = np.asarray(image.point(table)).astype(np.int16)
-    pixels += draws.noise(pixels.shape, camera.noise)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))

@@ -1,0 +1,17 @@
+# AMD offline on the generated set, OSNet-x0.25: clean images and adversarial copies of them, made once from the
+# undefended model. The copies: IFGSM against the same identity, 10 steps of 1/255 within 8/255, before crop, flip and
+# erasing; an image and its copy are one instance of a PK batch.
+# Command: python tools/train.py configs/reid/generated_amd.py
+# Cost: 2 forwards and 2 backwards per image and step. Paper's number: none (the set is natx's own).
+_base_ = ["generated_base.py"]
+data = dict(
+    copies=dict(
+        source=dict(config="configs/reid/generated_base.py"),
+        attack=dict(
+            type="PGD", steps=10, step_size=1 / 255, random_start=False, objective=dict(type="IFGSM", guides="all")
+        ),
+    ),
+)
+method = dict(
+    type="Adversarial", views=("clean", "adv"), attack=dict(type="Copies", threat=dict(type="Linf", eps=8 / 255))
+)
