@@ -142,7 +142,7 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
         elif kind == "Market1501":
             data[part]["root"] = str(roots["market"](num_classes))
         elif kind == "GeneratedReID":
-            data[part]["root"] = str(roots["generated"])
+            data[part].update(root=str(roots["generated"]), cameras=2, images_per_camera=2, test_identities=2)
         else:
             data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,14 @@ from natx.learner import Learner  # noqa: E402
 from natx.threat import Linf  # noqa: E402
 from tasks.cls import ClassificationTask  # noqa: E402
 from tasks.cls.datasets import CIFAR10  # noqa: E402
+from tasks.reid.ranking import retrieve  # noqa: E402
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
 MARKS, MARGIN_STEPS = (10, 20, 50, 100), 30
 TRAIN_STEPS, TRAIN_ACCURACY = 300, 50.0  # at most; about what the paper's nets reach under PGD (Table 2)
 EPOCH_BATCH, EPOCH_STEPS, EPOCH_WARM_UP = 512, 20, 3
+# Market-1501's test set; the distance matrix and torchreid's Python loop over it take about a minute a repeat.
+REID_QUERIES, REID_GALLERY, REID_IDENTITIES, REID_CAMERAS, REID_WIDTH, REID_REPEATS = 3368, 15913, 750, 6, 512, 3
 # Table 9 of the paper, CIFAR-10, seconds an epoch on an RTX 4090.
 PAPER_EPOCHS = {
     "resnet18_cifar": {"VT": 15.3, "PGD-AT": 108.6, "NAT": 129.8},
@@ -284,6 +288,8 @@ def columns_last(bench: Bench) -> Measured:
 def memory_work(bench: Bench, kind: str) -> Callable[[], Any]:
     if kind == "train":
         return trainer(bench, "VT")
+    if kind == "reid":
+        return Pedestrians.draw(bench.device).natx
     task, batch = bench.task(), bench.batch()
     task.train()
     attack = PGD(Linf(EPS), STEPS, step_size=STEP)
@@ -333,6 +339,66 @@ def attack_memory(bench: Bench) -> Measured:
     )
     gpu, cpu = "torch.cuda.max_memory_allocated", "VmHWM - VmRSS of /proc/self/status, peak reset by clear_refs"
     return Measured(paired, details={"method": f"fresh process a run; {gpu if bench.device.type == 'cuda' else cpu}"})
+
+
+@dataclass(frozen=True)
+class Pedestrians:
+    """Features of Market-1501's size: of each identity around its own random point, so that some are found."""
+
+    features: tuple[Tensor, Tensor]
+    labels: dict[str, Tensor]
+
+    @classmethod
+    def draw(cls, device: torch.device, *, queries: int = REID_QUERIES, gallery: int = REID_GALLERY) -> "Pedestrians":
+        """The same features and labels every time; identity 0 is a distractor."""
+        generator = torch.Generator().manual_seed(0)
+        centres = torch.randn(REID_IDENTITIES + 1, REID_WIDTH, generator=generator)
+        features, labels = [], {}
+        for side, count, lowest in (("query", queries, 1), ("gallery", gallery, 0)):
+            ids = torch.randint(lowest, REID_IDENTITIES + 1, (count,), generator=generator)
+            features.append((centres[ids] + 3 * torch.randn(count, REID_WIDTH, generator=generator)).to(device))
+            labels[f"{side}_ids"] = ids
+            labels[f"{side}_cameras"] = torch.randint(REID_CAMERAS, (count,), generator=generator)
+        return cls((features[0], features[1]), labels)
+
+    def natx(self) -> dict[str, float]:
+        return retrieve(*self.features, **self.labels).values()
+
+    def torchreid(self, library: Any) -> dict[str, float]:
+        """mAP and Rank-k as torchreid's engine computes them where its Cython extension is not built."""
+        names = ("query_ids", "gallery_ids", "query_cameras", "gallery_cameras")
+        distances = library.compute_distance_matrix(*self.features, "cosine").cpu().numpy()
+        cmc, mean = library.evaluate_rank(distances, *(self.labels[n].numpy() for n in names), use_cython=False)
+        return {"mAP": 100 * float(mean)} | {f"Rank-{k}": 100 * float(cmc[k - 1]) for k in (1, 5, 10)}
+
+
+@item(
+    "reid_ranking",
+    a="natx: retrieve() in blocks, from features to mAP and Rank-k",
+    b="torchreid: compute_distance_matrix and evaluate_rank (Python)",
+    limit=0.333,
+)
+def reid_ranking(bench: Bench) -> Measured:
+    library = peer("torchreid.reid.metrics")
+    people, few = Pedestrians.draw(bench.device), Pedestrians.draw(bench.device, queries=64)
+    paired = interleave(
+        people.natx,
+        partial(people.torchreid, library),
+        repeats=min(bench.repeats, REID_REPEATS),
+        measure=stopwatch(bench.device),
+        warm_up=(people.natx, partial(few.torchreid, library)),
+    )
+    ours, theirs = paired.outputs
+    details = {
+        "setting": f"{REID_QUERIES} queries, {REID_GALLERY} gallery images, {REID_IDENTITIES} identities, "
+        f"{REID_CAMERAS} cameras, {REID_WIDTH} random features an image, cosine distance; no network takes part",
+        "torchreid": version("torchreid"),
+        "values": [{"": key, "natx %": ours[key], "torchreid %": theirs[key]} for key in ours],
+        "largest difference, %": max(abs(ours[key] - theirs[key]) for key in ours),
+        "peak memory of A above the features, MB": memory_in_fresh_process(bench, "reid"),
+        "all distances at once would take, MB": REID_QUERIES * REID_GALLERY * 4 / 1e6,
+    }
+    return Measured(paired, details=details)
 
 
 def epoch_rows(bench: Bench, *, models: dict[str, dict[str, float]], batch: Batch, steps: int) -> list[dict[str, Any]]:
@@ -404,7 +470,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--memory-worker", choices=["attack", "train"], help=argparse.SUPPRESS)
+    parser.add_argument("--memory-worker", choices=["attack", "train", "reid"], help=argparse.SUPPRESS)
     parser.set_defaults(launcher="none")
     return parser.parse_args()
 

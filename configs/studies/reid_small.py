@@ -1,5 +1,5 @@
-# Does AMD help, and does the nasty term add to it? OSNet-x0.25 on the generated set and on 16 people of MARS: undefended,
-# AMD (offline) and AMD with NAT, at equal epochs, two seeds; every column of the paper's Table 12.
+# Does AMD help, and does the nasty term add to it? OSNet-x0.25 on the generated set and on 16 people of MARS, without
+# defence, with AMD (offline) and with AMD and NAT, at equal epochs, two seeds; all columns of the paper's Table 12.
 # Command: python tools/study.py configs/studies/reid_small.py --work-dir work_dirs/reid_small
 # Cost: 5 to 15 minutes a training on one CPU thread, twelve of them, and a minute or two a judgement.
 # Paper's number: none (Table 12 is Market-1501 with ResNet-50); only differences between the rows mean anything.

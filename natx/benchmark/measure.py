@@ -17,7 +17,7 @@ import torch
 from natx.errors import ConfigError
 from natx.provenance import provenance
 
-PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
+PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox", "torchreid")
 Measure = Callable[[Callable[[], Any]], tuple[float, Any]]
 
 

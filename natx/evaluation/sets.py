@@ -32,7 +32,7 @@ class SetEvaluation:
         attacks: one entry per column, in the same order.
         count: images in the set.
         attacked: images that the attacks may change.
-        notes: the metric's remarks about the set.
+        notes: remarks about the set, the data set's own and the metric's.
         examples: per column the predictions and the pixels of the first attacked images ``[n, C, H, W]``, for a
             picture; the clean column and the first attack's.
     """
@@ -102,7 +102,8 @@ def evaluate_set(
         results.append(result)
         if len(examples) == 1:
             examples[attack.name] = (changed, pixels)
-    return SetEvaluation(values, results, len(dataset), len(positions), metric.notes(dataset), examples)
+    notes = [*getattr(dataset, "notes", []), *metric.notes(dataset)]
+    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples)
 
 
 def predict_all(

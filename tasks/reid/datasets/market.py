@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def Market1501(
         return TrainingImages(root, _read(root / TRAIN, notes, without=(JUNK, DISTRACTOR)), **reading)
     queries = _read(root / QUERY, notes, without=(JUNK, DISTRACTOR))
     gallery = _read(root / GALLERY, notes, without=(JUNK,))
-    notes += _unmatched(queries, gallery)
     return RetrievalImages(root, queries, gallery, **reading)
 
 
@@ -64,14 +62,3 @@ def _read(folder: Path, notes: list[str], *, without: Sequence[int]) -> list[Sho
     if len(kept) < len(shots):
         notes.append(f"images of identity {listed} left out of {folder.name}: {len(shots) - len(kept)} of {len(shots)}")
     return kept
-
-
-def _unmatched(queries: Sequence[Shot], gallery: Sequence[Shot]) -> list[str]:
-    """A remark on the queries that nothing in the gallery can answer."""
-    seen: dict[int, set[int]] = defaultdict(set)
-    for shot in gallery:
-        seen[shot.identity].add(shot.camera)
-    count = sum(not seen[shot.identity] - {shot.camera} for shot in queries)
-    if not count:
-        return []
-    return [f"queries without a gallery image of their identity from another camera: {count} of {len(queries)}"]
