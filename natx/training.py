@@ -196,7 +196,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
         return whole, None
     else:
         rest, chosen = hold_out(whole, count, seed=config.get("heldout_seed", 0))
-        name = f"{count} held-out training images"
+        name = f"{count} held-out training {'identities' if hasattr(whole, 'hold_out') else 'images'}"
     try:
         return rest, Selection(chosen, name, **select)
     except TypeError as error:

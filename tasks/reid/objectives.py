@@ -98,7 +98,7 @@ class MetricObjective(Objective):
         """
         if self.guides == "batch":
             return []
-        names = {"query": "queries", "gallery": "gallery"}
+        names = {"query": "probes", "gallery": "gallery"}
         positions = torch.arange(len(dataset))
         if self.guides != "all":
             positions = getattr(dataset, names[self.guides], None)

@@ -58,7 +58,7 @@ class Set:
         generator = torch.Generator().manual_seed(1)
         # Away from 0 and 1, so that only the ball limits an attack.
         self.images = torch.rand(10, 2, 3, 4, generator=generator, dtype=torch.float64) * 0.8 + 0.1
-        self.labels, self.queries, self.gallery, self.attacked = IDS, QUERIES, GALLERY, QUERIES
+        self.labels, self.probes, self.gallery, self.attacked = IDS, QUERIES, GALLERY, QUERIES
 
     def __len__(self) -> int:
         return 10
@@ -216,7 +216,7 @@ def test_guides_of_a_set_are_needed_before_the_attack() -> None:
     built = PGD(Linf(EPS), 1, objective=IFGSM(), random_start=False)
     with pytest.raises(ConfigError, match="train with 'batch'"):
         built(task, data.__getitems__(QUERIES))
-    del data.queries
+    del data.probes
     with pytest.raises(ConfigError, match="a training set has guides='all'"):
         built.observe(data, task.predict({"inputs": data.images}))
 

@@ -172,7 +172,8 @@ class RetrievalImages(ReIDImages):
 
     Attributes:
         labels: identity of every image as in the file names, int64 ``[len]``.
-        queries: positions of the queries, int64 ``[Q]``.
+        queries: positions of the queries that are judged, int64 ``[Q]``.
+        probes: positions of all query images, which an attacker has as guides; more than ``queries`` in a subset.
         gallery: positions of the gallery, int64 ``[G]``.
         index: ``index`` of every image in a batch, int64 ``[len]``; not its position in a held-out set.
     """
@@ -188,7 +189,7 @@ class RetrievalImages(ReIDImages):
     ) -> None:
         super().__init__(root, [*queries, *gallery], **reading)
         self.labels = self.identities
-        self.queries = torch.arange(len(queries))
+        self.queries = self.probes = torch.arange(len(queries))
         self.gallery = torch.arange(len(queries), len(self))
         self.index = torch.arange(len(self)) if index is None else torch.tensor(index, dtype=torch.int64)
 
@@ -208,7 +209,7 @@ class RetrievalImages(ReIDImages):
         return {"inputs": batch["inputs"], "index": self.index[batch["index"]]}
 
     def subset(self, count: int) -> RetrievalImages:
-        """A view with ``count`` evenly spaced queries, the same on every machine; gallery and positions stay.
+        """A view with ``count`` evenly spaced queries, the same on every machine; all else stays, guides included.
 
         Raises:
             ConfigError: a count that leaves no query or is too large.
