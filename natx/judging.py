@@ -114,7 +114,7 @@ def judge(
         return make_report(evaluation, **common)
     metric = build_metric(config)
     judged = evaluate_set(task, dataset, built, metric=metric, batch_size=batch_size, meter=meter)
-    report = make_set_report(judged, metric=metric, paper=_paper(config, attacks), **common)
+    report = make_set_report(judged, metric=metric, paper=paper_row(config, attacks), **common)
     if picture is not None and get_dist_info()[0] == 0 and _draw(picture, dataset, metric, judged):
         report["picture"] = picture.name
     return report
@@ -132,8 +132,8 @@ def _draw(path: Path, dataset: Any, metric: Metric, judged: SetEvaluation) -> bo
     return len(judged.examples) > 1 and metric.draw(path, dataset, judged.examples)
 
 
-def _paper(config: Config, attacks: Config) -> dict[str, Any] | None:
-    """The paper's row of this config in the attack config's ``paper`` table, if both name one."""
+def paper_row(config: Config, attacks: Config) -> dict[str, Any] | None:
+    """The paper's row (``name``, ``cells``) of a config in the attack config's ``paper`` table, if both name one."""
     row = config.get("paper_row")
     if row is None or row not in attacks.get("paper", {}):
         return None

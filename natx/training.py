@@ -332,8 +332,7 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> li
 
 def _cost_lines(config: Config) -> list[str]:
     """What the training itself costs, from counting (the time follows after the first iterations)."""
-    config = Config(plain_dict(config), filename=config.filename)
-    config.task.update({key: value for key, value in _UNLOADED.items() if key in config.task})
+    config = without_weights(config)
     learner = build_learner(config, seed=config.seed)
     whole = build_dataset(plain_dict(config.data.train))
     learner.task.check_data(whole)
@@ -356,6 +355,13 @@ def _cost_lines(config: Config) -> list[str]:
         f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image",
         *copies,
     ]
+
+
+def without_weights(config: Config) -> Config:
+    """A copy of the config whose task is built without reading or downloading weights."""
+    config = Config(plain_dict(config), filename=config.filename)
+    config.task.update({key: value for key, value in _UNLOADED.items() if key in config.task})
+    return config
 
 
 def _copies_line(config: Config, count: int) -> str:
@@ -382,4 +388,5 @@ __all__ = [
     "prepare_adversaries",
     "train",
     "train_once",
+    "without_weights",
 ]

@@ -18,12 +18,13 @@ from rich.console import Console  # noqa: E402
 
 from natx import cli  # noqa: E402
 from natx.config import load_config, require, with_options  # noqa: E402
+from natx.evaluation import CLEAN  # noqa: E402
 from natx.evaluation.report import write_report  # noqa: E402
 from natx.evaluation.summary import summary_table  # noqa: E402
 from natx.files import write_text  # noqa: E402
-from natx.judging import judge  # noqa: E402
+from natx.judging import build_attacks, judge, paper_row  # noqa: E402
 from natx.progress import Meter, duration  # noqa: E402
-from natx.training import DONE, build_learner, frozen_models, train  # noqa: E402
+from natx.training import DONE, build_learner, frozen_models, train, without_weights  # noqa: E402
 
 
 def main() -> None:
@@ -81,7 +82,8 @@ def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
         command += " --cfg-options " + " ".join(f"{k}={v}" for k, v in arguments.cfg_options.items())
     lines = [f"# {study.title}", "", f"Made by `{command}`.", "", Path(arguments.study).read_text().split("title")[0]]
     lines[-1] = "\n".join(line.lstrip("# ") for line in lines[-1].splitlines()[:2])
-    known = []
+    known, attacks = [], load_config(study.attacks)
+    columns = [CLEAN, *(column for attack in build_attacks(attacks) for column in attack.columns())]
     for group in dict.fromkeys(row.get("group", "") for row in study.rows.values()):
         names = [name for name, row in study.rows.items() if row.get("group", "") == group]
         found = {
@@ -91,7 +93,9 @@ def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
         reports = [report for row in found.values() for report in row if report]
         lines += ["", f"## {group}"] if group else []
         lines += ["", explanation(reports[0])] if reports else []
-        lines += ["", summary_table(found), "", *remarks(reports)]
+        papers = {study.rows[name].name: paper_row(load_config(study.rows[name].config), attacks) for name in names}
+        papers = {name: paper for name, paper in papers.items() if paper}
+        lines += ["", summary_table(found, names=columns, paper=papers), "", *remarks(reports)]
         lines += [f"{'##' if not group else '###'} Each seed", "", per_seed(found), ""]
         known += reports
     lines += costs(study, work_dir, arguments.cfg_options)
@@ -143,7 +147,7 @@ def costs(study: Config, work_dir: Path, options: dict | None) -> list[str]:
         for entry in frozen_models(config):
             entry.clear()
             entry.update(task=config.task, state="random")  # counting needs no weights
-        forwards, backwards = build_learner(config, seed=0).method.cost()
+        forwards, backwards = build_learner(without_weights(config), seed=0).method.cost()
         report = read_report(work_dir / f"seed{study.seeds[0]}" / name)
         judged = "not run"
         if report:

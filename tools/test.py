@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("config", help="the training config of the model")
     parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py")
-    parser.add_argument("--subset", type=int, metavar="N", help="only the first N test images")
+    parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
     parser.add_argument("--out", help="folder of report.json and report.md (default: beside the checkpoint)")
     parser.add_argument("--name", help="name of the row in the table (default: the config's name)")

@@ -2,6 +2,7 @@
 # pixel space; FNA and IFGSM are guided by the other query images of the person, SMA by nothing.
 # Command: python tools/test.py configs/reid/market_base.py CHECKPOINT --attacks configs/attacks/reid_table12.py
 # Cost: 6 x (18 forwards and 16 backwards) per query image at most, and one forward per gallery image in all.
+custom_imports = dict(imports=["tasks.reid"])
 eight, ten = dict(type="Linf", eps=8 / 255), dict(type="Linf", eps=10 / 255)
 steps = dict(type="PGD", steps=16, step_size=1 / 255)
 attacks = [

@@ -2,6 +2,7 @@
 # too), distances between embeddings of length 1 (as the ranking measures them), and more steps.
 # Command: python tools/test.py configs/reid/market_base.py CHECKPOINT --attacks configs/attacks/reid_variants.py
 # Cost: up to 52 forwards and 50 backwards per query image and column.
+custom_imports = dict(imports=["tasks.reid"])
 threat = dict(type="Linf", eps=8 / 255)
 attacks = [
     dict(

@@ -131,9 +131,9 @@ def cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
     ]
 
 
-def paper_cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """The cells of the paper's row beside a report's."""
-    return [report["paper"]["cells"].get(name, "") for name in names]
+def paper_cells(paper: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The cells of the paper's row for some columns."""
+    return [paper["cells"].get(name, "") for name in names]
 
 
 def _title(report: dict[str, Any]) -> str:
@@ -153,7 +153,7 @@ def console_table(reports: Sequence[dict[str, Any]]) -> Table:
     for report in reports:
         table.add_row(report["name"], *cells(report, names))
         if "paper" in report:
-            table.add_row(report["paper"]["name"], *paper_cells(report, names), style="dim")
+            table.add_row(report["paper"]["name"], *paper_cells(report["paper"], names), style="dim")
     return table
 
 
@@ -164,7 +164,7 @@ def markdown_table(reports: Sequence[dict[str, Any]]) -> str:
     for report in reports:
         lines.append(f"| {report['name']} | " + " | ".join(cells(report, names)) + " |")
         if "paper" in report:
-            lines.append(f"| {report['paper']['name']} | " + " | ".join(paper_cells(report, names)) + " |")
+            lines.append(f"| {report['paper']['name']} | " + " | ".join(paper_cells(report["paper"], names)) + " |")
     return "\n".join(lines)
 
 

@@ -17,24 +17,30 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean:.2f} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}"
 
 
-def summary_table(rows: dict[str, Sequence[Report | None]]) -> str:
+def summary_table(
+    rows: dict[str, Sequence[Report | None]],
+    *,
+    names: Sequence[str] = (),
+    paper: dict[str, dict[str, Any]] | None = None,
+) -> str:
     """A Markdown table: one row a name, each cell the mean and deviation over that name's reports.
 
-    A missing report (None) counts as not run: a row prints how many of its seeds have one. The paper's row follows
-    where the reports have one.
+    Args:
+        rows: reports by row. A missing report (None) counts as not run: a row prints how many of its seeds have one.
+        names: columns to print even where no report has them.
+        paper: the paper's row (``name`` and ``cells``) to print beneath some rows.
     """
     known = [report for reports in rows.values() for report in reports if report is not None]
-    names = column_names(known) if known else [WORST]
+    names = list(dict.fromkeys([*names, *(column_names(known) if known else ())])) or [WORST]
     lines = ["| | seeds | " + " | ".join(names) + " |", "|---|---:|" + "---:|" * len(names)]
     for row, reports in rows.items():
         present = [report for report in reports if report is not None]
-        if not present:
-            lines.append(f"| {row} | 0 | " + " | ".join([NOT_RUN] * len(names)) + " |")
-            continue
-        values = [_cell(column) for column in zip(*(cell_values(report, names) for report in present))]
+        values = [NOT_RUN] * len(names)
+        if present:
+            values = [_cell(column) for column in zip(*(cell_values(report, names) for report in present))]
         lines.append(f"| {row} | {len(present)} | " + " | ".join(values) + " |")
-        if "paper" in present[0]:
-            lines.append(f"| {present[0]['paper']['name']} | | " + " | ".join(paper_cells(present[0], names)) + " |")
+        if paper and row in paper:
+            lines.append(f"| {paper[row]['name']} | | " + " | ".join(paper_cells(paper[row], names)) + " |")
     return "\n".join(lines)
 
 
