@@ -24,6 +24,11 @@ class Options(DictAction):
             super().__call__(parser, namespace, values, option_string)
         except (ValueError, AssertionError) as error:
             raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
+        except RecursionError as error:  # mmengine's parser, for calls inside brackets
+            raise ConfigError(
+                f"--cfg-options takes numbers, text, lists and tuples; got {' '.join(values)}: write a config with "
+                "_base_ for dicts"
+            ) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,11 +34,12 @@ from natx.training import train_once  # noqa: E402
 
 @dataclass
 class Demo:
-    """Rows (name: training config), attack config and work dir of a demo."""
+    """Rows (name: training config), attack config, work dir and test images (None: all) of a demo."""
 
     rows: dict[str, str]
     attacks: str
     work_dir: str
+    subset: int | None = None
 
 
 DEMOS = {
@@ -59,6 +60,7 @@ DEMOS = {
         },
         "configs/attacks/reid_table12.py",
         "work_dirs/demo_reid",
+        subset=64,
     ),
 }
 
@@ -74,7 +76,7 @@ def main() -> None:
         # Trained where an adversary would be, so that NAT finds the undefended model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)
-        reports.append(judged(name, config, best, attacks=demo.attacks, device=device, console=console))
+        reports.append(judged(name, config, best, demo=demo, device=device, console=console))
     console.print(console_table(reports))
     write_text(out / "table.md", markdown_table(reports) + "\n")
     console.print(f"table: {out}/table.md", soft_wrap=True)
@@ -88,16 +90,24 @@ def main() -> None:
     console.print(f"took {duration(time.monotonic() - start)}")
 
 
-def judged(name: str, config, best: Path, *, attacks: str, device: torch.device, console: Console) -> dict:
+def judged(name: str, config, best: Path, *, demo: Demo, device: torch.device, console: Console) -> dict:
     """The model's report, from an earlier call where there is one for these very weights."""
-    folder = best.parent / f"test-{Path(attacks).stem}"
+    folder = best.parent / f"test-{Path(demo.attacks).stem}"
     if (folder / "report.json").exists():
         console.print(f"{name}: report found in {folder}", soft_wrap=True)
         return json.loads((folder / "report.json").read_text())
     console.print(f"{name}: judging")
     meter = Meter(Console(stderr=True), console.print)
-    picture = folder / "examples.png"
-    report = judge(config, best, load_config(attacks), device=device, name=name, meter=meter, picture=picture)
+    report = judge(
+        config,
+        best,
+        load_config(demo.attacks),
+        device=device,
+        name=name,
+        subset_size=demo.subset,
+        meter=meter,
+        picture=folder / "examples.png",
+    )
     write_report(folder, report)
     return report
 

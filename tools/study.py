@@ -96,7 +96,7 @@ def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
         papers = {study.rows[name].name: paper_row(load_config(study.rows[name].config), attacks) for name in names}
         papers = {name: paper for name, paper in papers.items() if paper}
         lines += ["", summary_table(found, names=columns, paper=papers), "", *remarks(reports)]
-        lines += [f"{'##' if not group else '###'} Each seed", "", per_seed(found), ""]
+        lines += [f"{'##' if not group else '###'} Each seed", "", per_seed(found, columns), ""]
         known += reports
     lines += costs(study, work_dir, arguments.cfg_options)
     if known:
@@ -132,11 +132,10 @@ def remarks(reports: list[dict[str, Any]]) -> list[str]:
     return [f"Note: {note}.\n" for note in dict.fromkeys(said)]
 
 
-def per_seed(found: dict[str, list]) -> str:
+def per_seed(found: dict[str, list], columns: list[str]) -> str:
     """Each seed's own row."""
-    return summary_table(
-        {f"{name}, seed {i}": [report] for name, reports in found.items() for i, report in enumerate(reports)}
-    )
+    rows = {f"{name}, seed {i}": [report] for name, reports in found.items() for i, report in enumerate(reports)}
+    return summary_table(rows, names=columns)
 
 
 def costs(study: Config, work_dir: Path, options: dict | None) -> list[str]:

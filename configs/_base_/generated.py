@@ -1,11 +1,21 @@
-# Drawn pedestrians in Market-1501's layout, made on the spot: 32 people for training, 32 others for testing, 4 cameras.
+# Drawn pedestrians in Market-1501's layout, made on the spot: 32 people for training, 32 others for testing, 4 cameras;
+# read at 96 x 48 to fit a CPU. The triplet loss counts a fifth: in a few hundred steps from random weights its full
+# weight drowns the identity loss.
 data = dict(
-    train=dict(type="GeneratedReID", root="data/generated_reid", train=True),
-    test=dict(type="GeneratedReID", root="data/generated_reid", train=False),
+    train=dict(type="GeneratedReID", root="data/generated_reid", train=True, height=96, width=48),
+    test=dict(type="GeneratedReID", root="data/generated_reid", train=False, height=96, width=48),
     heldout=0,
-    batch_size=64,
+    batch_size=32,
     sampler=dict(type="IdentitySampler", instances=4),
-    augments=[dict(type="RandomFlip"), dict(type="RandomCrop", padding=5), dict(type="RandomErasing")],
+    augments=[dict(type="RandomFlip"), dict(type="RandomCrop", padding=4)],
 )
 threat = dict(type="Linf", eps=8 / 255)
-task = dict(type="ReIDTask", model="osnet_x0_25", num_classes=32, height=128, width=64, channels_last=True)
+task = dict(
+    type="ReIDTask",
+    model="osnet_x0_25",
+    num_classes=32,
+    height=96,
+    width=48,
+    triplet_weight=0.2,
+    channels_last=True,
+)

@@ -1,7 +1,7 @@
-# 20 epochs (8 steps of 64 images each) of Adam from random weights: warm-up over 2, then a cosine.
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-3, weight_decay=5e-4))
+# 15 epochs (16 steps of 32 images each) of Adam from random weights: warm-up over 2, then a cosine.
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-3, weight_decay=5e-4))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=True),
-    dict(type="CosineAnnealingLR", T_max=18, begin=2, end=20, by_epoch=True),
+    dict(type="CosineAnnealingLR", T_max=13, begin=2, end=15, by_epoch=True),
 ]
-train_cfg = dict(max_epochs=20)
+train_cfg = dict(max_epochs=15)

@@ -13,6 +13,6 @@ rows = {
         config=f"configs/reid/{data}_{method}.py",
         **({} if method == "base" else {"adversary": f"{data}_base"}),
     )
-    for data, group in (("mars_mini", "16 people of MARS"),)
+    for data, group in (("generated", "Generated set"), ("mars_mini", "16 people of MARS"))
     for method, name in (("base", "None"), ("amd", "AMD"), ("amd_nat", "AMD&NAT"))
 }

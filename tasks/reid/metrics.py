@@ -17,6 +17,7 @@ from tasks.reid.picture import Search, Shown, draw_searches
 from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
 
 EXAMPLES, NEAREST, NAMED = 4, 5, 5
+CHANCE_WIDTH = 8  # of random features, whose ranking shows what chance gives
 
 
 @METRICS.register_module()
@@ -72,15 +73,20 @@ class Retrieval(Metric):
         return retrieve(*features, **_protocol(dataset, queries), **settings)
 
     def notes(self, dataset: Any) -> list[str]:
-        """How many queries have no match and whose they are."""
+        """What a ranking at random scores on the set; how many queries have no match and whose they are."""
         matched = torch.from_numpy(Protocol(**_protocol(dataset, dataset.queries)).matched())
+        noise = torch.randn(len(dataset.labels), CHANCE_WIDTH, generator=torch.Generator().manual_seed(0))
+        chance = self.ranking(noise, dataset).values()
+        said = "/".join(f"{chance[key]:.2f}" for key in self.cell)
+        chance_note = f"a ranking at random gives {'/'.join(self.cell)} of about {said}"
         if bool(matched.all()):
-            return []
+            return [chance_note]
         identities = dataset.labels[dataset.queries][~matched].unique().tolist()
         has, left = ("has", "it is") if (count := int((~matched).sum())) == 1 else ("have", "they are")
         return [
+            chance_note,
             f"{count} of {len(matched)} queries ({_listed(identities)}) {has} no image of another camera in the "
-            f"gallery: {left} left out"
+            f"gallery: {left} left out",
         ]
 
     def draw(self, path: Path, dataset: Any, columns: dict[str, tuple[Tensor, Tensor]]) -> bool:

@@ -191,6 +191,10 @@ BAD_TRAINING: dict[str, tuple[Callable[[Workshop], list[Any]], list[str]]] = {
     "threads": (lambda s: [s.digits(), "--threads", "0"], ["--threads must be at least 1"]),
     "no torchrun": (lambda s: [s.digits(), "--launcher", "pytorch"], ["torchrun"]),
     "option without value": (lambda s: [s.digits(), "--cfg-options", "seed"], ["--cfg-options", "key.sub=value"]),
+    "option with a call in a list": (
+        lambda s: [s.digits(), "--cfg-options", 'data.augments=[dict(type="RandomFlip"),dict(type="RandomCrop")]'],
+        ["--cfg-options", "_base_"],
+    ),
     "option with open bracket": (lambda s: [s.digits(), "--cfg-options", "a=[1,(2]"], ["--cfg-options", "a=[1,(2]"]),
     "option with a typing error": (
         lambda s: [s.digits(), "--cfg-options", "trian_cfg.max_epochs=3"],
