@@ -109,6 +109,7 @@ def render(study: Config, work_dir: Path, arguments: argparse.Namespace) -> str:
 def explanation(report: dict[str, Any]) -> str:
     """What a table shows, from one of its reports."""
     data, chosen = report["settings"]["data"], report["settings"]["selected_on"]
+    chosen = "the last epoch's" if chosen.startswith("nothing") else f"chosen on {chosen}"
     if "cell" in report:
         what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; each attack by itself"
     else:
@@ -116,7 +117,7 @@ def explanation(report: dict[str, Any]) -> str:
             f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
             "the headline is the worst case"
         )
-    return f"{what}. The checkpoint is chosen on {chosen}; mean and standard deviation over the seeds."
+    return f"{what}. The checkpoint is {chosen}; mean and standard deviation over the seeds."
 
 
 def remarks(reports: list[dict[str, Any]]) -> list[str]:
