@@ -28,7 +28,7 @@ bench: $(VENV)/.bench
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,reid]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,all]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.ready

@@ -159,6 +159,30 @@ class NamedLoss(Objective):
 
 
 @OBJECTIVES.register_module()
+class ImageLoss(Objective):
+    """One of the losses of each image by itself (:attr:`natx.task.Output.image_losses`), or their sum.
+
+    Args:
+        name: ``loss_cls`` of a detector, ...; None for the sum of all.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`; raises ConfigError where the task has no such loss."""
+        losses = output.image_losses
+        if not losses or (self.name is not None and self.name not in losses):
+            raise ConfigError(f"the task has no per-image loss {self.name or ''!r}; it has {sorted(losses) or 'none'}")
+        chosen = losses.values() if self.name is None else [losses[self.name]]
+        return torch.stack([full_precision(loss) for loss in chosen]).sum(0)
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "loss": self.name or "all"}
+
+
+@OBJECTIVES.register_module()
 class Adaptive(Objective):
     """Eq. 14: ``XE(f_t(x'), y) + sign * weight * tau^2 * KL(p_t^tau || p_a^tau)``, both networks at x'.
 

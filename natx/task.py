@@ -28,6 +28,8 @@ class Output:
         row_weight: weight of each row in the classification loss, ``[M]``; 1/N for plain classification.
         num_images: number of images N behind the rows.
         link: 'softmax' for one distribution per row, 'sigmoid' for one Bernoulli per class.
+        image_losses: optional losses of each image by itself, by name ``[N]``: what an attack climbs where the training
+            losses are normalised over the batch (detection).
         features: optional embedding ``[N, D]``.
         rows: which rows were scored (opaque to the core; None where a row is an image).
     """
@@ -40,6 +42,7 @@ class Output:
     num_images: int
     link: Link = "softmax"
     features: Tensor | None = None
+    image_losses: dict[str, Tensor] = field(default_factory=dict)
     rows: Any = field(default=None, repr=False)
 
     def per_image(self, row_scores: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ DEMOS = {
         },
         "configs/attacks/reid_table12.py",
         "work_dirs/demo_reid",
-        subset=64,
+        subset=32,
     ),
 }
 

@@ -7,6 +7,7 @@ from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.pgd import PGD
 from natx.attacks.square import Square
+from natx.attacks.worst_of import WorstOf
 
 __all__ = [
     "APGD",
@@ -19,5 +20,6 @@ __all__ = [
     "Cost",
     "Square",
     "Victim",
+    "WorstOf",
     "build_attack",
 ]

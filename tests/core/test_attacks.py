@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.adversary import Adversary
-from natx.attacks import APGD, FGSM, PGD, Attack, AutoAttack, Square, build_attack
+from natx.attacks import APGD, FGSM, PGD, Attack, AutoAttack, Square, WorstOf, build_attack
 from natx.errors import ConfigError, ConstraintError
 from natx.objectives import Adaptive
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
@@ -101,6 +101,15 @@ TABLE = [
     ),
     Case("pgd_l2", lambda **k: PGD(L2(0.8), 6, step_size=0.2, **k)),
     Case("pgd_l2_restarts", lambda **k: PGD(L2(0.8), 4, step_size=0.2, restarts=2, **k)),
+    Case(
+        "worst_of",
+        lambda **k: WorstOf(
+            LINF,
+            [dict(type="PGD", steps=6, step_size=STEP, objective=dict(type=name)) for name in ("CrossEntropy", "DLR")],
+            objective=dict(type="CrossEntropy"),
+            **k,
+        ),
+    ),
     Case("fgsm", lambda **k: FGSM(LINF, **k)),
     Case("fgsm_l2", lambda **k: FGSM(L2(0.8), **k)),
     Case("apgd_ce", lambda **k: APGD(LINF, steps=6, **k), keyed=False),
@@ -544,3 +553,54 @@ def test_wrong_settings_are_refused_in_one_line(make: Callable[[], object], mess
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+class TwoLosses(WrappedTask):
+    """A linear net with two losses an image: minus its first and minus its second output."""
+
+    def read(self, raw: Tensor, batch: dict[str, Any], *, rows: Any = None) -> Any:
+        output = super().read(raw, batch, rows=rows)
+        output.image_losses = {"first": -raw[:, 0], "second": -raw[:, 1]}
+        return output
+
+
+def two_losses() -> tuple[TwoLosses, Tensor, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(3, 12, generator=generator, dtype=torch.float64)
+    linear = nn.Linear(12, 3, dtype=torch.float64)
+    linear.weight.data, linear.bias.data = weight, torch.zeros(3, dtype=torch.float64)
+    x = torch.rand(6, 3, 2, 2, generator=generator, dtype=torch.float64) * 0.5 + 0.25
+    batch = {"inputs": x, "data_samples": torch.tensor([0, 1, 2, 0, 1, 2]), "index": torch.arange(6)}
+    return TwoLosses(nn.Sequential(nn.Flatten(), linear), 3), weight, batch
+
+
+def test_worst_of_keeps_for_each_image_the_result_with_the_larger_total() -> None:
+    """MTD's inner step on a linear net: one signed step on each loss, the larger sum of losses wins."""
+    task, weight, batch = two_losses()
+    steps = [
+        dict(type="PGD", steps=1, step_size=0.1, random_start=False, objective=dict(type="ImageLoss", name=name))
+        for name in ("first", "second")
+    ]
+    found = WorstOf(Linf(0.1), steps, objective=dict(type="ImageLoss"))(task, batch)
+    x = batch["inputs"]
+    candidates = [x - 0.1 * weight[row].sign().view(3, 2, 2) for row in (0, 1)]
+    totals = torch.stack([-(c.flatten(1) @ weight[:2].T).sum(1) for c in candidates])
+    expected = torch.where((totals[0] >= totals[1]).view(-1, 1, 1, 1), *candidates)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_worst_of_refuses_what_it_cannot_compare() -> None:
+    with pytest.raises(ConfigError, match="at least one attack"):
+        WorstOf(LINF, [], objective=dict(type="CrossEntropy"))
+    with pytest.raises(ConfigError, match="share its threat model"):
+        WorstOf(LINF, [dict(type="FGSM", threat=dict(type="Linf", eps=0.5))], objective=dict(type="CrossEntropy"))
+    with pytest.raises(ConfigError, match="image by image"):
+        WorstOf(LINF, [dict(type="FGSM")], objective=dict(type="NamedLoss", name="loss_ce"))
+
+
+def test_image_losses_are_named_when_missing() -> None:
+    task, _, batch = two_losses()
+    with pytest.raises(ConfigError, match=r"no per-image loss 'third'; it has \['first', 'second'\]"):
+        PGD(LINF, 1, objective=dict(type="ImageLoss", name="third"))(task, batch)
+    with pytest.raises(ConfigError, match="it has none"):
+        PGD(LINF, 1, objective=dict(type="ImageLoss"))(TinyCNNTask(), TinyDataset(4).__getitems__(range(4)))

@@ -1,0 +1,85 @@
+"""The worst of several attacks, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from natx.attacks.base import Attack, Victim, build_attack
+from natx.errors import ConfigError
+from natx.objectives import Objective
+from natx.registry import ATTACKS, OBJECTIVES
+
+
+@ATTACKS.register_module()
+class WorstOf(Attack):
+    """Runs several attacks within one threat model and keeps, for each image, the result an objective scores highest.
+
+    The inner maximisation of MTD (Zhang & Wang 2019): one attack climbs the classification loss, one the localisation
+    loss, and the total loss decides. Ties go to the attack listed first.
+
+    Args:
+        threat: threat model of all attacks.
+        attacks: configs of the attacks, without a threat model or seed of their own.
+        objective: config of the per-image score that decides.
+    """
+
+    def __init__(
+        self,
+        threat: Any,
+        attacks: Sequence[dict[str, Any] | Attack],
+        *,
+        objective: Objective | dict[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(threat, **kwargs)
+        self.attacks = [build_attack(attack, threat=self.threat) for attack in attacks]
+        self.objective = objective if isinstance(objective, Objective) else OBJECTIVES.build(objective)
+        if not self.attacks:
+            raise ConfigError("WorstOf needs at least one attack")
+        if any(attack.threat != self.threat for attack in self.attacks):
+            raise ConfigError("the attacks of WorstOf share its threat model: leave out theirs")
+        if not self.objective.per_image:
+            raise ConfigError(f"WorstOf chooses image by image; {type(self.objective).__name__} is no per-image score")
+
+    def default_name(self) -> str:
+        """``WorstOf``."""
+        return "WorstOf"
+
+    def cost_per_image(self) -> tuple[float, float] | None:
+        """The attacks' costs and one forward each to score them."""
+        costs = [attack.cost_per_image() for attack in self.attacks]
+        if None in costs:
+            return None
+        extra = self.objective.prepare_forwards + len(costs) * (1 + self.objective.cost()[0])
+        return (sum(f for f, _ in costs) + extra, sum(b for _, b in costs))
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Attack.describe`."""
+        inner = "; ".join(", ".join(f"{k}={v}" for k, v in attack.describe().items()) for attack in self.attacks)
+        return {**super().describe(), **self.objective.describe(), "attacks": inner}
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See :meth:`Attack.observe`; passed on to all attacks and the objective."""
+        notes = [note for part in (*self.attacks, self.objective) for note in part.observe(dataset, predictions)]
+        return list(dict.fromkeys(notes))
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """The highest-scoring result of each image."""
+        batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        victim.cost.forwards += self.objective.prepare_forwards * len(victim)
+        judged = Victim(victim.task, batch, ball=victim.ball, cost=victim.cost)
+        worst, highest = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
+        for attack in self.attacks:
+            attack.seed = self.seed  # one seed for all, the one a caller may have set since
+            # A victim of its own: an attack adds entries to its batch.
+            x_adv = attack.run(Victim(victim.task, victim.batch, ball=victim.ball, cost=victim.cost), epoch=epoch)
+            with torch.no_grad():
+                scores = self.objective(judged.output(x_adv), judged.batch, x=x_adv).to(highest.dtype)
+            victim.cost.forwards += self.objective.cost()[0] * len(victim)
+            higher = scores > highest
+            worst[higher], highest[higher] = x_adv.detach()[higher], scores[higher]
+        return worst

@@ -1,0 +1,10 @@
+"""mmdet 3.3.0 without mmcv's compiled operators: what mmdet asks of ``mmcv.ops``, on torch and torchvision.
+
+Where full mmcv is installed its own operators are used and nothing is replaced.
+"""
+
+from tasks.det.compat.detector import build_detector
+from tasks.det.compat.operators import install
+from tasks.det.compat.ssd import fix_ssd_head, fix_ssd_neck, repair
+
+__all__ = ["build_detector", "fix_ssd_head", "fix_ssd_neck", "install", "repair"]
