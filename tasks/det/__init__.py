@@ -3,3 +3,8 @@
 from tasks.det import compat
 
 compat.install()
+
+from tasks.det import datasets  # noqa: E402  mmdet's models need the operators that install() supplies
+from tasks.det.task import DetectionTask  # noqa: E402
+
+__all__ = ["DetectionTask", "compat", "datasets"]

@@ -1,0 +1,178 @@
+"""Object detection: an mmdet detector with its preprocessing inside."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from natx.batch import Batch
+from natx.checkpoint import load_into, read_tensors
+from natx.errors import ConfigError, DataError
+from natx.registry import TASKS
+from natx.task import Output, Task
+from tasks.det.compat import build_detector
+from tasks.det.readers import Targets, reader_for
+
+
+@TASKS.register_module()
+class DetectionTask(Task):
+    """Detection with any mmdet detector that a reader knows (:mod:`tasks.det.readers`).
+
+    Pixels are RGB in [0,1]. The detector's own preprocessing becomes a layer: scaling to 0..255, its channel order,
+    mean and standard deviation, and the padding reset to mmdet's pad value after that. Padding is never perturbed.
+
+    Args:
+        model: the ``model`` dict of an mmdet config.
+        num_classes: number of foreground classes C; the heads' counts must agree.
+        pretrained: run mmdet's ``init_cfg`` entries that download weights; without it they are taken out.
+        checkpoint: local weights of the detector, or of its backbone alone (torchvision's, without the class layer).
+        channels_last: run the network in channels-last memory format.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        num_classes: int,
+        *,
+        pretrained: bool = False,
+        checkpoint: str | Path | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        model = copy.deepcopy(dict(model))
+        preprocessor = dict(model.pop("data_preprocessor", {}))
+        if not pretrained:
+            _without_downloads(model)
+        net = build_detector(model)
+        with _quiet():
+            net.init_weights()
+        self.num_classes, self.model = num_classes, str(model.get("type"))
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net: nn.Module = net.to(memory_format=self.memory_format)
+        _check_classes(net, num_classes)
+        self.reader = reader_for(net, num_classes)
+        mean, std = preprocessor.get("mean", (0.0, 0.0, 0.0)), preprocessor.get("std", (1.0, 1.0, 1.0))
+        # mmdet's images are BGR: bgr_to_rgb=True means that the network, its mean and its std are RGB.
+        self.swap = not preprocessor.get("bgr_to_rgb", False)
+        self.pad_value = float(preprocessor.get("pad_value", 0))
+        # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        if checkpoint is not None:
+            _load(net, Path(checkpoint))
+
+    @property
+    def upstream(self) -> nn.Module:
+        """The mmdet detector."""
+        return self.net
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """See :meth:`Task.pixels`; uint8 is divided by 255.
+
+        Raises:
+            DataError: not three channels, or float pixels outside [0,1].
+        """
+        inputs = batch["inputs"]
+        if inputs.shape[1] != 3:
+            raise DataError(f"images have {inputs.shape[1]} channels, a detector takes 3")
+        if inputs.dtype == torch.uint8:
+            x = inputs.to(self.mean.dtype).div_(255)
+        else:
+            x = inputs.to(self.mean.dtype)
+            low, high = x.aminmax()
+            if not bool((low >= 0) & (high <= 1)):
+                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
+        return x.contiguous(memory_format=self.memory_format)
+
+    def network(self, x: Tensor, batch: Batch) -> Any:
+        """The detector's raw output, see its reader."""
+        x = x.flip(1) if self.swap else x
+        x = (x * 255 - self.mean) / self.std
+        inside = self.perturbable(batch)
+        return self.reader.raw(x if inside is None else x.masked_fill(~inside, self.pad_value))
+
+    def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
+        """Losses and class rows, see the reader."""
+        return self.reader.read(raw, self._targets(batch), rows=rows)
+
+    def perturbable(self, batch: Batch) -> Tensor | None:
+        """Mask ``[N, 1, H, W]`` of the pixels that are no padding, or None where there is none."""
+        height, width = batch["inputs"].shape[-2:]
+        shapes = [annotation.shape for annotation in batch["data_samples"]]
+        if all(shape == (height, width) for shape in shapes):
+            return None
+        device = batch["inputs"].device
+        limits = torch.tensor(shapes, device=device)
+        rows = torch.arange(height, device=device)[None] < limits[:, :1]
+        columns = torch.arange(width, device=device)[None] < limits[:, 1:]
+        return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> list[dict[str, Tensor]]:
+        """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``."""
+        raw = self.network(self.pixels(batch), batch)
+        found = self.reader.predict(raw, self._targets(batch))
+        return [{"boxes": f.bboxes.cpu(), "scores": f.scores.cpu(), "labels": f.labels.cpu()} for f in found]
+
+    def check_data(self, dataset: Any) -> None:
+        """Raise DataError where a data set's classes are not as many as the heads'."""
+        count = getattr(dataset, "num_classes", self.num_classes)
+        if count != self.num_classes:
+            raise DataError(
+                f"the data set has {count} classes, the detector {self.num_classes}: set task.num_classes and the "
+                f"heads' num_classes to {count}"
+            )
+
+    def _targets(self, batch: Batch) -> Targets:
+        return Targets.of(batch["data_samples"], tuple(batch["inputs"].shape[-2:]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mmengine from logging a line for every parameter that it initialises."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _without_downloads(node: Any) -> None:
+    """Take every ``init_cfg`` that loads a file or address out of an mmdet config, in place."""
+    if isinstance(node, dict):
+        init = node.get("init_cfg")
+        if isinstance(init, dict) and init.get("type") == "Pretrained":
+            node["init_cfg"] = None
+        for value in node.values():
+            _without_downloads(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _without_downloads(value)
+
+
+def _check_classes(net: nn.Module, num_classes: int) -> None:
+    """Raise ConfigError where a head has another number of classes."""
+    for name, module in net.named_modules():
+        count = getattr(module, "num_classes", num_classes)
+        if name.split(".")[0] != "rpn_head" and isinstance(count, int) and count != num_classes:
+            raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
+
+
+def _load(net: nn.Module, path: Path) -> None:
+    """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix."""
+    tensors = read_tensors(path)[0]
+    if any(key.startswith("backbone.") for key in tensors):
+        load_into(net, tensors, source=str(path))
+        return
+    own = net.backbone.state_dict()
+    load_into(net.backbone, {key: value for key, value in tensors.items() if key in own}, source=str(path))
