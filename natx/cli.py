@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,15 +21,15 @@ class Options(DictAction):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """See :class:`argparse.Action`."""
+        if any(re.search(r"\w\(", value) for value in values):  # mmengine reads calls as text, or without end
+            raise ConfigError(
+                f"--cfg-options takes numbers, text, lists and tuples; got {' '.join(values)}: write a config with "
+                "_base_ for dicts"
+            )
         try:
             super().__call__(parser, namespace, values, option_string)
         except (ValueError, AssertionError) as error:
             raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
-        except RecursionError as error:  # mmengine's parser, for calls inside brackets
-            raise ConfigError(
-                f"--cfg-options takes numbers, text, lists and tuples; got {' '.join(values)}: write a config with "
-                "_base_ for dicts"
-            ) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
