@@ -46,7 +46,7 @@ class Adversary:
         return self
 
     def check(self, target: Task) -> None:
-        """Raise ConfigError where a member's classes or input size differ from the target's."""
+        """Raise ConfigError where a member's classes or input size differ, or it cannot score the target's rows."""
         for task in self.tasks:
             if task.num_classes != target.num_classes:
                 raise ConfigError(
@@ -64,6 +64,7 @@ class Adversary:
                     f"the adversary takes inputs of {sizes[0]}, the target of {sizes[1]} (channels, height, width): "
                     "both see the same pixels, so train the adversary at the target's size"
                 )
+            target.check_adversary(task)
 
     def logits(self, batch: Batch, x: Tensor, *, rows: Any = None, differentiable: bool = False) -> Tensor:
         """Class logits ``[M, C]`` in fp32 of the target's rows for pixels ``x``.

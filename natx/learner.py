@@ -56,6 +56,8 @@ class Learner(BaseModel):
         batch: Batch = {"inputs": inputs, "index": index, **entries}
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
             if mode == "loss":
+                # Detectors that sample proposals draw anew each epoch.
+                batch["epoch"] = torch.full_like(index, self.epoch)
                 return self.method(self.task, self.augmented(batch), epoch=self.epoch)
             if mode == "predict":
                 return self.task.predict(batch)
@@ -64,14 +66,15 @@ class Learner(BaseModel):
     def augmented(self, batch: Batch) -> Batch:
         """The batch with float pixels after all augmentations.
 
-        Stored adversarial copies are augmented as their images are: the draws depend on the image alone.
+        Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An
+        augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels.
         """
-        result = dict(batch)
-        for key in ("inputs", COPIES):
-            if key not in batch:
+        keys = [key for key in ("inputs", COPIES) if key in batch]
+        result = {**batch, **{key: self.task.pixels({**batch, "inputs": batch[key]}) for key in keys}}
+        for augment in self.augments:
+            if getattr(augment, "whole_batch", False):
+                result = augment(result, seed=self.seed, epoch=self.epoch)
                 continue
-            x = self.task.pixels({**batch, "inputs": batch[key]})
-            for augment in self.augments:
-                x = augment(x, index=batch["index"], seed=self.seed, epoch=self.epoch)
-            result[key] = x
+            for key in keys:
+                result[key] = augment(result[key], index=batch["index"], seed=self.seed, epoch=self.epoch)
         return result

@@ -79,6 +79,9 @@ class Task(nn.Module):
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set does not fit the model (class count, ...)."""
 
+    def check_adversary(self, other: Task) -> None:
+        """Raise ConfigError where another task cannot score this one's rows, beyond classes and input size."""
+
     def pixels(self, batch: Batch) -> Tensor:
         """The batch's images as float32 in [0,1], ``[N, C, H, W]``; raises DataError outside [0,1]."""
         raise NotImplementedError

@@ -346,6 +346,7 @@ def _cost_lines(config: Config) -> list[str]:
     copies = [] if made is None else [_copies_line(config, len(whole))]
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
+    model = model if isinstance(model, str) else model.type
     return [
         f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(dataset)} training images",
         f"method: {config.method.type}, views {' + '.join(learner.method.views)}, "

@@ -41,12 +41,17 @@ TRAININGS = sorted(
     for path in folder.glob("*.py")
 )
 # Per task: a quick attack config, its columns with one step, and the images of a step for a small and a large net.
-QUICK = {"cls": "configs/attacks/linf8_quick.py", "reid": "configs/attacks/reid_table12.py"}
+QUICK = {
+    "cls": "configs/attacks/linf8_quick.py",
+    "reid": "configs/attacks/reid_table12.py",
+    "det": "configs/attacks/det_loss.py",
+}
 COLUMNS = {
     "cls": ["Clean", "PGD-1", "C&W"],
     "reid": ["Clean", *(f"{kind} {eps}/255" for kind in ("FNA", "SMA", "IFGSM") for eps in (8, 10))],
+    "det": ["Clean", "loss_cls", "loss_loc"],
 }
-IMAGES = {"cls": (2, 1), "reid": (4, 2)}
+IMAGES = {"cls": (2, 1), "reid": (4, 2), "det": (2, 1)}
 SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
 LARGE, HELD = 10_000_000, 2
 CPU = torch.device("cpu")
@@ -112,6 +117,29 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="session")
+def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in Pascal VOC's layout with four images to train on and one to test; a dog and a person in each."""
+    root = tmp_path_factory.mktemp("voc") / "VOCdevkit" / "VOC2007"
+    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / part).mkdir(parents=True)
+    splits, draw = {"train": [f"{i:06d}" for i in range(4)], "test": ["000004"]}, np.random.default_rng(0)
+    for part, names in splits.items():
+        (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(names) + "\n")
+        for name in names:
+            Image.fromarray(draw.integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(root / f"JPEGImages/{name}.jpg")
+            objects = "".join(
+                f"<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>{x}</xmin><ymin>5</ymin>"
+                f"<xmax>{x + 30}</xmax><ymax>45</ymax></bndbox></object>"
+                for label, x in (("dog", 5), ("person", 50))
+            )
+            (root / f"Annotations/{name}.xml").write_text(
+                f"<annotation><filename>{name}.jpg</filename><size><width>90</width><height>60</height>"
+                f"<depth>3</depth></size>{objects}</annotation>"
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the generated person re-identification set is made, once."""
     return tmp_path_factory.mktemp("generated") / "set"
@@ -143,6 +171,10 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
             data[part]["root"] = str(roots["market"](num_classes))
         elif kind == "GeneratedReID":
             data[part].update(root=str(roots["generated"]), cameras=2, images_per_camera=2, test_identities=2)
+        elif kind == "VOCDetection":
+            data[part].update(root=str(roots["voc"]), split=part)
+        elif kind == "GeneratedVOC":
+            data[part].update(root=str(folder / "voc"), images=train, test_images=test)
         else:
             data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
 
@@ -193,6 +225,7 @@ def test_training_config(
     imagenet: Path,
     market: Callable[[int], Path],
     generated: Path,
+    voc: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = Path(name).parts[1]
@@ -206,7 +239,7 @@ def test_training_config(
         tmp_path,
         images=images,
         steps=steps,
-        roots={"imagenet": imagenet, "market": market, "generated": generated},
+        roots={"imagenet": imagenet, "market": market, "generated": generated, "voc": voc},
     )
     few = images * steps
     monkeypatch.setattr("natx.training.hold_out", partial(first_images, train=few))
@@ -220,7 +253,7 @@ def test_training_config(
     if size <= LARGE:
         best = train(config, tmp_path / "run", device=CPU)
         report = judge(config, best, attacks, device=CPU)
-        assert report["images"] == {"cls": images, "reid": len(build_dataset(plain_dict(config.data.test)))}[kind]
+        assert report["images"] == (images if kind == "cls" else len(build_dataset(plain_dict(config.data.test))))
         assert [column["name"] for column in report["columns"]] == COLUMNS[kind]
         state = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
         assert state["meta"]["iter"] == 2
@@ -313,11 +346,15 @@ def test_the_cost_in_the_header_is_the_cost_counted(name: str) -> None:
     method = load_config(name).method
     views = method.get("views", ("clean",) if method.type == "Standard" else ("adv",))
     attack = method.get("attack", {})
-    steps = attack.get("steps", 0)
+    inner = attack.get("attacks", [])  # of WorstOf, which scores each result with a forward
+    steps, scored = attack.get("steps", 0) + sum(one.steps for one in inner), len(inner)
     prepared = int(attack.get("objective", {}).get("guides") == "batch")  # a clean forward for the guides
     nasty = [term for term in method.get("terms", []) if term.type == "NastyKL"]
     companions = sum(len([view for view in views if view in term.get("on", ("clean", "adv"))]) for term in nasty)
     if said:
-        assert (int(said[1]), int(said[2])) == (len(views) + steps + prepared + companions, len(views) + steps)
+        assert (int(said[1]), int(said[2])) == (
+            len(views) + steps + scored + prepared + companions,
+            len(views) + steps,
+        )
     else:
         assert re.search(r"Cost: (as \S+\.py|a few seconds)", header(name))

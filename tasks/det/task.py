@@ -52,17 +52,20 @@ class DetectionTask(Task):
         if not pretrained:
             _without_downloads(model)
         net = build_detector(model)
-        with _quiet():
-            net.init_weights()
+        if next(net.parameters()).device.type != "meta":  # there only parameters are counted
+            with _quiet():
+                net.init_weights()
         self.num_classes, self.model = num_classes, str(model.get("type"))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net: nn.Module = net.to(memory_format=self.memory_format)
         _check_classes(net, num_classes)
         self.reader = reader_for(net, num_classes)
-        mean, std = preprocessor.get("mean", (0.0, 0.0, 0.0)), preprocessor.get("std", (1.0, 1.0, 1.0))
-        # mmdet's images are BGR: bgr_to_rgb=True means that the network, its mean and its std are RGB.
-        self.swap = not preprocessor.get("bgr_to_rgb", False)
-        self.pad_value = float(preprocessor.get("pad_value", 0))
+        if preprocessor.get("batch_augments"):
+            raise ConfigError("data_preprocessor.batch_augments is not run: augmentations are the training config's")
+        mean, std = preprocessor.get("mean") or (0.0, 0.0, 0.0), preprocessor.get("std") or (1.0, 1.0, 1.0)
+        # mmdet's images are BGR: where it turns them round, the network, its mean and its std are RGB.
+        self.swap = not (preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
+        self.pad_value, self.divisor = float(preprocessor.get("pad_value", 0)), preprocessor.get("pad_size_divisor", 1)
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
@@ -101,7 +104,7 @@ class DetectionTask(Task):
 
     def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
         """Losses and class rows, see the reader."""
-        return self.reader.read(raw, self._targets(batch), rows=rows)
+        return self.reader.read(raw, Targets.of(batch, divisor=self.divisor), rows=rows)
 
     def perturbable(self, batch: Batch) -> Tensor | None:
         """Mask ``[N, 1, H, W]`` of the pixels that are no padding, or None where there is none."""
@@ -119,7 +122,7 @@ class DetectionTask(Task):
     def predict(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``."""
         raw = self.network(self.pixels(batch), batch)
-        found = self.reader.predict(raw, self._targets(batch))
+        found = self.reader.predict(raw, Targets.of(batch, divisor=self.divisor))
         return [{"boxes": f.bboxes.cpu(), "scores": f.scores.cpu(), "labels": f.labels.cpu()} for f in found]
 
     def check_data(self, dataset: Any) -> None:
@@ -131,8 +134,11 @@ class DetectionTask(Task):
                 f"heads' num_classes to {count}"
             )
 
-    def _targets(self, batch: Batch) -> Targets:
-        return Targets.of(batch["data_samples"], tuple(batch["inputs"].shape[-2:]))
+    def check_adversary(self, other: Task) -> None:
+        """Raise ConfigError where another model cannot score this detector's rows: another family, other priors."""
+        if not isinstance(other, DetectionTask):
+            raise ConfigError(f"the adversary is a {type(other).__name__}, the target a detector: both must be one")
+        self.reader.check_adversary(other.reader)
 
 
 @contextmanager
@@ -164,7 +170,7 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
     """Raise ConfigError where a head has another number of classes."""
     for name, module in net.named_modules():
         count = getattr(module, "num_classes", num_classes)
-        if name.split(".")[0] != "rpn_head" and isinstance(count, int) and count != num_classes:
+        if name.split(".")[-1] == "bbox_head" and isinstance(count, int) and count != num_classes:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
 
 

@@ -1,6 +1,8 @@
-"""Readers: how losses and class rows are read from one detector family's raw output, one file each."""
+"""Readers: how losses and class rows are read from one detector family's raw output, one file each.
+
+The families' files import mmdet's models, which takes seconds: :func:`reader_for` does so when a detector is there.
+"""
 
 from tasks.det.readers.base import Reader, Targets, reader_for
-from tasks.det.readers.ssd import SSDReader
 
-__all__ = ["Reader", "SSDReader", "Targets", "reader_for"]
+__all__ = ["Reader", "Targets", "reader_for"]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from natx.batch import Batch
 from natx.errors import ConfigError
+from natx.rng import uniform
 from natx.task import Output
-from tasks.det.datasets import Annotation
+
+# Tells these draws from those of attacks and augmentations.
+STREAM = 0x5A3F
+# The families, by the file of each.
+FAMILIES = {"retina": "RetinaReader", "ssd": "SSDReader", "two_stage": "TwoStageReader"}
 
 
 @dataclass
@@ -22,17 +28,27 @@ class Targets:
         objects: boxes and labels to learn, one :class:`InstanceData` an image.
         ignored: boxes that count neither as objects nor as background (VOC's difficult ones).
         metas: sizes and scales as mmdet's pipelines write them.
+        seeds: two seeds an image, for detectors that sample at random in two stages; drawn from the image's index, and
+            from the epoch where the batch has one (``epoch``, int64 ``[N]``).
     """
 
     objects: list[InstanceData]
     ignored: list[InstanceData]
     metas: list[dict[str, Any]]
+    seeds: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, annotations: Sequence[Annotation], canvas: tuple[int, int]) -> Targets:
-        """From annotations and the (height, width) of the batch's images, padding included."""
+    def of(cls, batch: Batch, *, divisor: int = 1) -> Targets:
+        """From a batch whose ``data_samples`` are :class:`tasks.det.datasets.Annotation`.
+
+        Args:
+            batch: the batch.
+            divisor: mmdet's ``pad_size_divisor``. Priors beyond an image's own size, rounded up to a multiple of it,
+                are not asked for: what a larger image of the batch adds to the padding is not background.
+        """
+        canvas = tuple(batch["inputs"].shape[-2:])
         objects, ignored, metas = [], [], []
-        for annotation in annotations:
+        for annotation in batch["data_samples"]:
             boxes, keep = annotation.resized_boxes, ~annotation.difficult
             # A box without area would give an infinite regression target.
             area = (boxes[:, 2:] > boxes[:, :2]).all(1)
@@ -41,13 +57,15 @@ class Targets:
             metas.append(
                 {
                     "img_shape": annotation.shape,
-                    "pad_shape": canvas,
+                    "pad_shape": tuple(min(-(-a // divisor) * divisor, b) for a, b in zip(annotation.shape, canvas)),
                     "batch_input_shape": canvas,
                     "ori_shape": annotation.original,
                     "scale_factor": annotation.scale,
                 }
             )
-        return cls(objects, ignored, metas)
+        epoch = int(batch["epoch"][0]) if len(batch.get("epoch", ())) else 0
+        draws = uniform(batch["index"].cpu(), (2,), seed=0, epoch=epoch, stream=STREAM)
+        return cls(objects, ignored, metas, [(first, second) for first, second in (draws * 2**24).long().tolist()])
 
 
 class Reader:
@@ -78,16 +96,25 @@ class Reader:
         """Detections of every image, in pixels of the original image."""
         raise NotImplementedError
 
+    def check_adversary(self, other: Reader) -> None:
+        """Raise ConfigError where another detector's reader cannot score the rows that this one gives."""
+        if type(other) is not type(self):
+            names = (type(reader).__name__.removesuffix("Reader") for reader in (other, self))
+            raise ConfigError(
+                "the adversary is a {} detector, the target {}: both must be of one family".format(*names)
+            )
+
 
 def reader_for(net: nn.Module, num_classes: int) -> Reader:
     """The reader of a detector; raises ConfigError, with the families there are, where none knows it."""
-    from tasks.det import readers
-
-    known = [getattr(readers, name) for name in readers.__all__ if name.endswith("Reader") and name != "Reader"]
+    if getattr(net, "train_cfg", None) is None or getattr(net, "test_cfg", None) is None:
+        raise ConfigError(f"{type(net).__name__} has no train_cfg or no test_cfg: losses and predictions need both")
+    known = [getattr(import_module(f"tasks.det.readers.{file}"), name) for file, name in FAMILIES.items()]
     for kind in known:
         if kind.fits(net):
             return kind(net, num_classes)
+    head = getattr(net, "roi_head", getattr(net, "bbox_head", None))
     raise ConfigError(
-        f"no reader for {type(net).__name__} with {type(getattr(net, 'bbox_head', None)).__name__}; natx reads "
+        f"no reader for {type(net).__name__} with {type(head).__name__} and its losses and samplers; natx reads "
         f"{', '.join(sorted(kind.__name__.removesuffix('Reader') for kind in known))} detectors"
     )

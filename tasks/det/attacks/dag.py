@@ -1,0 +1,155 @@
+"""Dense adversary generation (Xie et al., "Adversarial Examples for Semantic Segmentation and Object Detection")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from natx.attacks import Attack, Attacked, Victim
+from natx.attacks.base import Success
+from natx.errors import ConfigError
+from natx.registry import ATTACKS
+from natx.rng import uniform
+from natx.threat import Linf
+from tasks.det.attacks.dense import Dense, climb, look
+from tasks.det.attacks.realised import judged
+
+STREAM = 0x0DA6  # tells these draws from other attacks'
+
+
+@dataclass
+class Aims:
+    """What DAG wants of the proposals of n images.
+
+    Attributes:
+        chosen: which proposals are targets, bool ``[n, P]``.
+        true: class of the object that each proposal is about, int64 ``[n, P]``; any where it is no target.
+        wrong: class that it is to get instead, int64 ``[n, P]``.
+    """
+
+    chosen: Tensor
+    true: Tensor
+    wrong: Tensor
+
+    def state(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Which targets are still pushed, and which still have their object's class; bool ``[n, P]``."""
+        predicted, background = logits.argmax(2), logits.shape[2] - 1
+        pushed = self.chosen & (predicted != self.wrong) & (predicted != background)
+        return pushed, self.chosen & (predicted == self.true)
+
+    def score(self, logits: Tensor, active: Tensor) -> Tensor:
+        """``z_wrong - z_true``, summed over the active targets of all images."""
+        gap = logits.gather(2, self.wrong[..., None]) - logits.gather(2, self.true[..., None])
+        return (gap.squeeze(2) * active).sum()
+
+    def select(self, rows: Tensor) -> Aims:
+        """Those of the images at positions ``rows``."""
+        return Aims(self.chosen[rows], self.true[rows], self.wrong[rows])
+
+
+@ATTACKS.register_module()
+class DAG(Attack):
+    """Moves proposals that see an object towards a wrong class, in small steps of a normalised logit gradient.
+
+    For each class in an image a wrong one is drawn, which is neither background nor a class of the image. Targets are
+    the proposals of the clean image that overlap an object by more than ``overlap`` (IoU) and give its class more than
+    ``probability``; a proposal that qualifies for several objects is about the one it overlaps most. In each step the
+    gradient of ``z_wrong - z_true``, summed over the targets that are predicted as neither their wrong class nor
+    background, is taken at the image with everything added so far, and the image moves by
+    ``step_size * r / max|r|``. An image is done when no target has the class of its object any more.
+
+    The steps follow the original description. Deviations: the perturbation is projected into the threat model
+    in every step (the original has no bound), and single-stage detectors' priors take the place of the proposals of a
+    region proposal network. An image without objects, or whose objects no proposal sees, stays as it is.
+
+    Args:
+        threat: threat model; Linf of 8/255 by default.
+        steps: at most so many steps.
+        step_size: largest pixel change of a step, in pixel units of [0,1].
+        overlap: least IoU of a target with its object.
+        probability: least probability of its object's class.
+
+    Raises:
+        ConfigError: numbers out of range; a detector without dense proposals, or with one class, when it is attacked.
+    """
+
+    def __init__(
+        self,
+        threat: Any = None,
+        steps: int = 150,
+        *,
+        step_size: float = 0.5 / 255,
+        overlap: float = 0.1,
+        probability: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        if steps < 1 or not step_size > 0 or not 0 <= overlap < 1 or not 0 <= probability < 1:
+            raise ConfigError(
+                "DAG needs steps >= 1, step_size > 0 and overlap and probability in [0,1); got "
+                f"{steps}, {step_size}, {overlap} and {probability}"
+            )
+        self.steps, self.step_size = steps, step_size
+        self.overlap, self.probability = overlap, probability
+        super().__init__(Linf(8 / 255) if threat is None else threat, **kwargs)
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """See :meth:`Attack.run`; images that are done cost nothing more."""
+        x_adv, live, aims = victim.x.clone(), torch.arange(len(victim), device=victim.x.device), None
+        for _ in range(self.steps):
+            x = x_adv[live].requires_grad_()
+            with torch.enable_grad():
+                seen = look(victim, x)
+                aims = aims or self._aims(victim, seen, epoch=epoch)
+                active, kept = aims.state(seen.logits.detach())
+                if not bool(kept.any()):
+                    break
+                r = climb(victim, x, aims.score(seen.logits, active))
+            largest = r.flatten(1).abs().amax(1)
+            rows = (kept.any(1) & (largest > 0)).nonzero().squeeze(1)
+            step = self.step_size * r[rows] / largest[rows].view(-1, 1, 1, 1)
+            if len(rows) < len(live):
+                victim, aims, live = victim.select(rows), aims.select(rows), live[rows]
+            if not len(live):
+                break
+            x_adv[live] = victim.ball.project(x_adv[live] + step)
+        return x_adv
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        """:meth:`run`, with a remark on how large the perturbations became."""
+        return judged(victim, self.run(victim).detach())
+
+    def _aims(self, victim: Victim, seen: Dense, *, epoch: int) -> Aims:
+        """Targets on the clean image and the classes they are to get."""
+        n, proposals, classes = seen.probabilities.shape
+        if classes < 2:
+            raise ConfigError("DAG turns a class into another one: the detector has only one")
+        chosen = torch.zeros(n, proposals, dtype=torch.bool, device=victim.x.device)
+        true = torch.zeros(n, proposals, dtype=torch.int64, device=victim.x.device)
+        wrong = torch.zeros_like(true)
+        index = victim.batch["index"].to(victim.x.device)
+        draws = uniform(index, (classes, classes), seed=self.seed, epoch=epoch, stream=STREAM)
+        for i, annotation in enumerate(victim.batch["data_samples"]):
+            annotation = annotation.to(victim.x.device)
+            asked = ~annotation.difficult
+            labels = annotation.labels[asked]
+            if not len(labels):
+                continue
+            boxes = annotation.resized_boxes[asked].to(seen.priors.dtype)
+            iou = box_iou(seen.priors, boxes)  # [P, objects]
+            fits = (iou > self.overlap) & (seen.probabilities[i].detach()[:, labels] > self.probability)
+            true[i] = labels[iou.masked_fill(~fits, -1).argmax(1)]
+            wrong[i] = _wrong_classes(draws[i], annotation.labels)[true[i]]
+            chosen[i] = fits.any(1)
+        return Aims(chosen, true, wrong)
+
+
+def _wrong_classes(draws: Tensor, present: Tensor) -> Tensor:
+    """A class for each class, drawn from those that are not ``present``; another one where all are. int64 ``[C]``."""
+    draws = draws.clone()
+    # One that is present is taken only where nothing else is left, and a class never becomes itself.
+    draws[:, present] -= 1
+    return draws.fill_diagonal_(-2).argmax(1)

@@ -1,0 +1,176 @@
+"""mmdet's anchor heads: their priors, what each prior is to learn, and the losses of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from natx.context import attack_mode
+from natx.errors import ConfigError
+from natx.precision import full_precision
+from tasks.det.readers.base import Reader, Targets
+
+Raw = dict[str, tuple[Tensor, ...]]
+
+
+@dataclass
+class AnchorTargets:
+    """What the priors of N images are to learn.
+
+    Attributes:
+        priors: boxes of the priors in pixels of the batch's images ``[P, 4]``; the same for every image.
+        labels: int64 ``[N, P]``; the head's number of classes for background and for what is not asked for.
+        label_weights: 0 where the label does not count, ``[N, P]``.
+        boxes: regression targets ``[N, P, 4]``.
+        box_weights: 1 for positives, else 0, ``[N, P, 4]``.
+        counts: number that normalises the losses of each image by itself, ``[N]``; their sum is the batch's.
+    """
+
+    priors: Tensor
+    labels: Tensor
+    label_weights: Tensor
+    boxes: Tensor
+    box_weights: Tensor
+    counts: Tensor
+
+
+def anchor_targets(
+    head: nn.Module,
+    maps: Sequence[Tensor],
+    targets: Targets,
+    *,
+    objects: Sequence[InstanceData] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> AnchorTargets:
+    """Assign objects to the priors of an mmdet ``AnchorHead``, image by image.
+
+    Args:
+        head: the head.
+        maps: one map a level ``[N, _, h, w]``, for the levels' sizes.
+        targets: the images' objects.
+        objects: take these in place of the targets' objects (an RPN has one class).
+        seeds: seed of each image's sampling, for heads that sample at random.
+    """
+    priors, valid = head.get_anchors([level.shape[-2:] for level in maps], targets.metas, device=maps[0].device)
+    objects = targets.objects if objects is None else objects
+    parts: list[list[Tensor]] = []
+    counts = []
+    for i, meta in enumerate(targets.metas):
+        with seeded(None if seeds is None else seeds[i]):
+            *levels, count = head.get_targets(
+                [priors[i]],
+                [valid[i]],
+                [objects[i]],
+                [meta],
+                batch_gt_instances_ignore=[targets.ignored[i]],
+                unmap_outputs=True,
+            )
+        parts.append([torch.cat(values, 1) for values in levels])
+        counts.append(count)
+    joined = (torch.cat(values) for values in zip(*parts))
+    return AnchorTargets(torch.cat(priors[0]), *joined, counts=parts[0][1].new_tensor(counts))
+
+
+def anchor_losses(head: nn.Module, cls: Sequence[Tensor], box: Sequence[Tensor], found: AnchorTargets) -> list[Tensor]:
+    """Classification and box loss of each image as ``AnchorHead`` computes them, not normalised: two tensors ``[N]``.
+
+    Args:
+        head: the head, whose ``loss_cls`` and ``loss_bbox`` are called.
+        cls: class maps of every level ``[N, A * K, h, w]``.
+        box: box maps of every level ``[N, A * 4, h, w]``.
+        found: see :func:`anchor_targets`.
+    """
+    n = len(cls[0])
+    logits, deltas = flat(cls, head.cls_out_channels), flat(box, 4)
+    classes = head.loss_cls(
+        logits.reshape(-1, head.cls_out_channels),
+        found.labels.reshape(-1),
+        found.label_weights.reshape(-1),
+        reduction_override="none",
+    )
+    if head.reg_decoded_bbox:
+        deltas = head.bbox_coder.decode(found.priors.repeat(n, 1), deltas.reshape(-1, 4))
+    distance = head.loss_bbox(
+        deltas.reshape(-1, 4), found.boxes.reshape(-1, 4), found.box_weights.reshape(-1, 4), reduction_override="none"
+    )
+    # Where the batch has no positive, mmdet's IoU losses are one zero.
+    distance = distance.expand(n) if distance.dim() == 0 else distance
+    return [classes.reshape(n, -1).sum(1), distance.reshape(n, -1).sum(1)]
+
+
+def flat(levels: Sequence[Tensor], width: int) -> Tensor:
+    """Maps ``[N, A * width, h, w]`` of all levels as ``[N, P, width]`` in fp32, in the order of mmdet's priors."""
+    return torch.cat([full_precision(m).permute(0, 2, 3, 1).reshape(len(m), -1, width) for m in levels], 1)
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Let torch's CPU generator draw from ``seed`` inside and go on as if nothing had happened; None does nothing."""
+    if seed is None:
+        yield
+        return
+    # Not torch.manual_seed: it would seed the GPUs' generators too, and mmdet's samplers draw on the CPU.
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+class AnchorReader(Reader):
+    """Base of the readers of single-stage detectors whose rows are fixed priors.
+
+    ``rows`` is (image, prior), each int64 ``[M]``: an adversary with the same priors scores the same ones.
+    """
+
+    def __init__(self, net: nn.Module, num_classes: int) -> None:
+        super().__init__(net, num_classes)
+        self._sizes: dict[int, list[tuple[int, int]]] = {}
+
+    def raw(self, x: Tensor) -> Raw:
+        """Class maps ``cls`` and box maps ``box`` of every level, ``[N, A * K, h, w]`` and ``[N, A * 4, h, w]``."""
+        scores, boxes = self.net.bbox_head(self.net.extract_feat(x))
+        return {"cls": tuple(scores), "box": tuple(boxes)}
+
+    def predict(self, raw: Raw, targets: Targets) -> list[InstanceData]:
+        """See :meth:`Reader.predict`."""
+        scores, boxes = (tuple(full_precision(level) for level in raw[key]) for key in ("cls", "box"))
+        return self.net.bbox_head.predict_by_feat(scores, boxes, batch_img_metas=targets.metas, rescale=True)
+
+    def check_adversary(self, other: Reader) -> None:
+        """See :meth:`Reader.check_adversary`; the priors must be the same boxes on levels of the same sizes."""
+        super().check_adversary(other)
+        side = self._probe_side()
+        ours, theirs = self.priors(side), other.priors(side)
+        same = [a.shape == b.shape and torch.allclose(a, b) for a, b in zip(ours, theirs)]
+        if len(ours) != len(theirs) or not all(same):
+            raise ConfigError(
+                f"the adversary's priors are not the target's ({[len(p) for p in theirs]} and {[len(p) for p in ours]} "
+                f"by level at {side} x {side} pixels): both must have the same anchor_generator and feature levels"
+            )
+
+    def priors(self, side: int) -> list[Tensor]:
+        """Boxes of every level's priors ``[P, 4]`` on images of ``side`` x ``side`` pixels, on the CPU."""
+        return self.net.bbox_head.prior_generator.grid_priors(self._level_sizes(side), device="cpu")
+
+    def _probe_side(self) -> int:
+        """A side that the detector can take: SSD's own, else twice its largest stride."""
+        generator: Any = self.net.bbox_head.prior_generator
+        side = getattr(generator, "input_size", None)
+        return side if isinstance(side, int) else 2 * max(max(stride) for stride in generator.strides)
+
+    def _level_sizes(self, side: int) -> list[tuple[int, int]]:
+        """Heights and widths of the feature levels; they are the network's doing, so one forward finds them out."""
+        if side not in self._sizes:
+            parameter = next(self.net.parameters())
+            with attack_mode(self.net), torch.no_grad():
+                levels = self.raw(parameter.new_zeros(1, 3, side, side))["cls"]
+            self._sizes[side] = [tuple(level.shape[-2:]) for level in levels]
+        return self._sizes[side]

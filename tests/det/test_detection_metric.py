@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import Tensor
+
+from natx.errors import DataError
+from natx.registry import METRICS
+from tasks.det.datasets import Annotation
+from tasks.det.metrics import DetectionMAP
+from tasks.det.picture import Found, Scene, draw_scenes
+
+RIGHT, WRONG, MISSED = (0x1A, 0x8A, 0x1A), (0xD0, 0x1C, 0x1C), (0xFF, 0xD4, 0x00)
+
+
+def objects(*items: tuple[list[float], int] | tuple[list[float], int, bool], shape: Any = (100, 100)) -> Annotation:
+    """An image's (box, label, difficult) on a canvas of its own size."""
+    boxes = torch.tensor([item[0] for item in items]).float().reshape(-1, 4)
+    labels = torch.tensor([item[1] for item in items], dtype=torch.int64)
+    difficult = torch.tensor([len(item) > 2 and item[2] for item in items], dtype=torch.bool)
+    return Annotation(boxes, labels, difficult, shape=shape, original=shape, scale=(1.0, 1.0), path="")
+
+
+def found(*items: tuple[list[float], int, float]) -> dict[str, Tensor]:
+    """Detections of an image as (box, label, score)."""
+    boxes = torch.tensor([item[0] for item in items]).float().reshape(-1, 4)
+    scores, labels = torch.tensor([item[2] for item in items]), torch.tensor([item[1] for item in items])
+    return {"boxes": boxes, "scores": scores.float(), "labels": labels.to(torch.int64)}
+
+
+class Pictures:
+    """What the metric needs of a detection set."""
+
+    def __init__(self, annotations: tuple[Annotation, ...], classes: int) -> None:
+        self.annotations, self.classes = list(annotations), tuple(f"class{i}" for i in range(classes))
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+
+def dataset(*annotations: Annotation, classes: int = 2) -> Pictures:
+    return Pictures(annotations, classes)
+
+
+def value(predictions: list[dict[str, Tensor]], *annotations: Annotation, classes: int = 2) -> float:
+    return DetectionMAP()(predictions, dataset(*annotations, classes=classes))["mAP"]
+
+
+def random_set(seed: int, *, images: int = 12, classes: int = 4) -> tuple[list[dict[str, Tensor]], Pictures]:
+    """Objects of which some are difficult, with jittered detections of most of them, duplicates and false alarms."""
+    rng = np.random.default_rng(seed)
+    truths, predictions = [], []
+    for _ in range(images):
+        corner, size = rng.uniform(0, 60, (rng.integers(0, 5), 2)), rng.uniform(8, 40, 2)
+        boxes = np.concatenate([corner, corner + size], 1)
+        labels = rng.integers(0, classes, len(boxes))
+        truths.append(objects(*[(b.tolist(), int(y), rng.random() < 0.25) for b, y in zip(boxes, labels)]))
+        items = []
+        for box, label in zip(boxes, labels):
+            for _ in range(rng.integers(0, 4)):
+                label = int(label) if rng.random() < 0.8 else int(rng.integers(0, classes))
+                items.append(((box + rng.normal(0, 3, 4)).tolist(), label, float(rng.random())))
+        for start in rng.uniform(0, 60, (rng.integers(0, 3), 2)):
+            box = [*start, *(start + rng.uniform(5, 40, 2))]
+            items.append((box, int(rng.integers(0, classes)), float(rng.random())))
+        predictions.append(found(*items))
+    return predictions, dataset(*truths, classes=classes)
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    """IoU of boxes whose x2 and y2 are the last pixels inside."""
+    wide, tall = min(a[2], b[2]) - max(a[0], b[0]) + 1, min(a[3], b[3]) - max(a[1], b[1]) + 1
+    shared = max(wide, 0) * max(tall, 0)
+    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
+    return shared / (sum(areas) - shared)
+
+
+def eleven_points(predictions: list[dict[str, Tensor]], data: Pictures) -> float:
+    """VOC 2007's mAP (%) in plain loops, from its description."""
+    means = []
+    for label in range(len(data.classes)):
+        truths = [
+            [(box, bool(hard)) for box, y, hard in zip(a.boxes.tolist(), a.labels, a.difficult) if y == label]
+            for a in data.annotations
+        ]
+        count = sum(not hard for image in truths for _, hard in image)
+        if not count:
+            continue
+        mine = [
+            (float(score), image, box)
+            for image, one in enumerate(predictions)
+            for box, score, y in zip(one["boxes"].tolist(), one["scores"], one["labels"])
+            if y == label
+        ]
+        taken, hits, alarms, curve = set(), 0, 0, []
+        for _, image, box in sorted(mine, key=lambda item: -item[0]):
+            overlaps = [overlap(box, other) for other, _ in truths[image]]
+            best = max(range(len(overlaps)), key=overlaps.__getitem__, default=None)
+            if best is None or overlaps[best] < 0.5:
+                alarms += 1
+            elif truths[image][best][1]:
+                continue
+            elif (image, best) in taken:
+                alarms += 1
+            else:
+                taken.add((image, best))
+                hits += 1
+            curve.append((hits / count, hits / (hits + alarms)))
+        # As numpy.arange gives them: 0.30000000000000004 is not reached by 3 of 10, there and in mmdet.
+        levels = [0.1 * i for i in range(11)]
+        means.append(sum(max((p for r, p in curve if r >= level), default=0.0) for level in levels) / 11)
+    return 100 * sum(means) / len(means)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_map_equals_plain_loops(seed: int) -> None:
+    predictions, data = random_set(seed)
+    expected = eleven_points(predictions, data)
+    assert 3 < expected < 97
+    assert DetectionMAP()(predictions, data)["mAP"] == pytest.approx(expected, abs=1e-4)
+
+
+class Here:
+    """A pool that works in its own process."""
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def starmap(self, function: Any, arguments: Any) -> list[Any]:
+        return [function(*one) for one in arguments]
+
+    def close(self) -> None:
+        pass
+
+
+def test_map_is_that_of_mmdet_for_voc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the settings of its VOCMetric (11 points, last pixels counted)."""
+    from mmdet.evaluation.functional import eval_map  # here: tasks.det makes mmdet importable
+
+    monkeypatch.setattr("mmdet.evaluation.functional.mean_ap.Pool", Here)
+    for seed in range(4):
+        predictions, data = random_set(seed)
+        together = [torch.cat([one["boxes"], one["scores"][:, None]], 1).numpy() for one in predictions]
+        results = [
+            [boxes[one["labels"].numpy() == y] for y in range(len(data.classes))]
+            for boxes, one in zip(together, predictions)
+        ]
+        truths = []
+        for a in data.annotations:
+            easy, hard = ~a.difficult, a.difficult
+            names = ("bboxes", "labels", "bboxes_ignore", "labels_ignore")
+            values = (a.boxes[easy], a.labels[easy], a.boxes[hard], a.labels[hard])
+            truths.append({name: value.numpy() for name, value in zip(names, values)})
+        settings = dict(iou_thr=0.5, logger="silent", eval_mode="11points", use_legacy_coordinate=True)
+        expected, _ = eval_map(results, truths, **settings)
+        assert DetectionMAP()(predictions, data)["mAP"] == pytest.approx(100 * expected, abs=1e-4)
+
+
+def reference_coco(predictions: list[dict[str, Tensor]], data: Pictures) -> np.ndarray:
+    """pycocotools used as its own demonstration does: a result list, all its settings, and the summary."""
+
+    def xywh(box: list[float]) -> list[float]:
+        return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+
+    truth, truths, results = COCO(), [], []
+    for image, (a, one) in enumerate(zip(data.annotations, predictions), start=100):
+        for box, y, hard in zip(a.boxes.tolist(), a.labels.tolist(), a.difficult.tolist()):
+            box = xywh(box)
+            base = {"id": len(truths) + 7, "image_id": image, "category_id": y + 5, "bbox": box}
+            truths.append(base | {"area": box[2] * box[3], "iscrowd": int(hard)})
+        for box, y, score in zip(one["boxes"].tolist(), one["labels"].tolist(), one["scores"].tolist()):
+            results.append({"image_id": image, "category_id": y + 5, "bbox": xywh(box), "score": score})
+    truth.dataset = {
+        "images": [{"id": image + 100} for image in range(len(predictions))],
+        "categories": [{"id": y + 5} for y in range(len(data.classes))],
+        "annotations": truths,
+    }
+    truth.createIndex()
+    evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ap_equals_pycocotools(seed: int) -> None:
+    predictions, data = random_set(seed)
+    with contextlib.redirect_stdout(io.StringIO()):
+        stats = reference_coco(predictions, data)
+    values = DetectionMAP()(predictions, data)
+    assert (values["AP"], values["AP50"]) == pytest.approx((100 * stats[0], 100 * stats[1]), abs=1e-9)
+    assert 1 < values["AP"] < values["AP50"] < 99
+
+
+BOX = [10.0, 10.0, 29.0, 29.0]  # 20 x 20 pixels
+FAR = [60.0, 60.0, 79.0, 79.0]
+
+
+def test_perfect_detections_score_100_and_none_score_0() -> None:
+    truth = [objects((BOX, 0), (FAR, 1)), objects((FAR, 0))]
+    perfect = [found((BOX, 0, 0.9), (FAR, 1, 0.8)), found((FAR, 0, 0.7))]
+    values = DetectionMAP()(perfect, dataset(*truth))
+    assert values == pytest.approx({"mAP": 100, "AP": 100, "AP50": 100})
+    assert DetectionMAP()([found(), found()], dataset(*truth)) == {"mAP": 0, "AP": 0, "AP50": 0}
+
+
+def test_a_second_detection_of_an_object_is_a_false_alarm() -> None:
+    truth = objects((BOX, 0), (FAR, 0))
+    twice = found((BOX, 0, 0.9), (BOX, 0, 0.8), (FAR, 0, 0.7))
+    # Precision 1 up to recall 0.5 (6 of the 11 points), then 2/3.
+    assert value([twice], truth) == pytest.approx(100 * (6 + 5 * 2 / 3) / 11)
+    assert value([found((BOX, 0, 0.9), (FAR, 0, 0.7), (BOX, 0, 0.6))], truth) == pytest.approx(100)
+
+
+def test_difficult_objects_are_neither_to_be_found_nor_false_alarms() -> None:
+    truth = objects((BOX, 0), (FAR, 0, True))
+    assert value([found((BOX, 0, 0.5))], truth) == pytest.approx(100)
+    assert value([found((FAR, 0, 0.9), (FAR, 0, 0.8), (BOX, 0, 0.5))], truth) == pytest.approx(100)
+    assert value([found((FAR, 1, 0.9), (BOX, 0, 0.5))], truth) == pytest.approx(100)  # class 1 has no object
+    apart = objects((BOX, 0), (BOX, 1))
+    assert value([found((BOX, 0, 0.9), (FAR, 1, 0.9), (BOX, 1, 0.8))], apart) == pytest.approx(75)
+
+
+@pytest.mark.parametrize(("shift", "hit"), [(6, True), (7, False)])
+def test_an_iou_of_a_half_is_enough(shift: int, hit: bool) -> None:
+    """Shifted by 6 of 20 pixels the IoU is 14/26; by 7 it is 13/27, where x2 - x1 would give less for both."""
+    moved = [BOX[0] + shift, BOX[1], BOX[2] + shift, BOX[3]]
+    assert value([found((moved, 0, 0.9))], objects((BOX, 0))) == (100 if hit else 0)
+
+
+def test_the_edge_counts_its_last_pixel() -> None:
+    """8 of 16 pixels' width: an IoU of exactly a half, which x2 - x1 would call 7/15."""
+    truth, half = [0.0, 0.0, 15.0, 9.0], [0.0, 0.0, 7.0, 9.0]
+    values = DetectionMAP()([found((half, 0, 0.9))], dataset(objects((truth, 0))))
+    assert values["mAP"] == 100 and values["AP50"] == 0
+
+
+def test_classes_without_objects_are_left_out_and_said() -> None:
+    data = dataset(objects((BOX, 0)), objects(), objects((FAR, 2, True)), classes=9)
+    assert DetectionMAP()([found((BOX, 0, 0.5)), found((BOX, 1, 0.9)), found()], data)["mAP"] == 100
+    first, second = DetectionMAP().notes(data)
+    assert first == "2 of 3 images have no objects (not attackable: nothing to detect); they stay in mAP"
+    assert second == (
+        "classes without an object, left out of the means: class1, class2, class3, class4, class5 and 3 more"
+    )
+    assert DetectionMAP().notes(dataset(objects((BOX, 0)), classes=1)) == []
+
+
+def test_false_alarms_in_images_without_objects_count() -> None:
+    truth = [objects((BOX, 0)), objects()]
+    assert value([found((BOX, 0, 0.5)), found((FAR, 0, 0.9))], *truth) == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda p: p[1]["boxes"].fill_(float("nan")), "image 1: the model predicts NaN"),
+        (lambda p: p[0]["scores"].fill_(float("inf")), "image 0: the model predicts NaN"),
+        (lambda p: p[0]["labels"].fill_(2), "outside 0..1"),
+        (lambda p: p[0].update(scores=torch.ones(3)), r"boxes \[K, 4\]"),
+        (lambda p: p.pop(), "each of 2 images; got 1"),
+    ],
+)
+def test_damaged_predictions_are_refused(damage: Any, words: str) -> None:
+    predictions = [found((BOX, 0, 0.5)), found((BOX, 0, 0.5))]
+    damage(predictions)
+    with pytest.raises(DataError, match=words) as caught:
+        DetectionMAP()(predictions, dataset(objects((BOX, 0)), objects((BOX, 1))))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_set_without_objects_is_refused() -> None:
+    with pytest.raises(DataError, match="no image of the test set has an object"):
+        DetectionMAP()([found()], dataset(objects((BOX, 0, True))))
+
+
+def test_nothing_is_printed_and_no_process_started(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a pool")
+
+    monkeypatch.setattr(multiprocessing, "Pool", refuse)
+    monkeypatch.setattr("mmdet.evaluation.functional.mean_ap.Pool", refuse)
+    monkeypatch.chdir(tmp_path)
+    metric = METRICS.build(dict(type="DetectionMAP"))
+    metric(*random_set(0))
+    assert tuple(capfd.readouterr()) == ("", "") and not list(tmp_path.iterdir())
+
+
+def pixels_of(path: Path, colour: tuple[int, int, int]) -> int:
+    return int((np.abs(np.asarray(Image.open(path).convert("RGB")).astype(int) - colour).max(2) <= 1).sum())
+
+
+def test_the_picture_shows_detections_and_the_change(tmp_path: Path) -> None:
+    data = dataset(objects((BOX, 0), (FAR, 1), shape=(100, 90)))
+    pixels = torch.full((1, 3, 128, 128), 0.4)
+    pixels[..., 100:, :] = pixels[..., 90:] = 1.0  # padding, which is not drawn
+    attacked = pixels.clone()
+    attacked[..., :100, :90] += 8 / 255
+    clean, after = [found((BOX, 0, 0.9), (FAR, 1, 0.8))], [found((FAR, 0, 0.7), (BOX, 0, 0.1))]
+    path = tmp_path / "new" / "picture.png"
+    assert DetectionMAP().draw(path, data, {"Clean": (clean, pixels), "DAG": (after, attacked)})
+    image = Image.open(path)
+    assert image.format == "PNG" and min(image.size) > 400
+    assert not list(path.parent.glob(".*"))  # nothing unfinished
+    assert pixels_of(path, RIGHT) > 200 and pixels_of(path, WRONG) > 100 and pixels_of(path, MISSED) > 50
+    changed = round((0.5 + 15 * 8 / 255) * 255)
+    assert pixels_of(path, (changed,) * 3) > 200 * 200
+    assert DetectionMAP().draw(path, data, {"Clean": (clean, pixels)})
+    assert pixels_of(path, WRONG) == 0 < pixels_of(path, RIGHT)
+    assert pixels_of(path, (changed,) * 3) < 1000  # edges of letters
+
+
+def test_what_is_drawn_is_judged_as_the_metric_judges() -> None:
+    annotation = objects((BOX, 0), (FAR, 1), ([0.0, 0, 5, 5], 1, True))
+    annotation = Annotation(
+        annotation.boxes, annotation.labels, annotation.difficult, (50, 200), (100, 100), (2.0, 0.5), ""
+    )
+    drawn = Found.of(found((BOX, 0, 0.5), (BOX, 0, 0.9), (FAR, 0, 0.8), (FAR, 1, 0.2)), annotation)
+    assert drawn.scores.tolist() == pytest.approx([0.9, 0.8, 0.5])  # best first, the weak one left out
+    assert drawn.right.tolist() == [True, False, False]
+    assert drawn.missed.tolist() == [[120, 30, 158, 39.5]] and drawn.missed_labels.tolist() == [1]
+    assert drawn.boxes[0].tolist() == [20, 5, 58, 14.5]
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    assert not DetectionMAP().draw(path, dataset(objects((BOX, 0))), {})
+    assert not DetectionMAP().draw(
+        path, dataset(objects((BOX, 0))), {"Clean": ([found()], torch.zeros(0, 3, 100, 100))}
+    )
+    assert not path.exists()
+
+
+def test_images_of_any_shape_and_without_change_are_drawn(tmp_path: Path) -> None:
+    nothing = Found.of(found(), objects())
+    wide, tall = torch.rand(3, 20, 90), torch.rand(3, 90, 20)
+    rows = [[Scene("clean", image, nothing), Scene("DAG", image, nothing)] for image in (wide, tall)]
+    draw_scenes(tmp_path / "picture.png", rows, classes=("one",))
+    assert Image.open(tmp_path / "picture.png").width > 900
