@@ -173,6 +173,8 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
             data[part].update(root=str(roots["generated"]), cameras=2, images_per_camera=2, test_identities=2)
         elif kind == "VOCDetection":
             data[part].update(root=str(roots["voc"]), split=part)
+            if "short" in data[part]:
+                data[part].update(short=64, long=96)
         elif kind == "GeneratedVOC":
             data[part].update(root=str(folder / "voc"), images=train, test_images=test)
         else:
