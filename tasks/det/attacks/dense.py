@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmdet.models.dense_heads.anchor_head import AnchorHead
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import Victim
@@ -50,6 +49,8 @@ def dense(task: Task, raw: Any) -> Dense:
     reader = getattr(task, "reader", None)
     if hasattr(reader, "dense"):
         return reader.dense(raw)
+    from mmdet.models.dense_heads.anchor_head import AnchorHead  # here, since mmdet's models take seconds to import
+
     net = getattr(task, "net", None)
     head = getattr(net, "bbox_head", None)
     if hasattr(net, "roi_head") or not isinstance(head, AnchorHead):
@@ -73,7 +74,7 @@ def climb(victim: Victim, x: Tensor, total: Tensor) -> Tensor:
     return grad
 
 
-def _of_anchors(head: AnchorHead, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
+def _of_anchors(head: nn.Module, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
     """See :func:`dense`; ``raw`` has the class maps ``cls`` and the box maps ``box`` of every level."""
     logits, offsets = _flat(raw["cls"], head.cls_out_channels), _flat(raw["box"], 4)
     if head.use_sigmoid_cls:
