@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from natx.batch import Batch
+from natx.errors import DataError
 
 Link = Literal["softmax", "sigmoid"]
 
@@ -114,6 +115,17 @@ class Task(nn.Module):
         """``read(network(x))``: the output for pixels ``x`` (the batch's own by default)."""
         x = self.pixels(batch) if x is None else x
         return self.read(self.network(x, batch), batch)
+
+
+def unit_pixels(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Pixels in [0,1] of a floating type: uint8 is divided by 255, floats are checked (raises DataError outside)."""
+    if inputs.dtype == torch.uint8:
+        return inputs.to(dtype).div_(255)
+    x = inputs.to(dtype)
+    low, high = x.aminmax()
+    if not bool((low >= 0) & (high <= 1)):
+        raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
+    return x
 
 
 def slice_raw(raw: Any, start: int, stop: int) -> Any:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError, DataError
+from natx.errors import ConfigError
 from natx.precision import full_precision
 from natx.registry import DATASETS, TASKS
-from natx.task import Output, Task
+from natx.task import Output, Task, unit_pixels
 
 
 class WrappedTask(Task):
@@ -55,13 +55,7 @@ class WrappedTask(Task):
     def pixels(self, batch: Batch) -> Tensor:
         """Pixels in [0,1] ``[N, C, H, W]`` in the network's precision; uint8 is divided by 255."""
         inputs, dtype = batch["inputs"], next(self.net.parameters()).dtype
-        x = inputs.to(dtype if dtype == torch.float64 else torch.float32)
-        if inputs.dtype == torch.uint8:
-            return x / 255
-        low, high = x.aminmax()
-        if not bool((low >= 0) & (high <= 1)):
-            raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
-        return x
+        return unit_pixels(inputs, dtype if dtype == torch.float64 else torch.float32)
 
     def network(self, x: Tensor, batch: Batch) -> Tensor:
         """Logits ``[N, C]``."""

@@ -14,7 +14,7 @@ from natx.batch import Batch
 from natx.errors import ConfigError, DataError
 from natx.precision import full_precision
 from natx.registry import TASKS
-from natx.task import Output, Task
+from natx.task import Output, Task, unit_pixels
 from tasks.cls.models import create_model, features, fixed_input_size, input_size, normalisation
 
 
@@ -88,14 +88,7 @@ class ClassificationTask(Task):
         inputs = batch["inputs"]
         if inputs.shape[1] != self.input_size[0]:
             raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}")
-        if inputs.dtype == torch.uint8:
-            x = inputs.to(self.mean.dtype).div_(255)
-        else:
-            x = inputs.to(self.mean.dtype)
-            low, high = x.aminmax()
-            if not bool((low >= 0) & (high <= 1)):
-                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
-        return x.contiguous(memory_format=self.memory_format)
+        return unit_pixels(inputs, self.mean.dtype).contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> Tensor:
         """Logits ``[N, C]``; raises DataError for images of a size the network cannot take."""

@@ -17,7 +17,7 @@ from natx.batch import Batch
 from natx.checkpoint import load_into, read_tensors
 from natx.errors import ConfigError, DataError
 from natx.registry import TASKS
-from natx.task import Output, Task
+from natx.task import Output, Task, unit_pixels
 from tasks.det.compat import build_detector
 from tasks.det.readers import Targets, reader_for
 
@@ -86,14 +86,7 @@ class DetectionTask(Task):
         inputs = batch["inputs"]
         if inputs.shape[1] != 3:
             raise DataError(f"images have {inputs.shape[1]} channels, a detector takes 3")
-        if inputs.dtype == torch.uint8:
-            x = inputs.to(self.mean.dtype).div_(255)
-        else:
-            x = inputs.to(self.mean.dtype)
-            low, high = x.aminmax()
-            if not bool((low >= 0) & (high <= 1)):
-                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
-        return x.contiguous(memory_format=self.memory_format)
+        return unit_pixels(inputs, self.mean.dtype).contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> Any:
         """The detector's raw output, see its reader."""

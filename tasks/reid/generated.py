@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +9,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from natx.data.base import brief
-from natx.errors import ConfigError, DataError
-from natx.files import exclusive, write_json
+from natx.data.generated import make_once
+from natx.errors import ConfigError
 from natx.registry import DATASETS
 from tasks.reid.datasets.cameras import Camera, background, take_picture
 from tasks.reid.datasets.draws import PERSON, PICTURE, Draws
@@ -23,7 +19,6 @@ from tasks.reid.datasets.images import RetrievalImages, TrainingImages
 from tasks.reid.datasets.layout import DISTRACTOR, GALLERY, JUNK, QUERY, TRAIN
 from tasks.reid.datasets.market import Market1501
 
-MANIFEST = "generated.json"
 FORMAT = 1  # of the pictures: to be raised with every change that draws others
 _SMALLEST = (64, 32)
 
@@ -85,7 +80,7 @@ def GeneratedReID(
         seed=seed,
     )
     root = Path(root).expanduser().resolve()
-    generate(root, recipe)
+    make_once(root, recipe.manifest(), lambda folder: _write(folder, recipe))
     height, width = (own if given is None else given for own, given in zip(recipe.size, (height, width)))
     return Market1501(root, train, height=height, width=width, threads=threads)
 
@@ -114,53 +109,12 @@ class Recipe:
             raise ConfigError(f"GeneratedReID: size must be height and width from {_SMALLEST}; got {self.size}")
 
     def manifest(self) -> dict[str, Any]:
-        """What :data:`MANIFEST` holds."""
+        """What ``generated.json`` holds."""
         return {"generator": "natx GeneratedReID", "format": FORMAT, **asdict(self), "size": list(self.size)}
 
 
-def generate(root: Path, recipe: Recipe) -> None:
-    """Write a set into ``root`` where it does not exist; a killed process leaves no ``root``.
-
-    Raises:
-        DataError: ``root`` holds something else, or cannot be written.
-    """
-    unfinished = root.with_name(f".{root.name}.unfinished")
-    try:
-        if _complete(root, recipe):
-            return
-        with exclusive(root.with_name(f".{root.name}.lock")):
-            if _complete(root, recipe):  # another process was faster
-                return
-            shutil.rmtree(unfinished, ignore_errors=True)  # a killed process's: this one holds the lock
-            try:
-                _write(unfinished, recipe)
-                os.rename(unfinished, root)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"cannot make the generated set {root} ({brief(error)}); set another root") from error
-
-
-def _complete(root: Path, recipe: Recipe) -> bool:
-    """Whether ``root`` holds this set; False where it does not exist or is empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    advice = "it is left as it is; set another root"
-    try:
-        there = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{root} is no generated set ({brief(error)}); {advice}") from error
-    wanted = recipe.manifest()
-    if not isinstance(there, dict) or there.keys() != wanted.keys():
-        raise DataError(f"{root / MANIFEST} is not the manifest of a generated set; {advice}")
-    other = [f"{key}={there[key]} there and {value} asked for" for key, value in wanted.items() if there[key] != value]
-    if other:
-        raise DataError(f"{root} holds a generated set with {', '.join(other)}; {advice} or delete it")
-    return True
-
-
 def _write(folder: Path, recipe: Recipe) -> None:
-    """All files of a set; the manifest comes last."""
+    """All files of a set."""
     for name in (TRAIN, QUERY, GALLERY):
         (folder / name).mkdir(parents=True)
     height, width = recipe.size
@@ -175,7 +129,6 @@ def _write(folder: Path, recipe: Recipe) -> None:
             part = picture.crop((left, top, left + width // 2, top + height // 2))
             picture = part.resize((width, height), Image.Resampling.BILINEAR)
         picture.save(folder / shown.folder / shown.file_name)
-    write_json(folder / MANIFEST, recipe.manifest())
 
 
 class _Shown(NamedTuple):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError
+from natx.evaluation.sets import attacked_positions
 from natx.objectives import Objective
 from natx.precision import full_precision
 from natx.registry import OBJECTIVES
@@ -104,7 +105,7 @@ class MetricObjective(Objective):
             positions = getattr(dataset, names[self.guides], None)
             if positions is None:
                 raise ConfigError(f"guides={self.guides!r} needs a test set; a training set has guides='all'")
-        self._embeddings, self._identities = self.embed(predictions), identities_of(dataset)
+        self._embeddings, self._identities = self.embed(predictions), torch.as_tensor(dataset.labels)
         self._pool = Pool.of(self._embeddings[positions], self._identities[positions])
         # A set made of another one's images (held-out identities) gives them that one's index.
         index = getattr(dataset, "index", None)
@@ -158,7 +159,7 @@ class IFGSM(MetricObjective):
 
     def remarks(self, dataset: Any, positions: Tensor) -> list[str]:
         """How many attacked images the attack cannot move."""
-        attacked = attacked_positions(dataset)
+        attacked = torch.tensor(attacked_positions(dataset))
         mean, count = self._pool.own(self._identities[attacked])
         alone = (count == 0) | ((count == 1) & torch.isin(attacked, positions))
         if not bool(alone.any()):
@@ -226,14 +227,3 @@ class SMA(Objective):
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         return (self._embed(output) - batch["own"]).square().sum(1)
-
-
-def attacked_positions(dataset: Any) -> Tensor:
-    """Positions of the images that attacks may change: a test set's queries, all images of another set."""
-    positions = getattr(dataset, "attacked", None)
-    return torch.arange(len(dataset)) if positions is None else torch.as_tensor(positions)
-
-
-def identities_of(dataset: Any) -> Tensor:
-    """Identity of every image of a set, int64 ``[N]``."""
-    return torch.as_tensor(dataset.labels)

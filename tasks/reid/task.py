@@ -14,7 +14,7 @@ from natx.batch import Batch
 from natx.errors import ConfigError, DataError
 from natx.precision import full_precision
 from natx.registry import TASKS
-from natx.task import Output, Task
+from natx.task import Output, Task, unit_pixels
 from tasks.reid.losses import batch_hard_triplet
 from tasks.reid.models import HEAD, create_model, features
 
@@ -110,14 +110,7 @@ class ReIDTask(Task):
                 f"images are {tuple(inputs.shape[1:])}, the task takes {self.input_size} (channels, height, width): "
                 "make height and width of the data and of the task agree"
             )
-        if inputs.dtype == torch.uint8:
-            x = inputs.to(self.mean.dtype).div_(255)
-        else:
-            x = inputs.to(self.mean.dtype)
-            low, high = x.aminmax()
-            if not bool((low >= 0) & (high <= 1)):
-                raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
-        return x.contiguous(memory_format=self.memory_format)
+        return unit_pixels(inputs, self.mean.dtype).contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
         """``feature`` (before the neck) and ``embedding`` (after it) ``[N, D]``, identity ``logits`` ``[N, C]``."""

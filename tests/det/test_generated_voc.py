@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from natx.data.generated import MANIFEST
 from natx.errors import ConfigError, DataError
 from natx.files import exclusive
 from natx.registry import DATASETS
 from tasks.det.datasets import GeneratedVOC, VOCDetection
-from tasks.det.datasets.generated import FORMAT, MANIFEST
+from tasks.det.datasets.generated import FORMAT
 from tasks.det.datasets.scenes import GROUNDS, Box, Numbers, digits, draw, enlarge, ink
 
 SMALL = dict(images=5, test_images=3, canvas=(64, 72), sides=(20, 32), objects=(1, 3))
@@ -259,7 +260,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.det.datasets.generated.write_json", full)
+        patch.setattr("natx.data.generated.write_json", full)
         fails(DataError, lambda: small(tmp_path / "set"), str(tmp_path / "set"), "No space left")
     assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
     assert len(small(tmp_path / "set")) == 5

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from natx.data.generated import MANIFEST
 from natx.errors import ConfigError, DataError
 from natx.files import exclusive
 from natx.registry import DATASETS
@@ -20,7 +21,7 @@ from tasks.reid.datasets import RetrievalImages, TrainingImages
 from tasks.reid.datasets.cameras import SCENES, Camera, background, take_picture
 from tasks.reid.datasets.draws import PERSON, Draws
 from tasks.reid.datasets.figures import BAG_KINDS, HAIRSTYLES, LOWERS, PATTERNS, VIEWS, Look
-from tasks.reid.generated import MANIFEST, GeneratedReID
+from tasks.reid.generated import GeneratedReID
 
 SMALL = dict(identities=3, test_identities=2, cameras=2, images_per_camera=2, distractors=3, junk=2, size=(64, 32))
 FORK = multiprocessing.get_context("fork")
@@ -169,7 +170,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.reid.generated.write_json", full)
+        patch.setattr("natx.data.generated.write_json", full)
         fails(DataError, lambda: small(tmp_path / "set"), str(tmp_path / "set"), "No space left")
     assert [path.name for path in tmp_path.iterdir()] == [".set.lock"]
     assert len(small(tmp_path / "set")) == 12

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from natx.data.base import brief
-from natx.errors import ConfigError, DataError
-from natx.files import exclusive, write_json
+from natx.data.generated import make_once
+from natx.errors import ConfigError
 from natx.registry import DATASETS
 from tasks.det.datasets.images import VOCDetection
 from tasks.det.datasets.scenes import BREADTH, Numbers, Object, draw
 from tasks.det.datasets.voc import ANNOTATIONS, IMAGES, LISTS
 
-MANIFEST = "generated.json"
 FORMAT = 1  # of the pictures: to be raised with every change that draws others
 DIGITS = tuple("0123456789")
 TRAIN, TEST = "trainval", "test"
@@ -88,7 +83,7 @@ def GeneratedVOC(
         seed=seed,
     )
     root = Path(root).expanduser().resolve()
-    generate(root, recipe)
+    make_once(root, recipe.manifest(), lambda folder: _write(folder, recipe))
     if size is None and short is None:
         size = recipe.canvas
     reading = {"size": size, "short": short, "long": long, "divisor": divisor, "threads": threads}
@@ -124,7 +119,7 @@ class Recipe:
             raise ConfigError(f"GeneratedVOC: sides up to {self.sides[1]} do not fit canvas={list(self.canvas)}")
 
     def manifest(self) -> dict[str, Any]:
-        """What :data:`MANIFEST` holds."""
+        """What ``generated.json`` holds."""
         values = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         return {"generator": "natx GeneratedVOC", "format": FORMAT, **values}
 
@@ -133,51 +128,8 @@ def _whole(value: Any, low: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
-def generate(root: Path, recipe: Recipe) -> None:
-    """Write a set into ``root`` where it does not exist; a killed process leaves no ``root``.
-
-    Raises:
-        DataError: ``root`` holds something else, or cannot be written.
-    """
-    unfinished = root.with_name(f".{root.name}.unfinished")
-    try:
-        if _is_there(root, recipe):
-            return
-        with exclusive(root.with_name(f".{root.name}.lock")):
-            if _is_there(root, recipe):  # made by another process meanwhile
-                return
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: the lock is ours
-            try:
-                _write(unfinished, recipe)
-                os.rename(unfinished, root)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"cannot make the generated set {root} ({brief(error)}); set another root") from error
-
-
-def _is_there(root: Path, recipe: Recipe) -> bool:
-    """Whether ``root`` is this set; False where it is missing or empty, DataError where it is something else."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    advice = "it is left as it is; set another root"
-    try:
-        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{root} is no generated set ({brief(error)}); {advice}") from error
-    wanted = recipe.manifest()
-    if not isinstance(found, dict) or found.keys() != wanted.keys():
-        raise DataError(f"{root / MANIFEST} is not the manifest of a generated detection set; {advice}")
-    other = [
-        f"{name}={found[name]} there and {value} asked for" for name, value in wanted.items() if found[name] != value
-    ]
-    if other:
-        raise DataError(f"{root} holds a generated set with {', '.join(other)}; {advice} or delete it")
-    return True
-
-
 def _write(folder: Path, recipe: Recipe) -> None:
-    """All files of a set; the manifest comes last."""
+    """All files of a set."""
     for name in (ANNOTATIONS, LISTS, IMAGES):
         (folder / name).mkdir(parents=True)
     height, width = recipe.canvas
@@ -197,7 +149,6 @@ def _write(folder: Path, recipe: Recipe) -> None:
             tree = _xml(f"{name}.png", found, height=height, width=width)
             tree.write(folder / ANNOTATIONS / f"{name}.xml", encoding="utf-8")
         (folder / LISTS / f"{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    write_json(folder / MANIFEST, recipe.manifest())
 
 
 def _xml(file_name: str, found: Sequence[Object], *, height: int, width: int) -> ET.ElementTree:
