@@ -4,4 +4,4 @@ The core of the package imports torch, numpy and mmengine; task libraries (timm,
 the adapters under ``tasks``.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

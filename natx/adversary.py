@@ -1,4 +1,4 @@
-"""Adversary: the frozen model (or ensemble) from which NAT pushes the target away."""
+"""Adversary: a frozen model (or ensemble) beside the target: NAT pushes away from one, a teacher is followed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ class Adversary:
     Args:
         tasks: the members; they are set to eval and their parameters stop asking for gradients.
         origin: where the weights come from, for logs and reports.
+        role: what errors call it, 'adversary' or 'teacher'.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, origin: str = "given") -> None:
+    def __init__(self, tasks: Sequence[Task], *, origin: str = "given", role: str = "adversary") -> None:
         if not tasks:
-            raise ConfigError("an adversary needs at least one model")
+            raise ConfigError(f"the {role} needs at least one model")
         self.tasks = list(tasks)
-        self.origin = origin
+        self.origin, self.role = origin, role
         for task in self.tasks:
             task.eval().requires_grad_(False)
 
@@ -50,19 +51,20 @@ class Adversary:
         for task in self.tasks:
             if task.num_classes != target.num_classes:
                 raise ConfigError(
-                    f"the adversary has {task.num_classes} classes, the target {target.num_classes}: "
-                    "train the adversary on the target's classes"
+                    f"the {self.role} has {task.num_classes} classes, the target {target.num_classes}: "
+                    f"train the {self.role} on the target's classes"
                 )
             if task.classes and target.classes and task.classes != target.classes:
+                difference = _first_difference(task.classes, target.classes)
                 raise ConfigError(
-                    f"the adversary was trained on other classes ({_first_difference(task.classes, target.classes)}): "
+                    f"the {self.role} was trained on other classes ({difference}): "
                     "both must number the same classes in the same order"
                 )
             sizes = (task.input_size, target.input_size)
             if None not in sizes and sizes[0] != sizes[1]:
                 raise ConfigError(
-                    f"the adversary takes inputs of {sizes[0]}, the target of {sizes[1]} (channels, height, width): "
-                    "both see the same pixels, so train the adversary at the target's size"
+                    f"the {self.role} takes inputs of {sizes[0]}, the target of {sizes[1]} (channels, height, width): "
+                    f"both see the same pixels, so train the {self.role} at the target's size"
                 )
             target.check_adversary(task)
 
@@ -86,8 +88,8 @@ def _first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
     return f"class {i} is {theirs[i]!r} there and {ours[i]!r} here"
 
 
-def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
-    """An adversary from its config.
+def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversary") -> Adversary:
+    """An adversary, or with another ``role`` a teacher, from its config.
 
     One of::
 
@@ -107,19 +109,21 @@ def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
 
     if isinstance(config, Adversary):
         return config
+    if not isinstance(config, dict):
+        raise ConfigError(f"{role} is a dict such as dict(config=<training config>); got {config!r}")
     if "members" in config:
-        parts = [build_adversary(member) for member in config["members"]]
-        return Adversary([t for p in parts for t in p.tasks], origin=" + ".join(p.origin for p in parts))
+        parts = [build_adversary(member, role=role) for member in config["members"]]
+        return Adversary([t for p in parts for t in p.tasks], origin=" + ".join(p.origin for p in parts), role=role)
     task_config, checkpoint = config.get("task"), config.get("checkpoint")
     if ("task" in config and "config" in config) or (checkpoint is not None and config.get("state") == "random"):
-        raise ConfigError(f"adversary has two sources ({sorted(config)}): give config or task, and checkpoint or state")
+        raise ConfigError(f"{role} has two sources ({sorted(config)}): give config or task, and checkpoint or state")
     if task_config is None and "config" in config:
         from natx.config import load_config
 
         task_config = load_config(config["config"], options=config.get("options")).task
     if task_config is None or (checkpoint is None and config.get("state") != "random"):
         raise ConfigError(
-            f"adversary needs config=<training config>, checkpoint=<file> or state='random'; got {sorted(config)}"
+            f"{role} needs config=<training config>, checkpoint=<file> or state='random'; got {sorted(config)}"
         )
     task_config = copy.deepcopy(dict(task_config))
     if checkpoint is not None or config.get("state") == "random":
@@ -128,4 +132,4 @@ def build_adversary(config: Adversary | dict[str, Any]) -> Adversary:
     task = TASKS.build(task_config)
     if checkpoint is not None:
         load_weights(task, Path(checkpoint))
-    return Adversary([task], origin=str(checkpoint or "random weights"))
+    return Adversary([task], origin=str(checkpoint or "random weights"), role=role)

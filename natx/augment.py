@@ -3,7 +3,8 @@
 Each is called with a float batch ``[N, C, H, W]`` in [0, 1] and the ``index`` of each image in its data set.
 The draws come from :func:`natx.rng.uniform`, keyed by (seed, epoch, index, stream), so what happens to an
 image does not depend on the batch it is in, on the number of processes or on any global generator. Two
-augmentations of the same class in one pipeline would draw the same numbers.
+augmentations of the same class in one pipeline would draw the same numbers. (:class:`Mixup`, in a file of its own,
+changes labels with pixels and gets the whole batch.)
 
 Two views of one image (clean and adversarial) with the same (index, seed, epoch) get the same change, and none
 of these changes enlarges the Linf distance of the two views (:class:`RandomResizedCrop`: up to rounding).
@@ -20,10 +21,11 @@ import torch
 from torch import Tensor
 
 from natx.errors import ConfigError
+from natx.mixup import Mixup
 from natx.registry import AUGMENTS
 from natx.rng import uniform
 
-__all__ = ["RandomCrop", "RandomErasing", "RandomFlip", "RandomResizedCrop"]
+__all__ = ["Mixup", "RandomCrop", "RandomErasing", "RandomFlip", "RandomResizedCrop"]
 
 
 def _check(x: Tensor, index: Tensor) -> None:
@@ -79,6 +81,7 @@ class RandomCrop:
     """
 
     stream: ClassVar[int] = 101
+    moves_pixels: ClassVar[bool] = True
 
     def __init__(self, padding: int = 4, mode: str = "constant") -> None:
         if not isinstance(padding, int) or padding < 0:
@@ -141,6 +144,7 @@ class RandomFlip:
     """
 
     stream: ClassVar[int] = 102
+    moves_pixels: ClassVar[bool] = True
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = _probability("RandomFlip", p)
@@ -177,6 +181,7 @@ class RandomResizedCrop:
     """
 
     stream: ClassVar[int] = 103
+    moves_pixels: ClassVar[bool] = True
 
     def __init__(
         self, size: int, scale: Sequence[float] = (0.08, 1.0), *, ratio: Sequence[float] = (3 / 4, 4 / 3)

@@ -2,7 +2,9 @@
 
 ``inputs`` are pixels (uint8 or float in [0,1]), ``data_samples`` what is to be predicted (a label tensor, or a list of
 annotations) and ``index`` the position of each image in its data set, which keys every random draw. Entries may be
-added: ``copies`` are adversarial copies of the images made before training (:mod:`natx.data.copies`).
+added: ``copies`` are adversarial copies of the images made before training (:mod:`natx.data.copies`), ``start`` pixels
+at which an attack begins (:mod:`natx.methods.free`), ``teacher`` a teacher's logits of the clean images
+(:mod:`natx.methods.distillation`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from torch import Tensor
 
 Batch: TypeAlias = dict[str, Any]
 COPIES = "copies"
+START = "start"
+TEACHER = "teacher"
 
 
 def size(batch: Batch) -> int:

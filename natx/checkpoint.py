@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,11 @@ def _load_safely(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         raise CheckpointError(
-            f"{path} holds Python objects and was not loaded (they could run code), or is damaged: "
-            "convert it to safetensors where you trust it"
+            f"{path} holds Python objects{f' ({named[1]})' if named else ''} and was not loaded (they could run code), "
+            "or is damaged: where you trust it, keep its tensors alone, "
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no checkpoint ({_first_line(error)[:120]})") from error

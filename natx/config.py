@@ -22,7 +22,7 @@ VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
 # Keys a training config may lack; an option with any other unknown first key is a typing error.
 OPTIONAL = {
     *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),
-    *("sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row"),
+    *("ema", "sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row"),
 }
 
 
@@ -104,6 +104,6 @@ def _essence(node: Any, drop: set[str]) -> Any:
             continue
         if key == "checkpoint" and isinstance(value, str) and Path(value).is_file():
             value = sha256(Path(value))
-        inner = VOLATILE_DATA if key in ("train", "test") else VOLATILE if key == "data" else set()
+        inner = VOLATILE_DATA if key in ("train", "test", "generated") else VOLATILE if key == "data" else set()
         essence[key] = _essence(value, inner)
     return essence

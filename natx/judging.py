@@ -14,7 +14,8 @@ from natx.checkpoint import load_weights
 from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
-from natx.evaluation import Metric, SetEvaluation, evaluate, evaluate_set
+from natx.evaluation import Metric, evaluate, evaluate_set
+from natx.evaluation.pictures import draw_pictures
 from natx.evaluation.report import make_report, make_set_report
 from natx.files import sha256
 from natx.progress import Meter
@@ -62,7 +63,7 @@ def judge(
     batch_size: int = 250,
     seed: int | None = None,
     meter: Meter | None = None,
-    picture: Path | None = None,
+    pictures: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on the config's test set; returns the content of report.json.
 
@@ -76,7 +77,7 @@ def judge(
         batch_size: images per step for attacks whose result does not depend on it.
         seed: overrides the attacks' seeds.
         meter: progress display.
-        picture: where a set-level task draws examples before and after the first attack.
+        pictures: folder in which a set-level task draws examples before and after each attack.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
@@ -115,8 +116,9 @@ def judge(
     metric = build_metric(config)
     judged = evaluate_set(task, dataset, built, metric=metric, batch_size=batch_size, meter=meter)
     report = make_set_report(judged, metric=metric, paper=paper_row(config, attacks), **common)
-    if picture is not None and get_dist_info()[0] == 0 and _draw(picture, dataset, metric, judged):
-        report["picture"] = picture.name
+    if pictures is not None and get_dist_info()[0] == 0 and judged.examples is not None:
+        drawn = draw_pictures(pictures, dataset, metric, examples=judged.examples)
+        report.update({"pictures": drawn} if drawn else {})
     return report
 
 
@@ -125,11 +127,6 @@ def build_metric(config: Config) -> Metric:
     if config.get("metric") is None:
         raise ConfigError(f"{config.task.type} has no accuracy per image: add metric=dict(type=...) to the config")
     return METRICS.build(plain_dict(config.metric))
-
-
-def _draw(path: Path, dataset: Any, metric: Metric, judged: SetEvaluation) -> bool:
-    """Examples before and after the first attack, if the metric draws any and an attack was run."""
-    return len(judged.examples) > 1 and metric.draw(path, dataset, judged.examples)
 
 
 def paper_row(config: Config, attacks: Config) -> dict[str, Any] | None:

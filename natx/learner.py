@@ -67,11 +67,17 @@ class Learner(BaseModel):
         """The batch with float pixels after all augmentations.
 
         Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An
-        augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels.
+        augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels; one that only
+        moves pixels is refused where images have annotations.
         """
         keys = [key for key in ("inputs", COPIES) if key in batch]
         result = {**batch, **{key: self.task.pixels({**batch, "inputs": batch[key]}) for key in keys}}
         for augment in self.augments:
+            if getattr(augment, "moves_pixels", False) and not isinstance(batch["data_samples"], Tensor):
+                raise ConfigError(
+                    f"{type(augment).__name__} moves pixels and not the boxes annotated on them: use the task's own "
+                    "(BoxFlip, BoxZoom)"
+                )
             if getattr(augment, "whole_batch", False):
                 result = augment(result, seed=self.seed, epoch=self.epoch)
                 continue

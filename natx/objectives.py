@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from natx.batch import Batch
+from natx.batch import TEACHER, Batch
 from natx.errors import ConfigError
 from natx.precision import full_precision, kl_divergence
 from natx.registry import OBJECTIVES
@@ -119,7 +119,8 @@ class KL(Objective):
     """``KL(p(x) || p(x'))``: distance from the model's own clean prediction (TRADES' inner loss).
 
     The clean prediction is computed once and held fixed: its gradient with respect to x' is zero. The gradient at
-    x' = x is zero, so the attack needs a random start.
+    x' = x is zero, so the attack needs a random start. Only where a row is an image: a detector's rows (hardest
+    negatives, proposals) change with the pixels, so there is no clean prediction of the same row.
     """
 
     key = "clean_log_probs"
@@ -127,10 +128,15 @@ class KL(Objective):
     needs_random_start = True
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
-        """Clean log-probabilities ``[N, C]`` (one forward)."""
+        """Clean log-probabilities ``[N, C]`` (one forward); raises ConfigError where rows are no images."""
         with torch.no_grad():
             output = task.read(task.network(x, batch), batch)
         self._softmax_only(output)
+        if output.rows is not None:
+            raise ConfigError(
+                f"KL compares each image's clean prediction with its attacked one; {type(task).__name__} has none for "
+                "a whole image, and its rows change with the pixels: use ImageLoss or CrossEntropy"
+            )
         return {self.key: F.log_softmax(full_precision(output.logits), dim=1)}
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
@@ -232,3 +238,19 @@ class Adaptive(Objective):
     def cost(self) -> tuple[int, int]:
         """One forward and backward through each member of the adversary."""
         return (len(self.adversary), len(self.adversary))
+
+
+@OBJECTIVES.register_module()
+class TeacherKL(Objective):
+    """``KL(p_T(x) || p_S(x'))``: distance of the student from its teacher's clean prediction (RSLAD's inner loss).
+
+    The teacher's logits are in the batch, put there by :class:`natx.methods.Distillation`, which alone runs it.
+    """
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`; raises ConfigError without a teacher."""
+        self._softmax_only(output)
+        if TEACHER not in batch:
+            raise ConfigError("TeacherKL needs a teacher beside the training: use it in the attack of a Distillation")
+        p_log = F.log_softmax(full_precision(batch[TEACHER]), dim=1)
+        return output.per_image(kl_divergence(p_log, F.log_softmax(full_precision(output.logits), dim=1)))

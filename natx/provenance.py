@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from natx import __version__
 
 PACKAGES = ("torch", "torchvision", "mmengine", "timm", "torchreid", "pyautoattack", "numpy")
+OPTIONAL = ("mmdet", "mmcv-lite", "mmcv")  # named where they are installed
 
 
 def git_revision(folder: Path | None = None) -> str:
@@ -38,6 +40,9 @@ def package_versions() -> dict[str, str]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return versions
 
 

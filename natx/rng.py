@@ -63,3 +63,16 @@ def uniform(index: Tensor, shape: Sequence[int], *, seed: int, epoch: int = 0, s
     bits >>= 8
     bits &= 0xFFFFFF
     return bits.to(torch.float32).mul_(2.0**-24).view(n, *shape)
+
+
+def normal(index: Tensor, shape: Sequence[int], *, seed: int, epoch: int = 0, stream: int = 0) -> Tensor:
+    """Standard normal numbers, keyed by image: Box and Muller's transform of two uniform draws each.
+
+    The largest magnitude is 5.8 (a uniform number has 24 bits); arguments as for :func:`uniform`.
+
+    Returns:
+        float32 ``[N, *shape]``.
+    """
+    first, second = uniform(index, (2, *shape), seed=seed, epoch=epoch, stream=stream).unbind(1)
+    radius = (-2 * torch.log1p(-first)).sqrt()  # 1 - first is in (0, 1]
+    return radius * torch.cos(2 * math.pi * second)

@@ -7,7 +7,7 @@ A :class:`ThreatModel` is an immutable setting (norm and eps). ``threat.around(x
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,10 @@ class ThreatModel:
 
     def __str__(self) -> str:
         return f"{self.norm} {pixel_fraction(self.eps)}"
+
+    def scaled(self, factor: float) -> ThreatModel:
+        """The same norm with ``factor`` times the eps."""
+        return replace(self, eps=self.eps * factor)
 
     def around(self, x: Tensor, mask: Tensor | None = None) -> Ball:
         """The set of allowed images around ``x`` ``[N, C, H, W]``; pixels where ``mask`` is 0 stay unchanged."""
@@ -124,12 +128,12 @@ class Ball:
 
 
 class LinfBall(Ball):
-    """Linf ball as a box; its bounds are computed once, so a step is two elementwise operations."""
+    """Linf ball as a box; its bounds are computed anew in each step, since two more images each cost an attack more
+    memory than they save time."""
 
     def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
         super().__init__(threat, x, mask)
-        radius = threat.eps if mask is None else threat.eps * mask.to(x.dtype)
-        self.low, self.high = (x - radius).clamp_(min=0), (x + radius).clamp_(max=1)
+        self.radius = threat.eps if mask is None else threat.eps * mask.to(x.dtype)
 
     def start(self, noise: Tensor) -> Tensor:
         """Uniform in the box ``x + U(-eps, eps)``, clipped."""
@@ -137,15 +141,18 @@ class LinfBall(Ball):
 
     def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
         """``clip(x_adv + size * sign(grad))``, in place."""
-        return x_adv.add_(grad.sign(), alpha=size).clamp_(self.low, self.high)
+        return self._clip_(x_adv.add_(grad.sign(), alpha=size))
 
     def project(self, x_adv: Tensor) -> Tensor:
         """Clip to the box."""
-        return x_adv.clamp(self.low, self.high)
+        return self._clip_(x_adv.clone())
 
     def distance(self, x_adv: Tensor) -> Tensor:
         """Largest pixel change of each image ``[N]``."""
         return (x_adv - self.x).abs().flatten(1).amax(1)
+
+    def _clip_(self, x_adv: Tensor) -> Tensor:
+        return x_adv.clamp_(max=self.x + self.radius).clamp_(min=self.x - self.radius).clamp_(0, 1)
 
 
 class L2Ball(Ball):

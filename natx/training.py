@@ -19,18 +19,20 @@ from torch.utils.data import DataLoader
 
 from natx.adversary import build_adversary
 from natx.attacks import build_attack
+from natx.checkpoint import load_weights
 from natx.config import fingerprint, load_config, plain_dict, require, with_options
 from natx.data import build_dataset, hold_out, train_loader
 from natx.data.copies import WithCopies, copies_folder, make_copies
-from natx.errors import ConfigError
+from natx.data.mixed import Mixed
+from natx.errors import ConfigError, DataError
 from natx.evaluation import Selection
 from natx.files import exclusive, sha256, write_json
-from natx.hooks import Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
+from natx.hooks import EMA, Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
 from natx.learner import Learner
 from natx.methods import Method
 from natx.progress import Meter
 from natx.provenance import provenance
-from natx.registry import METHODS, METRICS, TASKS
+from natx.registry import HOOKS, METHODS, METRICS, TASKS
 from natx.runner import NatxRunner
 
 LOGGER = logging.getLogger("natx")
@@ -62,6 +64,8 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     require(config, REQUIRED, path=config.filename or "config")
     if not resume and (work_dir / "last.pth").exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
+    if any(map(_needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
+        _with_generated(config, whole := build_dataset(plain_dict(config.data.train)), whole)
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
     runner.train()
@@ -90,23 +94,29 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     data, seed = config.data, config.seed
     whole = build_dataset(plain_dict(data.train))
     learner = build_learner(config, seed=seed)
+    if config.get("start", {}).get("checkpoint") is not None:
+        load_weights(learner.task, Path(config.start.checkpoint))
     learner.task.check_data(whole)
     learner.task.classes = getattr(whole, "classes", None)
     learner.method.prepare(learner.task, device)
     dataset, selection = build_selection(config, whole)
     if data.get("copies") is not None:
         dataset = WithCopies(dataset, _prepare_copies(config, whole, work_dir, device=device))
+    dataset = _with_generated(config, dataset, whole)
     loader = build_loader(config, dataset)
     for note in [*getattr(whole, "notes", []), *getattr(loader.sampler, "notes", list)()]:
         _say(f"note: {note}")
     meta = {
         "task": json.loads(json.dumps(plain_dict(config.task), default=str)),
-        "fingerprint": _identity(config, whole),
+        "fingerprint": _identity(config, whole, getattr(dataset, "generated", None)),
         "seed": seed,
         "classes": list(learner.task.classes or ()),
         "selected_on": selection.name if selection else "nothing (last epoch)",
         "terms": [term.describe() for term in learner.method.terms],
     }
+    ema = _build_ema(config)
+    if ema is not None:
+        meta["ema"] = {"decay": ema.decay, "warmup": ema.warmup}
     interval = config.get("log_interval", max(1, min(50, len(loader))))
     return NatxRunner(
         model=learner,
@@ -121,7 +131,8 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
             NonFiniteGuard(),
             ProgressHook(),
             SyncBuffersHook(),  # batch-norm statistics: the mean over processes, before they are judged and saved
-            Checkpoints(selection, meta=meta, resume=resume),
+            *([] if ema is None else [ema]),
+            Checkpoints(selection, meta=meta, resume=resume, ema=ema),
         ],
         visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
         randomness=dict(seed=seed),
@@ -133,15 +144,42 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
 
 
 def build_loader(config: Config, dataset: Any) -> DataLoader:
-    """The training loader of a config."""
-    data = config.data
+    """The training loader of a config; a method with ``replays`` and ``fresh`` has its batches replayed."""
+    data, method = config.data, config.method
+    while isinstance(method.get("method"), dict):  # a method around another, such as AWP
+        method = method.method
     return train_loader(
         dataset,
         data.batch_size,
         seed=config.seed,
         num_workers=data.get("num_workers", 0),
         sampler=plain_dict(data.sampler) if data.get("sampler") else None,
+        replays=method.get("replays", 1),
+        fresh=method.get("fresh", 0.0),
     )
+
+
+def _build_ema(config: Config) -> EMA | None:
+    """The average of the weights that ``ema`` asks for, which then is what is judged, selected and saved."""
+    settings = config.get("ema")
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"ema is a dict, e.g. dict(decay=0.995, warmup=0.025); got {settings!r}")
+    return HOOKS.build(dict(settings, type="EMA"))
+
+
+def _with_generated(config: Config, dataset: Any, whole: Any) -> Any:
+    """The training images (of ``whole``, without those held out) beside those of ``data.generated``, if there are any.
+
+    Adversaries that are trained for the run do not get them: their schedules are for the real images.
+    """
+    data = config.data
+    if data.get("generated") is None:
+        return dataset
+    if data.get("copies") is not None:
+        raise ConfigError("data.copies and data.generated cannot be combined: copies exist for the real images only")
+    return Mixed(dataset, build_dataset(plain_dict(data.generated)), whole=len(whole))
 
 
 def _prepare_copies(config: Config, whole: Any, work_dir: Path, *, device: torch.device) -> Path:
@@ -196,7 +234,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
         return whole, None
     else:
         rest, chosen = hold_out(whole, count, seed=config.get("heldout_seed", 0))
-        name = f"{count} held-out training {'identities' if hasattr(whole, 'hold_out') else 'images'}"
+        name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
     try:
         return rest, Selection(chosen, name, **select)
     except TypeError as error:
@@ -204,7 +242,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
 
 
 def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device) -> Config:
-    """A copy of the config in which every adversary, or source of copies, given by a training config has a checkpoint.
+    """A copy of the config in which every model of :func:`frozen_models` that a training config gives has a checkpoint.
 
     It is trained once per resolved config and data, under ``adversary_dir`` (default: ``adversaries`` beside
     the work_dir), in a folder named after both; a killed training goes on where it was, a changed config trains anew.
@@ -213,8 +251,12 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
     for entry in frozen_models(config):
         if not _needs_training(entry):
             continue
-        recipe = _adversary_recipe(config, entry)
-        folder = train_once(recipe, _adversary_store(config, work_dir), device=device)
+        store = _adversary_store(config, work_dir)
+        recipe = _adversary_recipe(config, entry, store)
+        try:
+            folder = train_once(recipe, store, device=device)
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{entry['config']}, which is to be trained first: {error}") from error
         for key in ("config", "options"):
             entry.pop(key, None)
         entry.update(task=plain_dict(recipe.task), checkpoint=str(folder / "best.safetensors"))
@@ -238,14 +280,15 @@ def train_once(config: Config, store: Path, *, device: torch.device) -> Path:
     return folder
 
 
-def _adversary_recipe(config: Config, entry: dict[str, Any]) -> Config:
-    """An adversary's training config: on the run's data, with its precision, launcher and log settings.
+def _adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Config:
+    """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
 
     A counterpart of the same architecture takes the run's whole task config (weights it starts from, input size); its
     schedule, batch size and seed are its own. ``options`` of the entry override everything.
     """
     recipe = load_config(entry["config"])
     require(recipe, REQUIRED, path=entry["config"])
+    recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
             recipe[key] = config[key]
@@ -274,9 +317,9 @@ def _needs_training(entry: dict[str, Any]) -> bool:
 
 
 def frozen_models(config: Config) -> Iterator[dict[str, Any]]:
-    """The configs of all frozen models (adversaries and sources of copies), members of ensembles one by one.
+    """Configs of all models that must exist before a run: adversaries, sources of copies, what it is to ``start`` from.
 
-    They are the config's own dicts: changing one changes the config.
+    Members of ensembles come one by one. They are the config's own dicts: changing one changes the config.
     """
     yield from _frozen_models(config._cfg_dict)
 
@@ -284,7 +327,7 @@ def frozen_models(config: Config) -> Iterator[dict[str, Any]]:
 def _frozen_models(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            if key in ("adversary", "source") and isinstance(value, dict):
+            if key in ("adversary", "source", "start", "teacher") and isinstance(value, dict):
                 yield from value.get("members", [value])
             else:
                 yield from _frozen_models(value)
@@ -293,13 +336,14 @@ def _frozen_models(node: Any) -> Iterator[dict[str, Any]]:
             yield from _frozen_models(value)
 
 
-def _identity(config: Config, dataset: Any) -> str:
+def _identity(config: Config, dataset: Any, generated: Any = None) -> str:
     """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
     copy = Config(plain_dict(config))
     for entry in frozen_models(copy):
         if entry.get("checkpoint") is not None:
             entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
-    return fingerprint(copy, data=dataset.fingerprint())
+    data = dataset.fingerprint() + ("" if generated is None else generated.fingerprint())
+    return fingerprint(copy, data=data)
 
 
 def _say(message: str) -> None:
@@ -310,20 +354,25 @@ def _say(message: str) -> None:
 def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> list[str]:
     """Lines that say what a training will do and cost, without starting it, training adversaries or loading weights."""
     lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
-    copy = Config(plain_dict(config), filename=config.filename)
-    said = set()
+    return lines + _plan_lines(config, work_dir, said=set())
+
+
+def _plan_lines(config: Config, work_dir: Path, *, said: set[Path]) -> list[str]:
+    """What is trained before a config's own training, and what both cost; ``said`` are folders known by now."""
+    lines, copy = [], Config(plain_dict(config), filename=config.filename)
+    store = _adversary_store(config, work_dir)
     for own in frozen_models(copy):
         if not _needs_training(own):
             continue
-        recipe = _adversary_recipe(config, own)
-        folder = _stored(recipe, _adversary_store(config, work_dir))
+        recipe = _adversary_recipe(config, own, store)
+        folder = _stored(recipe, store)
         known = (folder / DONE).exists()
         if folder not in said:
+            said.add(folder)
             lines.append(
                 f"adversary: {own['config']}, " + (f"reused from {folder}" if known else f"trained first into {folder}")
             )
-            lines += [] if known else [f"  {line}" for line in _cost_lines(recipe)]
-            said.add(folder)
+            lines += [] if known else [f"  {line}" for line in _plan_lines(recipe, folder, said=said)]
         for key in ("config", "options"):
             own.pop(key, None)
         own.update(task=plain_dict(recipe.task), state="random")
@@ -340,6 +389,7 @@ def _cost_lines(config: Config) -> list[str]:
     forwards, backwards = learner.method.cost()
     batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
     dataset, _ = build_selection(config, whole)
+    dataset = _with_generated(config, dataset, whole)
     steps = len(build_loader(config, dataset))
     count = steps * batch * world_size * epochs
     made = config.data.get("copies")

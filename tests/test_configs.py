@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from PIL import Image
 
 from natx.checkpoint import save_weights
 from natx.config import load_config, plain_dict
-from natx.data import Part, build_dataset, hold_out, subset
+from natx.data import Mixed, Part, build_dataset, hold_out, subset
 from natx.data.copies import make_copies
 from natx.evaluation import evaluate, evaluate_set
 from natx.hooks import Checkpoints
@@ -71,8 +72,8 @@ def dicts(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def adversaries(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The configs of all frozen models: adversaries and sources of copies."""
-    keys = ("adversary", "source")
+    """The configs of all frozen models: adversaries, sources of copies and teachers."""
+    keys = ("adversary", "source", "teacher")
     found = [node[key] for node in dicts(content) for key in keys if isinstance(node.get(key), dict)]
     return [member for entry in found for member in entry.get("members", [entry])]
 
@@ -179,6 +180,8 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
             data[part].update(root=str(folder / "voc"), images=train, test_images=test)
         else:
             data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
+    if "generated" in data:
+        data["generated"] = synthetic(folder / "made.npz", SHAPES[kind], count=train, num_classes=num_classes)
 
 
 def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str, Any]) -> Config:
@@ -189,15 +192,22 @@ def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str
     counts = {"train": images * steps + held, "test": images}
     tiny(data, folder, num_classes=task["num_classes"], roots=roots, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
-    if "sampler" in data:
+    if "instances" in data.get("sampler", {}):
         data["sampler"]["instances"] = images // 2
+    if "replays" in content["method"]:  # one round of replays
+        content["method"]["replays"] = steps
     content["train_cfg"]["max_epochs"] = 1
     if "pretrained" in task:
         task["pretrained"] = False
     for entry in adversaries(content):
-        theirs = plain_dict(load_config(entry.pop("config")).task)
+        if "config" not in entry:  # a task given in place
+            continue
+        theirs = plain_dict(load_config(entry.pop("config"), options=entry.pop("options", None)).task)
         theirs = {key: value for key, value in theirs.items() if key not in ("pretrained", "checkpoint")}
         entry.update(task=theirs, state="random")
+    if "start" in content:
+        save_weights(folder / "start.safetensors", TASKS.build(task), meta={})
+        content["start"] = {"checkpoint": str(folder / "start.safetensors")}
     if "copies" in data:  # their source needs weights in a file
         source = data["copies"]["source"]
         save_weights(folder / "source.safetensors", TASKS.build(source["task"]), meta={})
@@ -236,6 +246,11 @@ def test_training_config(
     with torch.device("meta"):  # counted without memory
         size = parameters(original["task"])
     images, steps = (IMAGES[kind][1], 1) if size > LARGE else (IMAGES[kind][0], 2)
+    if original["method"].get("fresh"):  # one image to replay and a fresh one
+        images = max(images, 2)
+    if "generated" in original["data"]:  # a real image and a generated one, and an epoch of the real images trained on
+        images = max(images, 2)
+        monkeypatch.setattr("natx.training.Mixed", lambda *parts, whole: Mixed(*parts, whole=images * steps))
     config = reduced(
         name,
         tmp_path,
@@ -295,7 +310,11 @@ def parameters(task: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_config(name: str) -> None:
-    config = load_config(name)
+    content = plain_dict(load_config(name))
+    for entry in adversaries(content):  # of attacks that need one: with random weights, as in training configs
+        theirs = plain_dict(load_config(entry.pop("config")).task)
+        entry.update(task=theirs, checkpoint=None, state="random")
+    config = Config(content)
     attacks = build_attacks(config)
     assert len(attacks) == len(config.attacks)
     columns = [column for attack in attacks for column in attack.columns()]
@@ -330,33 +349,65 @@ def test_study_config_names_configs_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAININGS)
+def test_a_warm_up_reaches_the_learning_rate(name: str) -> None:
+    """mmengine spreads a warm-up over end - begin - 1 steps of its factor: one epoch would never leave the first."""
+    for scheduler in load_config(name).get("param_scheduler", []):
+        if scheduler.type == "LinearLR" and scheduler.get("end_factor", 1) == 1:
+            assert scheduler.end - scheduler.get("begin", 0) >= 2
+
+
+@pytest.mark.parametrize("name", TRAININGS)
 def test_training_config_says_what_it_reproduces(name: str) -> None:
     text = header(name)
     assert re.search(rf"python tools/train\.py {re.escape(name)}(\s|$)", text)
     assert "Cost:" in text
     assert "Paper's number" in text
     content = plain_dict(load_config(name))
+    teachers = [node["teacher"] for node in dicts(content) if "teacher" in node]
     for entry in adversaries(content):
+        if "config" not in entry:  # an untrained network given in place
+            assert entry["task"]["model"] == content["task"]["model"]
+            continue
         assert (ROOT / entry["config"]).is_file()
-        assert load_config(entry["config"]).task["model"] == content["task"]["model"]
+        if "_nat_adv_" in name:  # Table 7: adversaries of other architectures
+            continue
+        assert entry in teachers or load_config(entry["config"]).task["model"] == content["task"]["model"]
 
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_cost_in_the_header_is_the_cost_counted(name: str) -> None:
     """Forwards and backwards per image and step from the config's own parts, by hand."""
     said = re.search(r"(\d+) forwards? and (\d+) backwards?", header(name))
-    method = load_config(name).method
+    method, taught = load_config(name).method, 0
+    if method.type == "Distillation":  # the teacher on the clean images, IAD's on the adversarial ones too
+        method = method.method
+        taught = 1 + sum(term.type == "IAD" for term in method.terms)
+    passes = 1
+    if method.type in ("AWP", "SAM"):  # the loss of the method inside, at two weights
+        method, passes = method.method, 2
     views = method.get("views", ("clean",) if method.type == "Standard" else ("adv",))
     attack = method.get("attack", {})
     inner = attack.get("attacks", [])  # of WorstOf, which scores each result with a forward
     steps, scored = attack.get("steps", 0) + sum(one.steps for one in inner), len(inner)
-    prepared = int(attack.get("objective", {}).get("guides") == "batch")  # a clean forward for the guides
+    objective = attack.get("objective", {})
+    prepared = int(objective.get("guides") == "batch" or objective.get("type") == "KL")  # a clean forward, once
     nasty = [term for term in method.get("terms", []) if term.type == "NastyKL"]
-    companions = sum(len([view for view in views if view in term.get("on", ("clean", "adv"))]) for term in nasty)
+    companions = sum(
+        len([view for view in views if view in term.get("on", ("clean", "adv"))])
+        * len(term.adversary.get("members", [term.adversary]))
+        for term in nasty
+    )
+    natural = sum(term.type == "LBGAT" for term in method.get("terms", []))  # a network that learns alongside
+    decided, lessons = 0, (0.0, 0.0)
+    if method.type == "LAS":  # the longest attack; a lesson: the strategy, an attack, R1, a copy's step, R2, R3
+        steps, decided = max(method.steps), 1
+        lessons = ((1 + steps + 1 + 1 + 2 * 11 + 1) / method.interval, (1 + steps + 1 + 2 * 10) / method.interval)
     if said:
         assert (int(said[1]), int(said[2])) == (
-            len(views) + steps + scored + prepared + companions,
-            len(views) + steps,
+            ceil(
+                passes * (len(views) + companions + natural) + steps + scored + prepared + taught + decided + lessons[0]
+            ),
+            ceil(passes * (len(views) + natural) + steps + lessons[1]),
         )
     else:
         assert re.search(r"Cost: (as \S+\.py|a few seconds)", header(name))

@@ -1,10 +1,12 @@
 #!/usr/bin/env python
-"""The whole chain in a few minutes: python tools/demo.py [cls | reid] (or `make demo`, `make demo-reid`)
+"""The whole chain in a few minutes: python tools/demo.py [cls | reid | det] (or `make demo`, ...)
 
 cls (default): trains the vanilla adversary, adversarial training on the union and NAT on scikit-learn's digits, judges
 all three on clean, PGD-10/20/50/100, C&W and standard AutoAttack.
 reid: trains person re-identification undefended, with AMD and with AMD and NAT on drawn pedestrians that it makes
 itself, judges all three on clean, FNA, SMA and IFGSM.
+det: trains a small SSD undefended, with MTD on the union and with MTD and NAT (four epochs from the undefended
+weights) on pasted digits, judges all three on clean, loss_cls, loss_loc, DAG and RAP.
 Safe to repeat: finished parts are reused.
 """
 
@@ -12,8 +14,9 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
@@ -34,14 +37,16 @@ from natx.training import train_once  # noqa: E402
 
 @dataclass
 class Demo:
-    """Rows (name: training config), attack config, work dir and test images (None: all) of a demo."""
+    """Rows (name: training config), attack config, work dir, test images (None: all) and rows' options of a demo."""
 
     rows: dict[str, str]
     attacks: str
     work_dir: str
     subset: int | None = None
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+SHORT = {"train_cfg.max_epochs": 4, "param_scheduler": [dict(type="CosineAnnealingLR", T_max=4, by_epoch=True)]}
 DEMOS = {
     "cls": Demo(
         {
@@ -62,6 +67,17 @@ DEMOS = {
         "work_dirs/demo_reid",
         subset=32,
     ),
+    "det": Demo(
+        {
+            "Standard": "configs/det/ssd_digits_std.py",
+            "MTD (union)": "configs/det/ssd_digits_mtd_union.py",
+            "MTD&NAT": "configs/det/ssd_digits_mtd_nat.py",
+        },
+        "configs/attacks/det_quick.py",
+        "work_dirs/demo_det",
+        subset=32,
+        options={"MTD (union)": SHORT, "MTD&NAT": SHORT},
+    ),
 }
 
 
@@ -72,7 +88,8 @@ def main() -> None:
     reports, trained = [], {}
     for name, path in demo.rows.items():
         options = {"log_interval": 1000, "adversary_dir": str(out), "seed": arguments.seed or 0}
-        config = load_config(path, options={**options, **(arguments.cfg_options or {})})
+        options.update(demo.options.get(name, {}), **(arguments.cfg_options or {}))
+        config = load_config(path, options=options)
         # Trained where an adversary would be, so that NAT finds the undefended model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)
@@ -84,8 +101,8 @@ def main() -> None:
         draw(out / "examples.png", trained, device=device)
         console.print(f"examples: {out}/examples.png", soft_wrap=True)
     found = f"{out}/*/test-{Path(demo.attacks).stem}"
-    if any("picture" in report for report in reports):
-        console.print(f"examples before and after an attack: {found}/examples.png", soft_wrap=True)
+    if any(report.get("pictures") for report in reports):
+        console.print(f"examples before and after each attack: {found}/examples-*.png", soft_wrap=True)
     console.print(f"reports: {found}/report.md", soft_wrap=True)
     console.print(f"took {duration(time.monotonic() - start)}")
 
@@ -106,7 +123,7 @@ def judged(name: str, config, best: Path, *, demo: Demo, device: torch.device, c
         name=name,
         subset_size=demo.subset,
         meter=meter,
-        picture=folder / "examples.png",
+        pictures=folder,
     )
     write_report(folder, report)
     return report
@@ -140,7 +157,7 @@ def draw(path: Path, trained: dict, *, device: torch.device, count: int = 10) ->
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", nargs="?", choices=DEMOS, default="cls", help="which demo (default: cls)")
-    parser.add_argument("--work-dir", help="where to write (default: work_dirs/demo or work_dirs/demo_reid)")
+    parser.add_argument("--work-dir", help="where to write (default: work_dirs/demo, demo_reid or demo_det)")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from rich.console import Console  # noqa: E402
 
 from natx import cli  # noqa: E402
 from natx.config import load_config  # noqa: E402
-from natx.evaluation.report import console_table, write_report  # noqa: E402
+from natx.evaluation.report import console_table, outcome, write_report  # noqa: E402
 from natx.judging import judge  # noqa: E402
 from natx.progress import Meter  # noqa: E402
 
@@ -37,7 +37,7 @@ def main() -> None:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         meter=Meter(Console(stderr=True), console.print, enabled=first),
-        picture=folder / "examples.png",
+        pictures=folder,
     )
     if first:
         write_report(folder, report)
@@ -45,10 +45,12 @@ def main() -> None:
         for note in report.get("notes", []):
             console.print(f"note: {note}")
         for attack in report["attacks"]:
+            if measured := outcome(attack):
+                console.print(f"{', '.join(attack['columns'])}: {measured}")
             for note in attack["notes"]:
                 console.print(f"note ({', '.join(attack['columns'])}): {note}")
-        if report.get("picture"):
-            console.print(f"picture: {folder / report['picture']}", soft_wrap=True)
+        for attack, file in report.get("pictures", {}).items():
+            console.print(f"picture ({attack}): {folder / file}", soft_wrap=True)
         console.print(f"written: {folder / 'report.md'}, {folder / 'report.json'}", soft_wrap=True)
 
 

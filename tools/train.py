@@ -34,7 +34,7 @@ def main() -> None:
         return
     best = train(config, work_dir, device=device, resume=arguments.resume)
     if get_dist_info()[0] == 0:
-        print(f"done: {best}\nnext: python tools/test.py {arguments.config} {best}")
+        print(f"done: {best}\nnext: python tools/test.py {arguments.config} {best} --attacks configs/attacks/...")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -5,7 +5,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=True),
     dict(type="MultiStepLR", milestones=[155, 193], gamma=0.1, by_epoch=True),
 ]
 train_cfg = dict(max_epochs=232)

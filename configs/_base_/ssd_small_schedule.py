@@ -1,11 +1,11 @@
-# 40 epochs (25 steps of 16 images) of SGD from random weights: warm-up over 2, then a cosine.
+# 30 epochs (25 steps of 16 images) of SGD from random weights: warm-up over 2, then a cosine.
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4),
+    optimizer=dict(type="SGD", lr=0.04, momentum=0.9, weight_decay=5e-4),
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=True),
-    dict(type="CosineAnnealingLR", T_max=38, begin=2, end=40, by_epoch=True),
+    dict(type="CosineAnnealingLR", T_max=28, begin=2, end=30, by_epoch=True),
 ]
-train_cfg = dict(max_epochs=40)
+train_cfg = dict(max_epochs=30)

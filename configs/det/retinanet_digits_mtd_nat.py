@@ -1,8 +1,13 @@
 # MTD with NAT of a small RetinaNet on pasted digits: clean and MTD images, and the nasty term on the class logits of
 # the positive priors (a divergence of one Bernoulli a class).
 # Command: python tools/train.py configs/det/retinanet_digits_mtd_nat.py
+# Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = ["retinanet_digits_std.py"]
+start = dict(config="configs/det/retinanet_digits_std.py")
+optim_wrapper = dict(optimizer=dict(lr=0.02))
+param_scheduler = [dict(type="CosineAnnealingLR", T_max=12, by_epoch=True)]
+train_cfg = dict(max_epochs=12)
 method = dict(
     type="Adversarial",
     views=("clean", "adv"),

@@ -1,6 +1,7 @@
 # MTD with NAT of the small SSD (Eq. 5 on a detector): clean and MTD images, and the nasty term on the class logits of
 # the priors in the classification loss. The adversary is the undefended detector with the same priors.
 # Command: python tools/train.py configs/det/ssd_digits_mtd_nat.py
+# Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = ["ssd_digits_mtd_union.py"]
 method = dict(

@@ -5,6 +5,8 @@ from natx.attacks.autoattack import AutoAttack
 from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
+from natx.attacks.friendly import FriendlyPGD
+from natx.attacks.per_image import PerImagePGD
 from natx.attacks.pgd import PGD
 from natx.attacks.square import Square
 from natx.attacks.worst_of import WorstOf
@@ -18,6 +20,8 @@ __all__ = [
     "AutoAttack",
     "Copies",
     "Cost",
+    "FriendlyPGD",
+    "PerImagePGD",
     "Square",
     "Victim",
     "WorstOf",

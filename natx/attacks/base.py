@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -78,9 +79,9 @@ class Victim:
             logits.register_hook(count)
         return logits
 
-    def noise(self, seed: int, *, epoch: int, stream: int) -> Tensor:
-        """Uniform noise in [0,1) of the images' shape, keyed by image index."""
-        return uniform(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
+    def noise(self, seed: int, *, epoch: int, stream: int, draw: Callable[..., Tensor] = uniform) -> Tensor:
+        """Uniform noise in [0,1), or another draw of :mod:`natx.rng`, of the images' shape and keyed by image index."""
+        return draw(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
 
     def select(self, rows: Tensor) -> Victim:
         """The same victim on the images at positions ``rows``."""
@@ -117,9 +118,11 @@ class Attack:
 
     Attributes:
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
+        takes_start: whether the attack begins at the pixels that a batch holds under ``start``, where it holds any.
     """
 
     block_size: int | None = None
+    takes_start: bool = False
 
     def __init__(
         self,
@@ -144,9 +147,20 @@ class Attack:
         """Names of the table columns that :meth:`judge` fills."""
         return [self.name]
 
+    def check(self, task: Task) -> None:
+        """Raise ConfigError where the attack cannot attack a task, before anything is run."""
+
     def cost_per_image(self) -> tuple[float, float] | None:
         """(forwards, backwards) for one image in :meth:`__call__`, or None where it depends on the model."""
         return None
+
+    def scaled(self, factor: float) -> Attack:
+        """The same attack with ``factor`` times the eps and step size, as eps warm-up needs it; self is not changed.
+
+        Raises:
+            ConfigError: the attack has nothing to scale (stored copies, attacks of a library).
+        """
+        raise ConfigError(f"{type(self).__name__} cannot be scaled: eps_warmup is for PGD and attacks made of it")
 
     def describe(self) -> dict[str, Any]:
         """Plain values that define the attack, for the report."""

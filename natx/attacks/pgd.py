@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.batch import START
 from natx.errors import ConfigError
 from natx.objectives import Objective
 from natx.registry import ATTACKS, OBJECTIVES
+from natx.rng import normal
 
 
 @ATTACKS.register_module()
@@ -19,13 +22,16 @@ class PGD(Attack):
     """PGD on any objective: ``x <- project(x + step_size * sign(grad))`` for Linf, normalised gradient for L2.
 
     Defaults are the paper's (Sec. 4.1). "C&W" in robustness tables is this attack on the margin (reference 7.2).
+    A batch with pixels under ``start`` is attacked from there, whatever ``random_start`` says.
 
     Args:
         threat: threat model.
         steps: gradient steps K.
         step_size: step in pixel units of [0,1].
         objective: config of what to climb.
-        random_start: start uniformly in the ball; the draw depends on (seed, epoch, image index) only.
+        random_start: start uniformly in the ball (True), at the image (False), or at the image plus small normal noise,
+            clipped ('normal', as TRADES and MART do); a draw depends on (seed, epoch, image index) only.
+        start_std: standard deviation of the noise of 'normal' in pixel units of [0,1].
         restarts: independent starts; the first broken (else the highest-scoring) result is kept.
         milestones: step counts that each get a column (PGD-10, PGD-20, ...) from this one trajectory; the last
             must equal ``steps``.
@@ -38,7 +44,8 @@ class PGD(Attack):
         *,
         step_size: float = 2 / 255,
         objective: Objective | dict[str, Any] | None = None,
-        random_start: bool = True,
+        random_start: bool | Literal["normal"] = True,
+        start_std: float = 0.001,
         restarts: int = 1,
         milestones: Sequence[int] | None = None,
         **kwargs: Any,
@@ -47,15 +54,27 @@ class PGD(Attack):
             raise ConfigError(f"PGD needs steps >= 1 and restarts >= 1; got steps={steps}, restarts={restarts}")
         if milestones is not None and (list(milestones) != sorted({*milestones, steps}) or milestones[-1] != steps):
             raise ConfigError(f"milestones must rise and end with steps={steps}; got {tuple(milestones)}")
+        if random_start not in (True, False, "normal"):
+            raise ConfigError(f"random_start is True, False or 'normal'; got {random_start!r}")
+        if not start_std > 0:
+            raise ConfigError(f"start_std is a standard deviation in pixel units of [0,1], above 0; got {start_std}")
         self.steps, self.step_size = steps, step_size
         self.random_start, self.restarts = random_start, restarts
+        self.start_std = start_std if random_start == "normal" else None  # None: no part of the description
         self.milestones = tuple(milestones) if milestones is not None else None
         if not isinstance(objective, Objective):
             objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
         if objective.needs_random_start and not random_start:
-            raise ConfigError(f"{type(objective).__name__} has no gradient at the clean image: use random_start=True")
+            raise ConfigError(
+                f"{type(objective).__name__} has no gradient at the clean image: use random_start=True or 'normal'"
+            )
         self.objective = objective
         super().__init__(threat, **kwargs)
+
+    @property
+    def takes_start(self) -> bool:
+        """Yes, unless restarts would all start alike."""
+        return self.restarts == 1
 
     def default_name(self) -> str:
         """``PGD`` where milestones add the step counts, else ``PGD-K``."""
@@ -71,6 +90,12 @@ class PGD(Attack):
         k = self.steps * self.restarts
         choose = self.restarts * (1 + extra_f) if self.restarts > 1 else 0
         return (self.objective.prepare_forwards + k * (1 + extra_f) + choose, k * (1 + extra_b))
+
+    def scaled(self, factor: float) -> PGD:
+        """See :meth:`Attack.scaled`; noise around the image keeps its size."""
+        attack = copy.copy(self)
+        attack.threat, attack.step_size = self.threat.scaled(factor), self.step_size * factor
+        return attack
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
@@ -167,8 +192,13 @@ class PGD(Attack):
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
 
     def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        if START in victim.batch:
+            return victim.ball.project(victim.batch[START])
         if not self.random_start:
             return victim.x.clone()
+        if self.random_start == "normal":
+            noise = victim.noise(self.seed, epoch=epoch, stream=restart, draw=normal)
+            return victim.ball.project(victim.x + self.start_std * noise.to(victim.x.dtype))
         return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
 
     def _ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:

@@ -89,9 +89,14 @@ def run_members(
         Adversarial pixels ``[N, C, H, W]`` and the library's flags.
 
     Raises:
-        ConfigError: too few classes for a loss (4 for targeted DLR, 3 for DLR), a norm the library does not know, or
-            a task with pixels that must not change.
+        ConfigError: no class per image, too few classes for a loss (4 for targeted DLR, 3 for DLR), a norm the library
+            does not know, or a task with pixels that must not change.
     """
+    if not victim.task.per_image_success:
+        raise ConfigError(
+            f"AutoAttack's members (APGD, FAB, Square) attack the class of a whole image, which a "
+            f"{type(victim.task).__name__} does not give: attack it with PGD on an objective of its own"
+        )
     norm, classes, device = victim.ball.threat.norm, victim.task.num_classes, victim.x.device
     if norm not in ("Linf", "L2"):
         raise ConfigError(f"AutoAttack runs under Linf and L2; got {norm}")

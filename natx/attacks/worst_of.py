@@ -1,17 +1,32 @@
-"""The worst of several attacks, image by image."""
+"""The worst of several attacks, image by image or for a batch as a whole."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Victim, build_attack
+from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.objectives import Objective
+from natx.precision import full_precision
 from natx.registry import ATTACKS, OBJECTIVES
+from natx.task import Output
+
+
+class TrainingLoss(Objective):
+    """The sum of the task's training losses, which are means over the batch: the same score for every image."""
+
+    per_image = False
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        total = torch.stack([full_precision(loss) for loss in output.losses.values()]).sum()
+        return total.expand(output.num_images)
 
 
 @ATTACKS.register_module()
@@ -21,10 +36,16 @@ class WorstOf(Attack):
     The inner maximisation of MTD (Zhang & Wang 2019): one attack climbs the classification loss, one the localisation
     loss, and the total loss decides. Ties go to the attack listed first.
 
+    With ``select="batch"`` one attack's results are kept for all images of the batch: those whose scores have the
+    largest sum. This is how RobustDet's published code trains MTD (Dong et al. 2022); which images share a batch then
+    matters, and each process decides for its own.
+
     Args:
         threat: threat model of all attacks.
         attacks: configs of the attacks, without a threat model or seed of their own.
-        objective: config of the per-image score that decides.
+        objective: config of the score that decides, per image unless a batch is decided as a whole. None, for whole
+            batches only, is the task's training loss of the batch.
+        select: 'image' or 'batch', what is decided on at once.
     """
 
     def __init__(
@@ -32,18 +53,33 @@ class WorstOf(Attack):
         threat: Any,
         attacks: Sequence[dict[str, Any] | Attack],
         *,
-        objective: Objective | dict[str, Any],
+        objective: Objective | dict[str, Any] | None = None,
+        select: Literal["image", "batch"] = "image",
         **kwargs: Any,
     ) -> None:
         super().__init__(threat, **kwargs)
+        if select not in ("image", "batch"):
+            raise ConfigError(f"select is 'image' or 'batch'; got {select!r}")
+        if objective is None and select == "image":
+            raise ConfigError("WorstOf needs an objective to choose image by image, e.g. dict(type='ImageLoss')")
+        self.select = select
         self.attacks = [build_attack(attack, threat=self.threat) for attack in attacks]
+        objective = TrainingLoss() if objective is None else objective
         self.objective = objective if isinstance(objective, Objective) else OBJECTIVES.build(objective)
         if not self.attacks:
             raise ConfigError("WorstOf needs at least one attack")
         if any(attack.threat != self.threat for attack in self.attacks):
             raise ConfigError("the attacks of WorstOf share its threat model: leave out theirs")
-        if not self.objective.per_image:
-            raise ConfigError(f"WorstOf chooses image by image; {type(self.objective).__name__} is no per-image score")
+        if select == "image" and not self.objective.per_image:
+            raise ConfigError(
+                f"WorstOf chooses image by image; {type(self.objective).__name__} is no per-image score: use another, "
+                "or select='batch'"
+            )
+
+    @property
+    def takes_start(self) -> bool:
+        """Where all attacks do."""
+        return all(attack.takes_start for attack in self.attacks)
 
     def default_name(self) -> str:
         """``WorstOf``."""
@@ -57,6 +93,12 @@ class WorstOf(Attack):
         extra = self.objective.prepare_forwards + len(costs) * (1 + self.objective.cost()[0])
         return (sum(f for f, _ in costs) + extra, sum(b for _, b in costs))
 
+    def scaled(self, factor: float) -> WorstOf:
+        """See :meth:`Attack.scaled`."""
+        attack = copy.copy(self)
+        attack.threat, attack.attacks = self.threat.scaled(factor), [one.scaled(factor) for one in self.attacks]
+        return attack
+
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
         inner = "; ".join(", ".join(f"{k}={v}" for k, v in attack.describe().items()) for attack in self.attacks)
@@ -68,7 +110,7 @@ class WorstOf(Attack):
         return list(dict.fromkeys(notes))
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
-        """The highest-scoring result of each image."""
+        """The highest-scoring result of each image, or of the batch."""
         batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
         judged = Victim(victim.task, batch, ball=victim.ball, cost=victim.cost)
@@ -80,6 +122,9 @@ class WorstOf(Attack):
             with torch.no_grad():
                 scores = self.objective(judged.output(x_adv), judged.batch, x=x_adv).to(highest.dtype)
             victim.cost.forwards += self.objective.cost()[0] * len(victim)
+            if self.select == "batch":
+                scores = scores.sum().expand(len(victim))
             higher = scores > highest
             worst[higher], highest[higher] = x_adv.detach()[higher], scores[higher]
+            del x_adv  # not held while the next attack runs
         return worst

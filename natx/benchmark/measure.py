@@ -17,7 +17,8 @@ import torch
 from natx.errors import ConfigError
 from natx.provenance import provenance
 
-PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox", "torchreid")
+# What numbers depend on beside what every report names.
+LIBRARIES = ("torchattacks", "foolbox", "adversarial-robustness-toolbox", "torchreid", "mmdet")
 Measure = Callable[[Callable[[], Any]], tuple[float, Any]]
 
 
@@ -126,6 +127,7 @@ class Item:
         predicted: the ratio by counting forwards and backwards, where it is known beforehand.
         unit: of the measured values.
         needs_amx: the limit holds only on a CPU with AMX.
+        setting: what the item sets itself (``model``, ``batch_size``), whatever the command line says.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Item:
     predicted: float | None = None
     unit: str = "s"
     needs_amx: bool = False
+    setting: dict[str, Any] = field(default_factory=dict)
 
     def met(self, ratio: float, facts: dict[str, Any]) -> bool | None:
         """Whether the median ratio keeps the limit; None where there is none for this machine."""
@@ -154,6 +157,7 @@ def run_item(item: Item, bench: Any, setting: dict[str, Any]) -> dict[str, Any]:
         "limit": item.limit,
         "bound": "at least" if item.at_least else "at most",
         **setting,
+        **item.setting,
     }
     start = time.monotonic()
     try:
@@ -196,7 +200,7 @@ def cpu_facts(cpuinfo: str) -> dict[str, Any]:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """What a result depends on: the processor, torch's choice of kernels, versions of natx, torch and the peers."""
+    """What a result depends on: the processor, torch's choice of kernels, versions of natx and of libraries."""
     path = Path("/proc/cpuinfo")
     facts = {
         **cpu_facts(path.read_text() if path.exists() else ""),
@@ -204,7 +208,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "onednn": torch.backends.mkldnn.is_available(),
         **provenance(device),
     }
-    for name in PEERS:
+    for name in LIBRARIES:
         try:
             facts["packages"][name] = version(name)
         except PackageNotFoundError:

@@ -19,12 +19,12 @@ from natx.objectives import margin
 from natx.task import Task
 
 
-def peer(name: str) -> ModuleType:
-    """Import another library; raises NotRun with the remedy where it is missing."""
+def peer(name: str, *, extra: str = "bench") -> ModuleType:
+    """Import another library; raises NotRun with the remedy, natx's ``extra`` that brings it, where it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise NotRun(f"no {name.partition('.')[0]} ({error}): pip install natx[bench]") from error
+        raise NotRun(f"no {name.partition('.')[0]} ({error}): pip install natx[{extra}]") from error
 
 
 class Pixels(nn.Module):

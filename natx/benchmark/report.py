@@ -93,7 +93,7 @@ def _row(result: dict[str, Any]) -> list[str]:
     ratio, unit = result["ratio"], result["unit"]
     medians = [f"{statistics.median(result[key]):.3g} {unit}" for key in ("a_values", "b_values")]
     spread = f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
-    met = {True: "yes", False: "NO", None: "does not apply"}[result["met"]]
+    met = "-" if limit == "-" else {True: "yes", False: "NO", None: "does not apply"}[result["met"]]
     return [name, a, b, *medians, spread, predicted, limit, met, f"{setting}, {result['repeats']} repeats"]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from natx.adversary import Adversary
 from natx.attacks import PGD, Attack
@@ -31,10 +31,50 @@ def recipe(kind: str, *, attack: Attack, adversary: Callable[[], Task]) -> Metho
     return Adversarial(attack, ("adv",) if kind == "PGD-AT" else ("clean", "adv"), terms=terms)
 
 
-def training_step(learner: Learner, optimizer: torch.optim.Optimizer) -> Callable[[Batch], dict[str, Tensor]]:
-    """What mmengine's runner does with one batch: forward(mode='loss'), backward, optimiser step."""
-    learner.train()
-    return partial(learner.train_step, optim_wrapper=OptimWrapper(optimizer))
+class Trainer:
+    """What mmengine's runner does with one batch: forward(mode='loss'), backward, optimiser step.
+
+    Args:
+        learner: what is trained; set to train mode.
+        optimizer: by default SGD with momentum at a small rate: many steps on one batch must not end in overflow.
+    """
+
+    def __init__(self, learner: Learner, optimizer: torch.optim.Optimizer | None = None) -> None:
+        if optimizer is None:
+            optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+        self.learner, self.wrapper = learner.train(), OptimWrapper(optimizer)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """One step; the scalars that it logs."""
+        return self.learner.train_step(batch, optim_wrapper=self.wrapper)
+
+    @property
+    def units(self) -> float:
+        """An image's work in a step by counting, see :func:`step_units`."""
+        return step_units(self.learner.method)
+
+
+def step_units(method: Method) -> float:
+    """An image's work in a training step: a forward is 1, a backward to the pixels 1, to pixels and weights 2.
+
+    Of the method's backwards the inner attack's end at the pixels; the one of each view goes to the weights too. Not
+    for methods that evaluate their loss several times a step.
+    """
+    forwards, backwards = method.cost()
+    return forwards + backwards + len(method.views)
+
+
+def settled(task: Task, batch: Batch) -> Task:
+    """The task in eval mode, its batch-norm statistics those of a batch."""
+    norms = [m for m in task.modules() if isinstance(m, _BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        task.train().network(task.pixels(batch), batch)
+    for norm, momentum in zip(norms, kept):
+        norm.momentum = momentum
+    return task.eval()
 
 
 def train_until(
@@ -60,7 +100,7 @@ def train_until(
     device = next(task.parameters()).device
     learner = Learner(task, Adversarial(attack)).to(device)
     optimizer = torch.optim.SGD(learner.parameters(), lr=0.02, momentum=0.9, nesterov=True)
-    step, generator = training_step(learner, optimizer), torch.Generator().manual_seed(0)
+    step, generator = Trainer(learner, optimizer), torch.Generator().manual_seed(0)
     reached = 0.0
     for learner.epoch in range(most):  # every step draws other starts
         learner.train()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader, Sampler
 
 from natx.batch import Batch
+from natx.data.replay import ReplaySampler, held_images
 from natx.errors import ConfigError
 from natx.registry import DATASETS, SAMPLERS
 
@@ -26,7 +28,14 @@ def build_dataset(config: Any) -> Any:
 
 
 def train_loader(
-    dataset: Any, batch_size: int, *, seed: int, num_workers: int = 0, sampler: dict[str, Any] | None = None
+    dataset: Any,
+    batch_size: int,
+    *,
+    seed: int,
+    num_workers: int = 0,
+    sampler: dict[str, Any] | None = None,
+    replays: int = 1,
+    fresh: float = 0.0,
 ) -> DataLoader:
     """Shuffled batches of ``batch_size`` images on each process; an incomplete last batch is left out.
 
@@ -38,17 +47,24 @@ def train_loader(
         seed: the run's seed.
         num_workers: loading processes.
         sampler: config of a sampler that is given the data set, batch size and seed (identities); shuffled by default.
+        replays: steps in a row that show the same images, see :class:`~natx.data.replay.ReplaySampler`.
+        fresh: share of a batch that is new at each of these steps.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
     if sampler is None:
         chosen: Sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
     else:
-        chosen = SAMPLERS.build(dict(sampler, dataset=dataset, batch_size=batch_size, seed=seed))
+        held = held_images(batch_size, fresh)
+        # Replayed and fresh images are both made of whole hands of the sampler.
+        hand = gcd(held, batch_size - held)
+        chosen = SAMPLERS.build(dict(sampler, dataset=dataset, batch_size=hand, seed=seed))
     if len(chosen) < batch_size:
         raise ConfigError(
             f"batch_size={batch_size} is larger than the {len(chosen)} training images of each process: lower it"
         )
+    if replays != 1 or fresh:
+        chosen = ReplaySampler(chosen, batch_size, replays=replays, fresh=fresh)
     return DataLoader(
         dataset,
         batch_size=batch_size,

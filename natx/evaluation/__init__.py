@@ -3,7 +3,7 @@
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation, evaluate
 from natx.evaluation.selection import Selection
-from natx.evaluation.sets import SetEvaluation, evaluate_set
+from natx.evaluation.sets import SetAttackResult, SetEvaluation, evaluate_set
 
 __all__ = [
     "CLEAN",
@@ -11,6 +11,7 @@ __all__ = [
     "Evaluation",
     "Metric",
     "Selection",
+    "SetAttackResult",
     "SetEvaluation",
     "evaluate",
     "evaluate_set",

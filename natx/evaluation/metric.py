@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 
 class Metric:
@@ -24,16 +27,40 @@ class Metric:
         """
         raise NotImplementedError
 
-    def notes(self, dataset: Any) -> list[str]:
-        """Remarks about the set that belong in a report (images left out, ...)."""
+    def notes(self, dataset: Any, predictions: Any) -> list[str]:
+        """Remarks that belong in a report (images left out, ...), given the clean predictions of every image."""
         return []
 
-    def draw(self, path: Path, dataset: Any, columns: dict[str, tuple[Any, Any]]) -> bool:
+    def attackable(self, dataset: Any) -> Tensor | None:
+        """Which images have something that an attack could take from the model, bool ``[N]``; None for all.
+
+        The others are not attacked.
+        """
+        return None
+
+    def fooled(self, clean: Any, attacked: Any, *, dataset: Any) -> tuple[Tensor, Tensor] | None:
+        """On which images an attack succeeded; None where an image by itself does not tell (retrieval).
+
+        Args:
+            clean: predictions of every image without attack.
+            attacked: the same under the attack.
+            dataset: the test set.
+
+        Returns:
+            Which images had something to lose without attack, and which of these lost some of it; bool ``[N]`` each.
+        """
+        return None
+
+    def draw(
+        self, path: Path, dataset: Any, *, positions: Sequence[int], columns: dict[str, tuple[Any, Sequence[Tensor]]]
+    ) -> bool:
         """Draw a picture to look at; False where a metric has none.
 
         Args:
             path: where to write the picture (PNG).
             dataset: the test set.
-            columns: per column the predictions and, for the first attacked images, their pixels ``[n, C, H, W]``.
+            positions: of the images to draw.
+            columns: per column the predictions of every image of the set, and the drawn images' pixels in [0,1], each
+                ``[C, H, W]``; clean, and under an attack.
         """
         return False

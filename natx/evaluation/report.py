@@ -10,13 +10,14 @@ from rich.table import Table
 
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import AttackResult, Evaluation
-from natx.evaluation.sets import SetEvaluation
+from natx.evaluation.sets import SetAttackResult, SetEvaluation
 from natx.files import write_json, write_text
 from natx.progress import duration
 from natx.threat import pixel_fraction
 
 WORST = "Worst case"
 NOT_RUN = "not run"
+OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a set
 
 
 def make_report(
@@ -47,7 +48,7 @@ def make_report(
         "images": evaluation.count,
         "columns": columns,
         "worst_case": evaluation.worst_case(),
-        "attacks": _attacks(evaluation.attacks),
+        "attacks": [_attack(result) for result in evaluation.attacks],
         "settings": settings,
         "provenance": provenance,
     }
@@ -82,25 +83,28 @@ def make_set_report(
         "cell": list(metric.cell),
         "columns": [{"name": column, "values": values} for column, values in evaluation.values.items()],
         "notes": evaluation.notes,
-        "attacks": _attacks(evaluation.attacks),
+        "attacks": [{**_attack(result), **_measured(result)} for result in evaluation.attacks],
         "settings": settings,
         "provenance": provenance,
         **({"paper": paper} if paper else {}),
     }
 
 
-def _attacks(results: Sequence[AttackResult]) -> list[dict[str, Any]]:
-    return [
-        {
-            "columns": result.columns,
-            "settings": result.settings,
-            "forwards": result.cost.forwards,
-            "backwards": result.cost.backwards,
-            "seconds": round(result.seconds, 2),
-            "notes": result.notes,
-        }
-        for result in results
-    ]
+def _attack(result: AttackResult) -> dict[str, Any]:
+    return {
+        "columns": result.columns,
+        "settings": result.settings,
+        "forwards": result.cost.forwards,
+        "backwards": result.cost.backwards,
+        "seconds": round(result.seconds, 2),
+        "notes": result.notes,
+    }
+
+
+def _measured(result: SetAttackResult) -> dict[str, Any]:
+    """What was measured of an attack on a set, as far as there is such a thing."""
+    values = {"perturbation": result.perturbation, "success": result.success}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
@@ -172,23 +176,14 @@ def markdown(report: dict[str, Any]) -> str:
     """The whole report as Markdown."""
     settings, provenance = report["settings"], report["provenance"]
     lines = [f"# {report['name']}", "", _explanation(report), "", markdown_table([report]), ""]
-    lines += [f"Note: {note}." for note in report.get("notes", [])] + [""] * bool(report.get("notes"))
-    if report.get("picture"):
-        lines += [f"![examples clean and attacked]({report['picture']})", ""]
+    lines += [line for note in report.get("notes", []) for line in (f"Note: {note}.", "")]
     if "cell" in report:
         lines += ["## All values (%)", "", *_value_table(report), ""]
-    lines += [
-        "## Attacks",
-        "",
-        "| columns | settings | forwards | backwards | time | notes |",
-        "|---|---|---:|---:|---:|---|",
-    ]
-    for attack in report["attacks"]:
-        described = ", ".join(f"{key}={_setting(key, value)}" for key, value in attack["settings"].items())
-        lines.append(
-            f"| {', '.join(attack['columns'])} | {described} | {attack['forwards']} | {attack['backwards']} "
-            f"| {duration(attack['seconds'])} | {'; '.join(attack['notes'])} |"
-        )
+    lines += ["## Attacks", "", *_attack_table(report)]
+    if report.get("pictures"):
+        lines += ["", "## Examples"]
+        for attack, file in report["pictures"].items():
+            lines += ["", f"![{attack}: examples clean and attacked]({file})"]
     lines += ["", "## Settings", ""] + [f"- {key}: {_short(value)}" for key, value in settings.items()]
     lines += ["", "## Provenance", ""]
     lines += [f"- {key}: {_short(value)}" for key, value in provenance.items() if key != "packages"]
@@ -221,6 +216,46 @@ def _value_table(report: dict[str, Any]) -> list[str]:
     for column in report["columns"]:
         lines.append(f"| {column['name']} | " + " | ".join(f"{column['values'][key]:.2f}" for key in keys) + " |")
     return lines
+
+
+def _attack_table(report: dict[str, Any]) -> list[str]:
+    """Every attack's settings, outcome and cost, a row an attack; columns that some attack fills."""
+    measured = [key for key in OUTCOMES if any(key in attack for attack in report["attacks"])]
+    names = ["columns", "settings", *measured, "forwards", "backwards", "time", "notes"]
+    lines = ["| " + " | ".join(names) + " |", "|---|---|" + "---|" * len(measured) + "---:|---:|---:|---|"]
+    for attack in report["attacks"]:
+        cells = [
+            ", ".join(attack["columns"]),
+            ", ".join(f"{key}={_setting(key, value)}" for key, value in attack["settings"].items()),
+            *(_outcome(key, attack.get(key)) for key in measured),
+            str(attack["forwards"]),
+            str(attack["backwards"]),
+            duration(attack["seconds"]),
+            "; ".join(attack["notes"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if "perturbation" in measured:
+        lines += ["", "Perturbation: the largest change of a pixel; the means are over the images that changed."]
+    return lines
+
+
+def outcome(attack: dict[str, Any]) -> str:
+    """What was measured of an attack (an entry of ``report["attacks"]``) in words; empty where nothing was."""
+    return "; ".join(f"{key} {_outcome(key, attack[key])}" for key in OUTCOMES if key in attack)
+
+
+def _outcome(key: str, value: dict[str, Any] | None) -> str:
+    """A perturbation's size or a success rate in words."""
+    if value is None:
+        return ""
+    if key == "success":
+        return f"{value['fooled']} of {value['of']}" + (f" ({value['rate']:.2f} %)" if value["of"] else "")
+    if not value["changed"]:
+        return f"none of {value['images']} images changed"
+    return (
+        f"at most {pixel_fraction(value['linf'])}, mean L2 {value['l2']:.3g}, mean PSNR {value['psnr']:.1f} dB, "
+        f"{value['changed']} of {value['images']} images changed"
+    )
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +16,28 @@ from natx.batch import to_device
 from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
 from natx.evaluation.metric import Metric
+from natx.evaluation.pictures import Examples
+from natx.evaluation.predictions import gathered, replaced
 from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
 from natx.progress import Meter, silent
+from natx.realised import SIZES, realised, summary
 from natx.task import Task
 
 EXAMPLES = 4
+
+
+@dataclass
+class SetAttackResult(AttackResult):
+    """What one attack did over the whole set; plain values, None for the clean column.
+
+    Attributes:
+        perturbation: how large the perturbations became, see :func:`natx.realised.summary`.
+        success: how many images were ``fooled`` ``of`` those that had something to lose, and the ``rate`` (%, None of
+            no image); None where the metric does not tell.
+    """
+
+    perturbation: dict[str, float | int | None] | None = None
+    success: dict[str, float | int | None] | None = None
 
 
 @dataclass
@@ -33,16 +50,15 @@ class SetEvaluation:
         count: images in the set.
         attacked: images that the attacks may change.
         notes: remarks about the set, the data set's own and the metric's.
-        examples: per column the predictions and the pixels of the first attacked images ``[n, C, H, W]``, for a
-            picture; the clean column and the first attack's.
+        examples: the first attacked images under every attack, for pictures; None where no image is attackable.
     """
 
     values: dict[str, dict[str, float]]
-    attacks: list[AttackResult]
+    attacks: list[SetAttackResult]
     count: int
     attacked: int
     notes: list[str]
-    examples: dict[str, tuple[Any, Tensor]] = field(default_factory=dict, repr=False)
+    examples: Examples | None = None
 
 
 def attacked_positions(dataset: Any) -> list[int]:
@@ -62,9 +78,9 @@ def evaluate_set(
 ) -> SetEvaluation:
     """Predict every image clean, then attack some of them and measure again, in eval mode and fp32.
 
-    Images that no attack may change are predicted once for all columns. Each attack is reported by itself: a metric
-    over a set has no worst case per image. With several processes each works on every n-th batch, and all return the
-    same result.
+    Images that no attack may change, or that have nothing to lose (:meth:`Metric.attackable`), are predicted once for
+    all columns. Each attack is reported by itself: a metric over a set has no worst case per image. With several
+    processes each works on every n-th batch, and all return the same result.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -76,33 +92,33 @@ def evaluate_set(
 
     Raises:
         ConfigError: two attacks share a column, or one asks for several.
-        DataError: predictions that are not finite.
+        DataError: predictions that are not finite, or attacks and no image to attack.
     """
     check_columns(attacks)
     for attack in attacks:
         if len(attack.columns()) > 1:
             raise ConfigError(f"{attack.name} has milestones, which need per-image success: list one attack a column")
+        attack.check(task)
     meter = meter or silent()
-    positions = attacked_positions(dataset)
-    clean = AttackResult({"type": "Clean"}, [CLEAN])
-    start = time.monotonic()
+    clean, start = SetAttackResult({"type": "Clean"}, [CLEAN]), time.monotonic()
     predictions = predict_all(task, dataset, batch_size=batch_size, meter=meter, cost=clean.cost)
     clean.seconds = time.monotonic() - start
     values, results = {CLEAN: metric(predictions, dataset)}, [clean]
-    first = positions[:EXAMPLES]
-    examples = {CLEAN: (predictions, task.pixels(_batch(task, dataset, first)).cpu())}
+    positions = _attackable(dataset, metric)
+    if attacks and not positions:
+        raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
+    examples = _examples(task, dataset, predictions, positions[:EXAMPLES])
     for attack in attacks:
-        result = AttackResult(attack.describe(), attack.columns())
-        start = time.monotonic()
+        result, start = SetAttackResult(attack.describe(), attack.columns()), time.monotonic()
         result.notes += attack.observe(dataset, predictions)
         found, pixels = _attacked(task, dataset, attack, positions, result, batch_size=batch_size, meter=meter)
-        changed = _replaced(predictions, positions, found)
+        changed = replaced(predictions, positions, found)
         values[attack.name] = metric(changed, dataset)
+        result.success = _success(metric.fooled(predictions, changed, dataset=dataset), positions)
         result.seconds = time.monotonic() - start
         results.append(result)
-        if len(examples) == 1:
-            examples[attack.name] = (changed, pixels)
-    notes = [*getattr(dataset, "notes", []), *metric.notes(dataset)]
+        examples.add(attack.name, changed, pixels)
+    notes = [*getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
     return SetEvaluation(values, results, len(dataset), len(positions), notes, examples)
 
 
@@ -123,7 +139,22 @@ def predict_all(
     meter.end()
     if cost is not None:
         cost += Cost(forwards=len(dataset))
-    return _gathered(parts)
+    return gathered(parts)
+
+
+def _attackable(dataset: Any, metric: Metric) -> list[int]:
+    """Positions of the images that are attacked."""
+    positions, able = attacked_positions(dataset), metric.attackable(dataset)
+    return positions if able is None else [position for position in positions if able[position]]
+
+
+def _examples(task: Task, dataset: Any, predictions: Any, positions: list[int]) -> Examples | None:
+    """The images of the pictures, clean."""
+    if not positions:
+        return None
+    examples = Examples(positions, predictions)
+    examples.add(CLEAN, predictions, list(task.pixels(_batch(task, dataset, positions)).cpu()))
+    return examples
 
 
 def _attacked(
@@ -131,21 +162,24 @@ def _attacked(
     dataset: Any,
     attack: Attack,
     positions: list[int],
-    result: AttackResult,
+    result: SetAttackResult,
     *,
     batch_size: int,
     meter: Meter,
-) -> tuple[Any, Tensor]:
+) -> tuple[Any, list[Tensor]]:
     """Predictions of the attacked images in the order of ``positions``, and the pixels of the first ones."""
-    mine, parts, pixels = share(positions, batch_size), [], []
-    cost = Cost()
+    mine, parts, pixels, sizes = share(positions, batch_size), [], [], []
+    cost, first = Cost(), positions[:EXAMPLES]
     meter.begin(attack.name, sum(len(block) for block in mine))
     for block in mine:
         batch = _batch(task, dataset, block)
         found = attack.judge(task, batch)
         parts.append((block, _predict(task, {**batch, "inputs": found.x_adv})))
-        wanted = [row for row, position in enumerate(block) if position in positions[:EXAMPLES]]
-        pixels.append(([block[row] for row in wanted], found.x_adv[wanted].cpu()))
+        size = realised(task.pixels(batch), found.x_adv, task.perturbable(batch))
+        sizes.append((block, torch.stack([size[key] for key in SIZES], 1).cpu()))
+        wanted = [row for row, position in enumerate(block) if position in first]
+        # Copied, or each would keep the whole batch in memory.
+        pixels.append(([block[row] for row in wanted], [found.x_adv[row].clone().cpu() for row in wanted]))
         cost += found.cost
         cost += Cost(forwards=len(block))
         result.notes += [note for note in found.notes if note not in result.notes]
@@ -155,7 +189,17 @@ def _attacked(
     for spent, notes in shared:
         result.cost += spent
         result.notes = list(dict.fromkeys([*result.notes, *notes]))
-    return _gathered(parts, order=positions), _gathered(pixels, order=positions[:EXAMPLES])
+    result.perturbation = summary(dict(zip(SIZES, gathered(sizes, order=positions).unbind(1))))
+    return gathered(parts, order=positions), gathered(pixels, order=first)
+
+
+def _success(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> dict[str, float | int | None] | None:
+    """The success among the attacked images of what :meth:`Metric.fooled` says of all."""
+    if outcome is None:
+        return None
+    at_stake, fooled = outcome[0][positions], outcome[1][positions]
+    count, of = int((at_stake & fooled).sum()), int(at_stake.sum())
+    return {"fooled": count, "of": of, "rate": 100 * count / of if of else None}
 
 
 def _batch(task: Task, dataset: Any, positions: list[int]) -> dict[str, Any]:
@@ -171,27 +215,3 @@ def _predict(task: Task, batch: dict[str, Any]) -> Any:
             raise DataError("the model predicts NaN or infinite values: its weights are damaged, nothing was judged")
         return predictions.cpu()
     return predictions
-
-
-def _gathered(parts: list[tuple[list[int], Any]], order: list[int] | None = None) -> Any:
-    """Predictions of all processes' blocks in the order of their positions (or in a given order)."""
-    if get_dist_info()[1] > 1:
-        parts = [part for process in all_gather_object(parts) for part in process]
-    parts = [part for part in parts if part[0]]
-    at = [position for block, _ in parts for position in block]
-    row = {position: i for i, position in enumerate(at)}
-    wanted = [row[position] for position in (sorted(at) if order is None else order)]
-    if isinstance(parts[0][1], Tensor):
-        return torch.cat([values for _, values in parts])[wanted]
-    values = [value for _, block in parts for value in block]
-    return [values[i] for i in wanted]
-
-
-def _replaced(predictions: Any, positions: list[int], changed: Any) -> Any:
-    """The set's predictions with those of the attacked images replaced."""
-    if isinstance(predictions, Tensor):
-        return predictions.index_copy(0, torch.tensor(positions), changed)
-    replaced = list(predictions)
-    for position, value in zip(positions, changed):
-        replaced[position] = value
-    return replaced

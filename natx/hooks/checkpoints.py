@@ -15,8 +15,10 @@ from natx.checkpoint import load_into, load_state, save_state, save_weights
 from natx.errors import CheckpointError
 from natx.evaluation.selection import Selection
 from natx.files import clear_unfinished
+from natx.hooks.ema import EMA
 from natx.learner import Learner
 from natx.registry import HOOKS
+from natx.task import Task
 
 
 @HOOKS.register_module()
@@ -26,16 +28,22 @@ class Checkpoints(Hook):
     Files, each replaced atomically: ``best.safetensors``, ``last.safetensors``, ``last.pth``. ``last.pth`` is written
     last: a process killed in between resumes from the epoch before and writes the same files again.
 
+    With an average of the weights it is the average that is scored and that all three files hold as the weights;
+    ``last.pth`` then has the weights that training goes on with under ``live``.
+
     Args:
         selection: scores an epoch; None keeps the last weights as the best.
         meta: plain values stored with the weights (model, classes, config fingerprint).
         resume: go on from ``last.pth`` in the work_dir where it exists.
+        ema: the run's average of the weights.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, selection: Selection | None, *, meta: dict[str, Any], resume: bool) -> None:
-        self.selection, self.meta, self.resume = selection, meta, resume
+    def __init__(
+        self, selection: Selection | None, *, meta: dict[str, Any], resume: bool, ema: EMA | None = None
+    ) -> None:
+        self.selection, self.meta, self.resume, self.ema = selection, meta, resume, ema
         self.best: dict[str, Any] = {}
 
     def restore(self, runner: Runner) -> None:
@@ -58,8 +66,10 @@ class Checkpoints(Hook):
                 f"resuming on {runner.world_size} process(es) a run of {meta['world_size']}: it will differ from one "
                 "that was not stopped"
             )
-        load_into(learner.task.upstream, state["weights"], source=str(path))
-        learner.method.load_state_dict(state["method"])
+        load_into(learner.task.upstream, state["live" if self.ema else "weights"], source=str(path))
+        if self.ema:
+            load_into(self.ema.task.upstream, state["weights"], source=str(path))
+        _load_method(learner, state["method"], source=str(path))
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, saved in zip(runner.param_schedulers, state["schedulers"]):
             scheduler.load_state_dict(saved)
@@ -70,7 +80,8 @@ class Checkpoints(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Score and write."""
         learner, epoch = _learner(runner), runner.epoch + 1
-        scores = self._score(runner, learner, epoch)
+        judged = self.ema.task if self.ema else learner.task
+        scores = self._score(runner, judged, epoch)
         score = None if scores is None else scores[self.selection.metric]
         better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
         if better:
@@ -79,10 +90,10 @@ class Checkpoints(Hook):
             self._write(runner, learner, epoch, better)
         barrier()
 
-    def _score(self, runner: Runner, learner: Learner, epoch: int) -> dict[str, float] | None:
+    def _score(self, runner: Runner, judged: Task, epoch: int) -> dict[str, float] | None:
         if self.selection is None or (epoch % self.selection.every and epoch != runner.max_epochs):
             return None
-        scores = self.selection(learner.task)
+        scores = self.selection(judged)
         runner.logger.info(
             f"epoch {epoch}: " + ", ".join(f"{k} {v:.2f} %" for k, v in scores.items()) + f" on {self.selection.name}"
         )
@@ -94,13 +105,16 @@ class Checkpoints(Hook):
         if not all(bool(torch.isfinite(p).all()) for p in learner.task.parameters()):
             raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         meta = {**self.meta, "epoch": epoch, "best": self.best}
+        judged = self.ema.task if self.ema else learner.task
+        live = {"live": learner.task.upstream.state_dict()} if self.ema else {}
         if better:
-            save_weights(work_dir / "best.safetensors", learner.task, meta=meta)
-        save_weights(work_dir / "last.safetensors", learner.task, meta=meta)
+            save_weights(work_dir / "best.safetensors", judged, meta=meta)
+        save_weights(work_dir / "last.safetensors", judged, meta=meta)
         save_state(
             work_dir / "last.pth",
             {
-                "weights": learner.task.upstream.state_dict(),
+                "weights": judged.upstream.state_dict(),
+                **live,
                 "method": learner.method.state_dict(),
                 "optimizer": runner.optim_wrapper.state_dict(),
                 "schedulers": [s.state_dict() for s in runner.param_schedulers],
@@ -113,6 +127,17 @@ class Checkpoints(Hook):
                 },
             },
         )
+
+
+def _load_method(learner: Learner, state: dict[str, Any], *, source: str) -> None:
+    """Restore what the method trains or counts itself; raises CheckpointError where the file has something else."""
+    try:
+        learner.method.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{source} does not hold the state of this method's own models ({reason}): resume with the run's config"
+        ) from error
 
 
 def _learner(runner: Runner) -> Learner:

@@ -1,7 +1,12 @@
 """Methods: training recipes, one file each."""
 
 from natx.methods.adversarial import Adversarial
+from natx.methods.awp import AWP
 from natx.methods.base import Method
+from natx.methods.distillation import Distillation
+from natx.methods.free import FreeAdversarial
+from natx.methods.las import LAS
+from natx.methods.sam import SAM
 from natx.methods.standard import Standard
 
-__all__ = ["Adversarial", "Method", "Standard"]
+__all__ = ["AWP", "LAS", "SAM", "Adversarial", "Distillation", "FreeAdversarial", "Method", "Standard"]

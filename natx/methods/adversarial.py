@@ -10,7 +10,7 @@ from torch import Tensor
 from natx.attacks import Attack, build_attack
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.methods.base import Method
+from natx.methods.base import Method, whole_epochs
 from natx.registry import METHODS
 from natx.task import Task
 
@@ -27,6 +27,8 @@ class Adversarial(Method):
         views: ('adv',) or ('clean', 'adv').
         terms: see :class:`~natx.methods.base.Method`.
         joint_batch: see :class:`~natx.methods.base.Method`.
+        eps_warmup: epochs in which the inner attack grows: in epoch e of them (from 0) its eps and step size are
+            ``(e + 1) / (eps_warmup + 1)`` of its own. 0 for none.
     """
 
     def __init__(
@@ -36,17 +38,24 @@ class Adversarial(Method):
         *,
         terms: Sequence[dict[str, Any]] | None = None,
         joint_batch: bool = True,
+        eps_warmup: int = 0,
     ) -> None:
         if tuple(views) not in (("adv",), ("clean", "adv")):
             raise ConfigError(f"views is ('adv',) or ('clean', 'adv'); got {tuple(views)}")
         super().__init__(terms, joint_batch=joint_batch)
         self.views = tuple(views)
         self.attack = build_attack(attack)
+        self.eps_warmup = whole_epochs(eps_warmup, "eps_warmup")
+        if eps_warmup:
+            self.attack.scaled(1.0)  # refuses an attack that cannot be scaled now, not in the first epoch
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Clean pixels (if asked for) and the attack's."""
         x = task.pixels(batch)
-        x_adv = self.attack(task, batch, epoch=epoch)
+        attack = self.attack
+        if epoch < self.eps_warmup:
+            attack = attack.scaled((epoch + 1) / (self.eps_warmup + 1))
+        x_adv = attack(task, batch, epoch=epoch)
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
     def cost(self) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.batch import Batch, join, size
+from natx.errors import ConfigError
 from natx.precision import full_precision
 from natx.registry import TERMS
 from natx.task import Task, concat_pixels, slice_raw
@@ -18,6 +19,10 @@ from natx.terms.base import Term, View
 
 class Method(nn.Module):
     """Base of all methods: makes views, adds up terms, logs what the output looks like.
+
+    A training step is :meth:`make_views` and then :meth:`scalars`. What a recipe does once a step (attack, train a
+    companion on its own) belongs into the first, what has a gradient in the weights into the second: then
+    :class:`~natx.methods.AWP` and :class:`~natx.methods.SAM`, which evaluate the loss twice, can wrap it.
 
     Args:
         terms: configs of the terms; the task's own loss alone by default.
@@ -37,8 +42,9 @@ class Method(nn.Module):
         self.joint_batch = joint_batch
 
     def prepare(self, task: Task, device: torch.device) -> None:
-        """Checks and moves companions once before training."""
+        """Checks and moves companions once before training; a term whose views the method does not make is refused."""
         for term in self.terms:
+            term.check_views(self.views)
             term.prepare(task, device)
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
@@ -47,12 +53,19 @@ class Method(nn.Module):
 
     def cost(self) -> tuple[float, float]:
         """(forwards, backwards) per image and training step, adversary and inner attack included."""
+        return self.loss_cost()
+
+    def loss_cost(self) -> tuple[float, float]:
+        """The part of :meth:`cost` that one evaluation of the loss on given views takes, its gradient included."""
         extra = [term.cost(self.views) for term in self.terms]
         return (len(self.views) + sum(f for f, _ in extra), len(self.views) + sum(b for _, b in extra))
 
     def forward(self, task: Task, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
         """The named scalars of one training step; keys that contain "loss" are summed and optimised."""
-        pixels = self.make_views(task, batch, epoch=epoch)
+        return self.scalars(task, batch, self.make_views(task, batch, epoch=epoch))
+
+    def scalars(self, task: Task, batch: Batch, pixels: list[Tensor]) -> dict[str, Tensor]:
+        """The named scalars for views that are made, at the weights the task has now."""
         views = self._outputs(task, batch, pixels)
         scalars: dict[str, Tensor] = {}
         for term in self.terms:
@@ -67,6 +80,18 @@ class Method(nn.Module):
         else:
             raws = [task.network(x, batch) for x in pixels]
         return [View(name, x, task.read(raw, batch)) for name, x, raw in zip(self.views, pixels, raws)]
+
+
+def whole_epochs(value: Any, name: str) -> int:
+    """A number of epochs from a config; raises ConfigError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} is a number of epochs, 0 for none; got {value!r}")
+    return value
+
+
+def optimised(scalars: dict[str, Tensor]) -> Tensor:
+    """What mmengine descends: the sum of all scalars whose name contains "loss"."""
+    return torch.stack([value for name, value in scalars.items() if "loss" in name]).sum()
 
 
 @torch.no_grad()

@@ -104,12 +104,18 @@ class ClassificationTask(Task):
         return self.net((x - self.mean) / self.std)
 
     def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
-        """Cross-entropy and logits; a row is an image.
+        """Cross-entropy and logits; a row is an image. Labels are classes ``[N]`` or soft ``[N, C]`` (mixup).
 
         Raises:
-            DataError: a label outside 0..C-1.
+            DataError: soft labels of another number of classes than the head.
         """
         logits, labels, n = full_precision(raw), batch["data_samples"], len(raw)
+        if labels.is_floating_point():
+            if labels.shape != logits.shape:
+                raise DataError(
+                    f"soft labels are {list(labels.shape)}, logits {list(logits.shape)}: set Mixup's num_classes"
+                )
+            labels = labels.to(logits.dtype)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return Output(
             losses={"loss_ce": loss},
@@ -121,8 +127,9 @@ class ClassificationTask(Task):
         )
 
     def correct(self, output: Output) -> Tensor:
-        """See :meth:`Task.correct`."""
-        return output.logits.argmax(1) == output.labels
+        """See :meth:`Task.correct`; of a soft label the most probable class counts."""
+        labels = output.labels if output.labels.dim() == 1 else output.labels.argmax(1)
+        return output.logits.argmax(1) == labels
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:

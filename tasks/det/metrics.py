@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from torch import Tensor
 from natx.errors import DataError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
-from natx.evaluation.sets import attacked_positions
 from natx.registry import METRICS
+from tasks.det.finding import IOU, LEAST_SCORE, Finding
 from tasks.det.picture import Found, Scene, draw_scenes
 from tasks.det.precision import Detections, coco, voc07
 
-EXAMPLES = 4
 NAMED = 5
 
 
@@ -30,6 +30,10 @@ class DetectionMAP(Metric):
     detections of a class in an image: the mean over IoU 0.50, 0.55, ..., 0.95, and that at 0.5. Box sides are x2 - x1
     there, and difficult objects are "crowds", as mmdet's ``CocoMetric`` has them. Classes without an object to find
     count in none of the means.
+
+    Images without an object to find are not attackable: they stay in the means, as the model sees them without attack,
+    and out of success rates. An attack fools an image where an object that the model found without it
+    (:class:`tasks.det.finding.Finding`: its class, an IoU of 0.5, a score of 0.3) is no longer found.
 
     The data set has ``annotations``, one :class:`tasks.det.datasets.Annotation` an image, and ``classes``.
 
@@ -57,14 +61,34 @@ class DetectionMAP(Metric):
         ap, ap50 = coco(predictions, **setting)
         return {"mAP": 100 * sum(precision.values()) / len(precision), "AP": 100 * ap, "AP50": 100 * ap50}
 
-    def notes(self, dataset: Any) -> list[str]:
-        """How many images have nothing to detect, and which classes no image has."""
+    def attackable(self, dataset: Any) -> Tensor:
+        """Images with an object to find."""
+        return torch.tensor([len(_wanted(annotation)) > 0 for annotation in dataset.annotations], dtype=torch.bool)
+
+    def fooled(self, clean: Detections, attacked: Detections, *, dataset: Any) -> tuple[Tensor, Tensor]:
+        """Images of which an object is found, and those of them of which one of these objects is no longer found."""
+        before, after = _found(clean, dataset), _found(attacked, dataset)
+        lost = torch.tensor([bool((one & ~other).any()) for one, other in zip(before, after)], dtype=torch.bool)
+        return _any(before), lost
+
+    def notes(self, dataset: Any, predictions: Detections) -> list[str]:
+        """How many images have nothing to detect or nothing found, and which classes no image has."""
         counts = [_wanted(annotation) for annotation in dataset.annotations]
         notes = []
         if empty := sum(not len(labels) for labels in counts):
             have, they = ("has", "it stays") if empty == 1 else ("have", "they stay")
             notes.append(
-                f"{empty} of {len(counts)} images {have} no objects (not attackable: nothing to detect); {they} in mAP"
+                f"{empty} of {len(counts)} images {have} no object to find: not attackable, so not attacked and in no "
+                f"success rate; {they} in mAP"
+            )
+        notes.append(
+            f"an attack fools an image where an object that is found without attack (its class, IoU {IOU}, score "
+            f"{LEAST_SCORE}) is no longer found"
+        )
+        full = len(counts) - empty
+        if blind := full - int(_any(_found(predictions, dataset)).sum()):
+            notes.append(
+                f"in {blind} of {full} images with an object to find none is found without attack: in no success rate"
             )
         present = set(torch.cat(counts).tolist()) if counts else set()
         absent = [name for label, name in enumerate(dataset.classes) if label not in present]
@@ -73,29 +97,29 @@ class DetectionMAP(Metric):
             notes.append(f"classes without an object, left out of the means: {', '.join(absent[:NAMED])}{more}")
         return notes
 
-    def draw(self, path: Path, dataset: Any, columns: dict[str, tuple[Detections, Tensor]]) -> bool:
-        """Draw the first images with their detections, the perturbation magnified, and the attacked images.
+    def draw(
+        self,
+        path: Path,
+        dataset: Any,
+        *,
+        positions: Sequence[int],
+        columns: dict[str, tuple[Detections, Sequence[Tensor]]],
+    ) -> bool:
+        """Draw images with their detections, the perturbation magnified, and the attacked images; see the base class.
 
-        Args:
-            path: where to write the picture (PNG).
-            dataset: the test set.
-            columns: per column the predictions of all images and the pixels ``[n, 3, H, W]`` in [0,1] of the first
-                images that are attacked; the first two columns are drawn.
+        The first two columns are drawn.
         """
-        chosen = list(columns.items())[:2]
-        positions = attacked_positions(dataset)
-        count = min([EXAMPLES, len(positions), *(len(pixels) for _, (_, pixels) in chosen)])
-        if not chosen or not count:
+        if not columns or not len(positions):
             return False
         rows = []
-        for row, position in enumerate(positions[:count]):
+        for row, position in enumerate(positions):
             annotation = dataset.annotations[position]
             height, width = annotation.shape
             scenes = []
-            for name, (predictions, pixels) in chosen:
+            for name, (predictions, pixels) in list(columns.items())[:2]:
                 found = Found.of(predictions[position], annotation)
                 title = "clean" if name == CLEAN else name
-                scenes.append(Scene(title, pixels[row, :, :height, :width].detach().float().cpu(), found))
+                scenes.append(Scene(title, pixels[row][:, :height, :width].detach().float().cpu(), found))
             rows.append(scenes)
         draw_scenes(path, rows, classes=dataset.classes)
         return True
@@ -125,3 +149,13 @@ def check(predictions: Detections, dataset: Any) -> None:
 
 def _wanted(annotation: Any) -> Tensor:
     return annotation.labels[~annotation.difficult].cpu()
+
+
+def _found(predictions: Detections, dataset: Any) -> list[Tensor]:
+    """Which objects of each image are found, bool ``[n]`` each."""
+    return [Finding.of(one, annotation).found for one, annotation in zip(predictions, dataset.annotations)]
+
+
+def _any(found: Sequence[Tensor]) -> Tensor:
+    """Which images have something found, bool ``[N]``."""
+    return torch.tensor([bool(one.any()) for one in found], dtype=torch.bool)

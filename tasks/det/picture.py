@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from natx.files import write_atomic
+from tasks.det.finding import IOU, LEAST_SCORE, Finding
 
-LEAST_SCORE, MOST, IOU = 0.3, 12, 0.5  # of the detections that are drawn; which of them are right
+MOST = 12  # detections that are drawn
 LEGEND = (
     f"Detections of score {LEAST_SCORE} and more. Green \N{CHECK MARK}: an object of that class (IoU {IOU}), "
     "red: a false alarm, dashed: an object that is missed."
@@ -37,11 +37,11 @@ class Found:
     """What is drawn on an image, boxes ``[K, 4]`` as x1, y1, x2, y2 in pixels of the resized image.
 
     Attributes:
-        boxes: detections, best first.
+        boxes: detections, best first; none of difficult objects.
         scores: their scores ``[K]``.
         labels: their classes ``[K]``.
-        right: which are an object that no better detection has found, bool ``[K]``.
-        missed: boxes ``[M, 4]`` of the objects that none of them is.
+        right: which find an object, see :class:`tasks.det.finding.Finding`, bool ``[K]``.
+        missed: boxes ``[M, 4]`` of the objects that no detection finds.
         missed_labels: their classes ``[M]``.
     """
 
@@ -55,19 +55,13 @@ class Found:
     @classmethod
     def of(cls, found: dict[str, Tensor], annotation: Any) -> Found:
         """From predictions in pixels of the original image, and the image's annotation; the best ones are kept."""
-        order = found["scores"].argsort(descending=True, stable=True)
-        order = order[found["scores"][order] >= LEAST_SCORE][:MOST]
-        boxes, labels = found["boxes"][order].float(), found["labels"][order]
-        keep = ~annotation.difficult
-        objects, kinds = annotation.boxes[keep].float(), annotation.labels[keep]
-        overlap = box_iou(boxes, objects) * (labels[:, None] == kinds)
-        right, free = torch.zeros(len(boxes), dtype=torch.bool), torch.ones(len(objects), dtype=torch.bool)
-        for i, row in enumerate(overlap if len(objects) else ()):
-            best = int(row.argmax())
-            if row[best] >= IOU and free[best]:
-                right[i], free[best] = True, False
+        finding = Finding.of(found, annotation)
+        kept = (~finding.ignored).nonzero().squeeze(1)[:MOST]
+        order, right = finding.order[kept], finding.objects[kept] >= 0
+        missed = ~annotation.difficult & ~finding.found
         scale = torch.tensor(annotation.scale * 2)
-        return cls(boxes * scale, found["scores"][order], labels, right, objects[free] * scale, kinds[free])
+        boxes, gone = found["boxes"][order].float() * scale, annotation.boxes[missed].float() * scale
+        return cls(boxes, found["scores"][order], found["labels"][order], right, gone, annotation.labels[missed])
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.checkpoint import load_into, read_tensors
-from natx.errors import ConfigError, DataError
+from natx.errors import CheckpointError, ConfigError, DataError
 from natx.registry import TASKS
 from natx.task import Output, Task, unit_pixels
 from tasks.det.compat import build_detector
-from tasks.det.readers import Targets, reader_for
+from tasks.det.readers import LastTargets, reader_for
 
 
 @TASKS.register_module()
@@ -53,8 +53,7 @@ class DetectionTask(Task):
             _without_downloads(model)
         net = build_detector(model)
         if next(net.parameters()).device.type != "meta":  # there only parameters are counted
-            with _quiet():
-                net.init_weights()
+            _initialise(net)
         self.num_classes, self.model = num_classes, str(model.get("type"))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net: nn.Module = net.to(memory_format=self.memory_format)
@@ -65,7 +64,8 @@ class DetectionTask(Task):
         mean, std = preprocessor.get("mean") or (0.0, 0.0, 0.0), preprocessor.get("std") or (1.0, 1.0, 1.0)
         # mmdet's images are BGR: where it turns them round, the network, its mean and its std are RGB.
         self.swap = not (preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
-        self.pad_value, self.divisor = float(preprocessor.get("pad_value", 0)), preprocessor.get("pad_size_divisor", 1)
+        self.pad_value = float(preprocessor.get("pad_value", 0))
+        self.targets = LastTargets(preprocessor.get("pad_size_divisor", 1))
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
@@ -97,7 +97,7 @@ class DetectionTask(Task):
 
     def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
         """Losses and class rows, see the reader."""
-        return self.reader.read(raw, Targets.of(batch, divisor=self.divisor), rows=rows)
+        return self.reader.read(raw, self.targets(batch), rows=rows)
 
     def perturbable(self, batch: Batch) -> Tensor | None:
         """Mask ``[N, 1, H, W]`` of the pixels that are no padding, or None where there is none."""
@@ -115,7 +115,7 @@ class DetectionTask(Task):
     def predict(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``."""
         raw = self.network(self.pixels(batch), batch)
-        found = self.reader.predict(raw, Targets.of(batch, divisor=self.divisor))
+        found = self.reader.predict(raw, self.targets(batch))
         return [{"boxes": f.bboxes.cpu(), "scores": f.scores.cpu(), "labels": f.labels.cpu()} for f in found]
 
     def check_data(self, dataset: Any) -> None:
@@ -132,6 +132,18 @@ class DetectionTask(Task):
         if not isinstance(other, DetectionTask):
             raise ConfigError(f"the adversary is a {type(other).__name__}, the target a detector: both must be one")
         self.reader.check_adversary(other.reader)
+
+
+def _initialise(net: nn.Module) -> None:
+    """Draw the weights, and download those that ``init_cfg`` names; raises CheckpointError where that fails."""
+    try:
+        with _quiet():
+            net.init_weights()
+    except OSError as error:  # no network, no such file
+        raise CheckpointError(
+            f"cannot get the weights that the model's init_cfg names ({error}): connect to the internet, or set "
+            "task.pretrained=False and task.checkpoint=<local weights of the detector or of its backbone>"
+        ) from error
 
 
 @contextmanager
@@ -174,4 +186,8 @@ def _load(net: nn.Module, path: Path) -> None:
         load_into(net, tensors, source=str(path))
         return
     own = net.backbone.state_dict()
-    load_into(net.backbone, {key: value for key, value in tensors.items() if key in own}, source=str(path))
+    given = {key: value for key, value in tensors.items() if key in own}
+    if type(net.backbone).__name__ == "SSDVGG":
+        # VGG's own weights lack SSD's last two layers, which stand for fully connected ones: these stay as drawn.
+        given = {**{key: own[key] for key in list(own)[-4:]}, **given}
+    load_into(net.backbone, given, source=str(path))

@@ -16,7 +16,7 @@ from natx.registry import METRICS
 from tasks.reid.picture import Search, Shown, draw_searches
 from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
 
-EXAMPLES, NEAREST, NAMED = 4, 5, 5
+NEAREST, NAMED = 5, 5
 CHANCE_WIDTH = 8  # of random features, whose ranking shows what chance gives
 
 
@@ -72,7 +72,7 @@ class Retrieval(Metric):
         settings = {"distance": self.distance, "block": self.block, "top": top}
         return retrieve(*features, **_protocol(dataset, queries), **settings)
 
-    def notes(self, dataset: Any) -> list[str]:
+    def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """What a ranking at random scores on the set; how many queries have no match and whose they are."""
         matched = torch.from_numpy(Protocol(**_protocol(dataset, dataset.queries)).matched())
         noise = torch.randn(len(dataset.labels), CHANCE_WIDTH, generator=torch.Generator().manual_seed(0))
@@ -89,32 +89,29 @@ class Retrieval(Metric):
             f"gallery: {left} left out",
         ]
 
-    def draw(self, path: Path, dataset: Any, columns: dict[str, tuple[Tensor, Tensor]]) -> bool:
-        """Draw the first queries, clean and attacked, each with the gallery images that are nearest to it.
+    def draw(
+        self, path: Path, dataset: Any, *, positions: Sequence[int], columns: dict[str, tuple[Tensor, Sequence[Tensor]]]
+    ) -> bool:
+        """Draw queries, clean and attacked, each with the gallery images that are nearest to it; see the base class.
 
-        Args:
-            path: where to write the picture (PNG).
-            dataset: the test set; its ``__getitems__`` gives ``inputs`` as uint8 ``[n, 3, H, W]``.
-            columns: per column the features ``[N, D]`` and the pixels ``[n, 3, H, W]`` in [0,1] of the first queries;
-                the first two columns are drawn.
+        The first two columns are drawn. The set's ``__getitems__`` gives ``inputs`` as uint8 ``[n, 3, H, W]``.
         """
-        chosen = list(columns.items())[:2]
-        count = min([EXAMPLES, len(dataset.queries), *(len(pixels) for _, (_, pixels) in chosen)])
-        if not chosen or not count:
+        if not columns or not len(positions):
             return False
         rows = [
-            self._searches("clean" if name == CLEAN else name, *column, dataset=dataset, count=count)
-            for name, column in chosen
+            self._searches("clean" if name == CLEAN else name, *column, dataset=dataset, positions=positions)
+            for name, column in list(columns.items())[:2]
         ]
         draw_searches(path, list(zip(*rows)))
         return True
 
-    def _searches(self, name: str, predictions: Tensor, pixels: Tensor, *, dataset: Any, count: int) -> list[Search]:
-        """What is drawn of one column: a search for each of the first ``count`` queries."""
-        queries = dataset.queries[:count]
-        ranking = self.ranking(predictions, dataset, queries=queries, top=NEAREST)
+    def _searches(
+        self, name: str, predictions: Tensor, pixels: Sequence[Tensor], *, dataset: Any, positions: Sequence[int]
+    ) -> list[Search]:
+        """What is drawn of one column: a search for the query at each position."""
+        ranking = self.ranking(predictions, dataset, queries=torch.tensor(positions), top=NEAREST)
         searches = []
-        for i, position in enumerate(queries.tolist()):
+        for i, position in enumerate(positions):
             query = _shown(dataset, position, pixels[i])
             near = [dataset.gallery[place].item() for place in ranking.best[i].tolist() if place >= 0]
             images = dataset.__getitems__(near)["inputs"] / 255 if near else ()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.adversary import Adversary
-from natx.attacks import APGD, FGSM, PGD, Attack, AutoAttack, Square, WorstOf, build_attack
+from natx.attacks import APGD, FGSM, PGD, Attack, AutoAttack, FriendlyPGD, Square, WorstOf, build_attack
 from natx.errors import ConfigError, ConstraintError
 from natx.objectives import Adaptive
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
@@ -99,6 +99,11 @@ TABLE = [
         "pgd_adaptive_restarts",
         lambda **k: PGD(LINF, 6, restarts=2, step_size=STEP, objective=Adaptive(ADVERSARY, 0.06), **k),
     ),
+    Case(
+        "pgd_normal",
+        lambda **k: PGD(LINF, 6, step_size=STEP, objective=dict(type="KL"), random_start="normal", start_std=0.01, **k),
+    ),
+    Case("friendly", lambda **k: FriendlyPGD(LINF, 6, step_size=STEP, tau=2, omega=0.01, **k)),
     Case("pgd_l2", lambda **k: PGD(L2(0.8), 6, step_size=0.2, **k)),
     Case("pgd_l2_restarts", lambda **k: PGD(L2(0.8), 4, step_size=0.2, restarts=2, **k)),
     Case(

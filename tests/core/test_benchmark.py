@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from natx.attacks import PGD
 from natx.benchmark import (
@@ -36,9 +33,12 @@ from natx.benchmark.opponents import (
     pixel_batches,
     torch_start,
 )
-from natx.benchmark.training import Patterns, train_until
+from natx.benchmark.training import Patterns, Trainer, settled, step_units, train_until
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
+from natx.learner import Learner
+from natx.methods import Adversarial, Standard
+from natx.testing import LinearTask
 from natx.threat import Linf
 from tasks.cls import ClassificationTask
 
@@ -113,6 +113,8 @@ def test_limit_for_amx_only_and_no_limit() -> None:
     assert item(limit=2.5, at_least=True, needs_amx=True).met(1.0, {"amx": False}) is None
     assert item(limit=2.5, at_least=True, needs_amx=True).met(1.0, {"amx": True}) is False
     assert item().met(1.0, {"amx": True}) is None
+    found = result()
+    assert found["limit"] is None and found["met"] is None and "no limit" in describe(found)
 
 
 def test_result_is_plain_and_complete() -> None:
@@ -131,6 +133,13 @@ def test_missing_peer_is_not_run() -> None:
     found = result(run=lambda _: Measured(peer("no_such_library.part")))
     assert found["not_run"].startswith("no no_such_library") and found["not_run"].endswith("pip install natx[bench]")
     assert "ratio" not in found and describe(found).startswith("not run: ")
+    with pytest.raises(NotRun, match=r"pip install natx\[det\]"):
+        peer("no_such_library", extra="det")
+
+
+def test_a_setting_of_the_item_is_what_the_result_says() -> None:
+    found = result(setting=dict(model="own", batch_size=3))
+    assert (found["model"], found["batch_size"], found["threads"]) == ("own", 3, 2) and SETTING["model"] == "m"
 
 
 def not_run(_: Any) -> Measured:
@@ -154,18 +163,21 @@ def test_results_merge_by_name_in_the_given_order(tmp_path: Path) -> None:
 
 
 def test_table(tmp_path: Path) -> None:
-    out, order = tmp_path / "b.json", ["one", "two", "three", "four"]
+    out, order = tmp_path / "b.json", ["one", "two", "three", "four", "five"]
     add_result(out, result("one", limit=1.05, predicted=1.0), order=order)
     add_result(out, result("two", run=not_run), order=order)
     rows = [{"column": "PGD|10", "natx %": 12.5}]
     add_result(out, result("three", run=lambda _: Measured(None, details={"epochs": rows, "n": 3})), order=order)
     add_result(out, {**result("four", limit=3.0), "command": "python y"}, order=order)
+    add_result(out, result("five", unit="MB", setting=dict(model="own", batch_size=3)), order=order)
     text = out.with_suffix(".md").read_text()
     assert text.index("python x") < text.index("python y") < text.index("| item |")
     assert text.count("python x") == 1 and text.count("AMX: no") == 1
     table = "2 s | 1 s | 2.000 (2.000 to 2.000) | "
     assert f"| one | left | right | {table}1.000 | at most 1.05 | NO | m, batch 8, 1 repeats |" in text
     assert "| four | left | right | " + table + "- | at most 3 | yes |" in text
+    measured = table.replace("2 s", "2 MB").replace("1 s", "1 MB")
+    assert f"| five | left | right | {measured}- | - | - | own, batch 3, 1 repeats |" in text  # without a limit
     assert "| not run: no GPU |" in text and "| PGD\\|10 | 12.5 |" in text and "- n: 3" in text
 
 
@@ -227,51 +239,34 @@ def test_training_stops_at_the_accuracy() -> None:
     assert torch.equal(Patterns(3).images, Patterns(5).images[:3])
 
 
-@pytest.fixture(scope="module")
-def tool() -> Iterator[ModuleType]:
-    path = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
-def bench(tool: ModuleType) -> Any:
-    return tool.Bench(CPU, "resnet8_cifar", 2, 1, 2)
-
-
-def test_epoch_times_extrapolate_and_need_a_gpu(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run_item(tool.ITEMS["epoch_times"], bench(tool), SETTING)
-    assert "not_run" in found
-    monkeypatch.setattr(tool, "EPOCH_WARM_UP", 0)
-    monkeypatch.setattr(tool, "stopwatch", lambda device: lambda run: (0.5, run()))
-    one = bench(tool)
-    rows = tool.epoch_rows(one, models={"resnet8_cifar": {"VT": 1.0, "NAT": 2.0}}, batch=one.batch(3), steps=2)
-    assert [row["training"] for row in rows] == ["VT", "NAT"]
-    assert all(row["fp32, s"] == row["bf16, s"] == 0.5 * (50_000 // 3) for row in rows)
-
-
-def test_bench_task_is_reproducible_and_its_norms_are_settled(tool: ModuleType) -> None:
-    one, other = bench(tool).task(), bench(tool).task()
-    assert not one.training and all(p.requires_grad for p in one.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values()))
-    norm = next(m for m in one.modules() if isinstance(m, nn.BatchNorm2d))
-    assert norm.momentum == 0.1 and bool((norm.running_mean != 0).all())
-    adversary = bench(tool).task(seed=1)
-    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), adversary.parameters()))
-
-
-def test_predictions_follow_the_counting_of_attack_and_method(tool: ModuleType) -> None:
+def test_units_count_the_attack_and_all_views() -> None:
     """A forward counts 1, the attack's backward 1, a training backward 2."""
+    attack = PGD(Linf(8 / 255), 10)
+    assert step_units(Standard()) == 1 + 2
+    assert step_units(Adversarial(attack)) == 10 * (1 + 1) + 1 + 2
+    assert step_units(Adversarial(attack, ("clean", "adv"))) == 10 * (1 + 1) + 2 * (1 + 2)
 
-    def units(kind: str) -> float:
-        method = tool.recipe(kind, attack=PGD(Linf(8 / 255), 10), adversary=task)
-        forwards, backwards = method.cost()
-        return forwards + backwards + len(method.views)
 
-    assert tool.ITEMS["nat_step_vs_union"].predicted == units("NAT") / units("union")
-    assert units("VT") == 3 and units("PGD-AT") == 23
-    raw: Tensor = Pixels(task())(torch.rand(1, 3, 32, 32))
-    assert raw.shape == (1, 10)
+def test_a_trainer_takes_the_step_of_its_optimizer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(4, 12, generator=generator), torch.rand(6, 3, 2, 2, generator=generator)
+    labels = torch.arange(6) % 4
+    net = LinearTask(weight, torch.zeros(4)).eval()
+    trainer = Trainer(Learner(net, Standard()), torch.optim.SGD(net.parameters(), lr=0.5))
+    assert trainer.units == 3 and net.training
+    logged = trainer({"inputs": x, "data_samples": labels, "index": torch.arange(6)})
+    logits = x.flatten(1) @ weight.T
+    residual = (logits.softmax(1) - nn.functional.one_hot(labels, 4)) / 6
+    torch.testing.assert_close(net.net[1].weight.detach(), weight - 0.5 * residual.T @ x.flatten(1))
+    torch.testing.assert_close(logged["loss_ce"].detach(), nn.functional.cross_entropy(logits, labels))
+
+
+def test_settled_norms_have_the_batchs_statistics_and_keep_their_momentum() -> None:
+    net, batch = task(), Patterns(8).__getitems__(list(range(8)))
+    norm = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    norm.momentum = 0.3
+    seen = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert settled(net, batch) is net and not net.training and norm.momentum == 0.3
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,25 @@ from natx.attacks import PGD, Attack, Cost
 from natx.attacks.base import Attacked
 from natx.data import hold_out, subset
 from natx.errors import ConfigError, DataError
-from natx.evaluation import AttackResult, Evaluation, Metric, Selection, SetEvaluation, evaluate_set
-from natx.evaluation.report import console_table, make_report, make_set_report, markdown, markdown_table, write_report
+from natx.evaluation import (
+    AttackResult,
+    Evaluation,
+    Metric,
+    Selection,
+    SetAttackResult,
+    SetEvaluation,
+    evaluate_set,
+)
+from natx.evaluation.pictures import draw_pictures, file_names
+from natx.evaluation.report import (
+    console_table,
+    make_report,
+    make_set_report,
+    markdown,
+    markdown_table,
+    outcome,
+    write_report,
+)
 from natx.evaluation.summary import summary_table
 from natx.objectives import Objective
 from natx.task import Output, Task
@@ -109,7 +127,8 @@ class Recorder(Metric):
         values = predictions if isinstance(predictions, Tensor) else torch.stack([p["embedding"] for p in predictions])
         return {"top": 100 * float(values.max()), "mean": 100 * float(values.mean()), "least": float(values.min())}
 
-    def notes(self, dataset: Any) -> list[str]:
+    def notes(self, dataset: Any, predictions: Any) -> list[str]:
+        assert len(predictions) == len(dataset) and predictions is self.given[0]
         return [f"{len(dataset)} images were looked at"]
 
 
@@ -209,13 +228,15 @@ def test_clean_images_are_predicted_once_and_the_cost_is_what_was_run() -> None:
 
 def test_batch_size_makes_no_difference() -> None:
     """Random starts included: they are keyed by the images' index."""
-    found = {}
+    found, sizes = {}, None
     for batch_size in (1, 4, 5, 100):
         metric = Recorder()
         evaluation = evaluate_set(
             Embedding(), Shots(), [climb(random_start=True, step_size=0.01)], metric=metric, batch_size=batch_size
         )
-        found[batch_size] = (metric.given[1], evaluation.examples["PGD-4"][1])
+        found[batch_size] = (metric.given[1], evaluation.examples.columns["PGD-4"][1])
+        sizes = sizes or evaluation.attacks[1].perturbation
+        assert evaluation.attacks[1].perturbation == pytest.approx(sizes, abs=1e-12)
     for predictions, pixels in found.values():
         torch.testing.assert_close(predictions, found[1][0], rtol=0, atol=1e-12)
         torch.testing.assert_close(pixels, found[1][1], rtol=0, atol=1e-12)
@@ -257,24 +278,206 @@ def test_remarks_on_batches_are_told_once() -> None:
     assert evaluation.values["Noting"] == evaluation.values["Clean"]
 
 
-def test_examples_are_the_first_attacked_images_clean_and_under_the_first_attack() -> None:
+def test_examples_are_the_first_attacked_images_clean_and_under_every_attack() -> None:
+    """Only the examples are kept of an attack; pictures are given the other images as they are predicted clean."""
     dataset, metric = Shots(), Recorder()
-    attacks = [climb(), climb(name="second")]
+    attacks = [climb(), climb(name="second", step_size=0.01)]
     examples = evaluate_set(Embedding(), dataset, attacks, metric=metric, batch_size=3).examples
-    assert list(examples) == ["Clean", "PGD-4"]
-    first = ATTACKED[:4]
-    assert torch.equal(examples["Clean"][1], dataset.images[first])
-    torch.testing.assert_close(examples["PGD-4"][1], climbed(dataset.images)[first], rtol=0, atol=1e-12)
-    assert torch.equal(examples["Clean"][0], metric.given[0])
-    assert torch.equal(examples["PGD-4"][0], metric.given[1])
+    first, rest = ATTACKED[:4], [i for i in range(COUNT) if i not in ATTACKED[:4]]
+    assert examples.positions == first and list(examples.columns) == ["Clean", "PGD-4", "second"]
+    clean = metric.given[0]
+    for row, name in ((1, "PGD-4"), (2, "second")):
+        assert len(examples.columns[name][0]) == len(examples.columns[name][1]) == 4
+        columns = examples.before_and_after(name)
+        assert list(columns) == ["Clean", name]
+        assert torch.equal(columns["Clean"][0], clean) and torch.equal(columns[name][0][rest], clean[rest])
+        assert torch.equal(columns[name][0][first], metric.given[row][first])
+        assert torch.equal(torch.stack(columns["Clean"][1]), dataset.images[first])
+    pixels = torch.stack(examples.columns["PGD-4"][1])
+    torch.testing.assert_close(pixels, climbed(dataset.images)[first], rtol=0, atol=1e-12)
+    assert not torch.equal(pixels, torch.stack(examples.columns["second"][1]))
+    assert all(image.untyped_storage().nbytes() == 6 * 8 for image in examples.columns["PGD-4"][1])  # not the batch's
 
 
 def test_examples_of_a_set_with_few_attacked_images() -> None:
     dataset = Shots()
     dataset.attacked = [9, 1]
-    examples = evaluate_set(Embedding(), dataset, [climb()], metric=Recorder(), batch_size=1).examples
-    assert torch.equal(examples["Clean"][1], dataset.images[[9, 1]])
-    torch.testing.assert_close(examples["PGD-4"][1], climbed(dataset.images)[[9, 1]], rtol=0, atol=1e-12)
+    columns = evaluate_set(Embedding(), dataset, [climb()], metric=Recorder(), batch_size=1).examples.columns
+    assert torch.equal(torch.stack(columns["Clean"][1]), dataset.images[[9, 1]])
+    pixels = torch.stack(columns["PGD-4"][1])
+    torch.testing.assert_close(pixels, climbed(dataset.images)[[9, 1]], rtol=0, atol=1e-12)
+
+
+class Canvases(Shots):
+    """Batches are padded to the next multiple of their largest image, as detection's are."""
+
+    def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+        batch = super().__getitems__(positions)
+        wider = max(positions) % 3  # columns of padding
+        return {**batch, "inputs": torch.cat([batch["inputs"], torch.zeros(len(positions), 1, 2, wider)], 3)}
+
+
+class Cropped(Embedding):
+    """Looks at the images without their padding, which no attack may change."""
+
+    def network(self, x: Tensor, batch: dict[str, Any]) -> Tensor:
+        return super().network(x[..., :3], batch)
+
+    def perturbable(self, batch: dict[str, Any]) -> Tensor | None:
+        inputs = batch["inputs"]
+        return (torch.arange(inputs.shape[3]) < 3).expand(len(inputs), 1, 2, -1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_examples_may_come_from_batches_of_different_sizes(batch_size: int) -> None:
+    """And padding counts in no perturbation's size: the numbers are those of the unpadded images."""
+    dataset = Canvases()
+    found = evaluate_set(Cropped(), dataset, [climb()], metric=Recorder(), batch_size=batch_size)
+    for position, image in zip(ATTACKED, found.examples.columns["PGD-4"][1]):
+        expected = climbed(dataset.images)[position]
+        torch.testing.assert_close(image[..., :3], expected, rtol=0, atol=1e-12)
+        assert float(image[..., 3:].abs().sum()) == 0
+    plain = evaluate_set(Embedding(), Shots(), [climb()], metric=Recorder()).attacks[1].perturbation
+    assert found.attacks[1].perturbation == pytest.approx(plain, abs=1e-12)
+
+
+# --- how large perturbations became, and which images attacks fooled --------------------------------------------------
+
+
+class Brightens(Attack):
+    """Adds its amounts to the images, by index; 0 leaves an image as it is."""
+
+    def __init__(self, amounts: dict[int, float], name: str = "Brightens") -> None:
+        super().__init__(Linf(0.3), name=name)
+        self.amounts = amounts
+
+    def run(self, victim: Any, *, epoch: int = 0) -> Tensor:
+        amount = torch.tensor([self.amounts.get(i - 50, 0.0) for i in victim.batch["index"].tolist()])
+        return victim.x + amount.double().view(-1, 1, 1, 1)
+
+
+def dark(count: int = COUNT) -> Shots:
+    dataset = Shots(count)
+    dataset.images = dataset.images / 2
+    return dataset
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_the_size_of_every_attacks_perturbation_is_measured_over_the_images_that_changed(batch_size: int) -> None:
+    attacks = [Brightens({7: 0.1, 11: 0.2, 4: 0.3}), Noting(Linf(EPS))]  # 4 is not attacked
+    found = evaluate_set(Embedding(), dark(), attacks, metric=Recorder(), batch_size=batch_size).attacks
+    assert found[0].perturbation is None
+    decibel = (-20 * math.log10(0.1) - 20 * math.log10(0.2)) / 2
+    expected = {"linf": 0.2, "l2": 6**0.5 * 0.15, "psnr": decibel, "changed": 2, "images": 6}
+    assert found[1].perturbation == pytest.approx(expected)
+    assert found[2].perturbation == {"linf": 0.0, "l2": None, "psnr": None, "changed": 0, "images": 6}
+
+
+class Signs(Recorder):
+    """An image has something to lose where its first value is positive, and loses it where that is no longer so."""
+
+    hopeless = (7, 0, 4)
+
+    def attackable(self, dataset: Any) -> Tensor:
+        return torch.tensor([i not in self.hopeless for i in range(len(dataset))])
+
+    def fooled(self, clean: Tensor, attacked: Tensor, *, dataset: Any) -> tuple[Tensor, Tensor]:
+        positive = clean[:, 0] > 0
+        return positive, positive & (attacked[:, 0] <= 0)
+
+
+class Given(Shots):
+    """Images that are their own predictions; the first values of the attacked ones are set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images[:, 0, 0, 0] = 0.5
+        self.images[[3, 11], 0, 0, 0] = 0.0
+
+
+class Itself(Embedding):
+    """Predicts what an image's first pixels exceed 0.3 by."""
+
+    def predict(self, batch: dict[str, Any]) -> Tensor:
+        return self.pixels(batch).flatten(1)[:, :3] - 0.3
+
+
+class Darkens(Brightens):
+    def run(self, victim: Any, *, epoch: int = 0) -> Tensor:
+        return (2 * victim.x - super().run(victim)).clamp(min=0)
+
+
+def test_images_without_anything_to_lose_are_not_attacked_and_success_counts_those_that_had_something() -> None:
+    """Of the six images two are not attackable, and two have nothing to lose; one of the other two (2, 5) loses it."""
+    metric, dataset = Signs(), Given()
+    attacks = [Darkens({5: 0.25, 3: 0.25, 7: 0.3, 9: 0.3}, name="dark"), Noting(Linf(EPS))]
+    found = evaluate_set(Itself(), dataset, attacks, metric=metric, batch_size=3)
+    assert found.attacked == 4 and found.examples.positions == [2, 5, 11, 3]
+    assert [result.success for result in found.attacks] == [
+        None,
+        {"fooled": 1, "of": 2, "rate": 50.0},
+        {"fooled": 0, "of": 2, "rate": 0.0},
+    ]
+    clean, changed, _ = metric.given
+    assert torch.equal(changed[[7, 0]], clean[[7, 0]]) and not torch.equal(changed[5], clean[5])
+    assert found.attacks[1].perturbation["images"] == 4 and found.attacks[1].cost.forwards == 4
+
+
+def test_a_rate_of_no_images_is_none_and_a_set_without_attackable_images_is_refused() -> None:
+    dataset = Given()
+    dataset.attacked = [3, 11]
+    found = evaluate_set(Itself(), dataset, [Noting(Linf(EPS))], metric=Signs())
+    assert found.attacks[1].success == {"fooled": 0, "of": 0, "rate": None}
+    dataset.attacked = [0, 7]
+    assert evaluate_set(Itself(), dataset, [], metric=Signs()).examples is None
+    with pytest.raises(DataError, match="none of the set's 12 images has something that an attack could") as error:
+        evaluate_set(Itself(), dataset, [Noting(Linf(EPS))], metric=Signs())
+    assert "\n" not in str(error.value)
+
+
+class Draws(Recorder):
+    """Writes what it is given; of some attacks it has no picture."""
+
+    def __init__(self, without: str = "") -> None:
+        super().__init__()
+        self.without = without
+
+    def draw(self, path: Path, dataset: Any, *, positions: Any, columns: dict[str, Any]) -> bool:
+        _, attack = columns
+        if attack == self.without:
+            return False
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps([attack, list(positions), torch.stack(columns[attack][1]).amax().item()]))
+        return True
+
+
+def test_a_picture_is_drawn_for_each_attack(tmp_path: Path) -> None:
+    attacks = [Brightens({7: 0.2}, name="SMA 8/255"), Brightens({}, name="none"), Brightens({7: 0.3}, name="sma 8-255")]
+    metric, dataset = Draws(without="none"), dark()
+    dataset.images[:] = 0.25
+    examples = evaluate_set(Embedding(), dataset, attacks, metric=metric).examples
+    files = draw_pictures(tmp_path / "out", dataset, metric, examples=examples)
+    assert files == {"SMA 8/255": "examples-SMA-8-255.png", "sma 8-255": "examples-sma-8-255-2.png"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(files.values())
+    for name, amount in (("SMA 8/255", 0.2), ("sma 8-255", 0.3)):
+        drawn = json.loads((tmp_path / "out" / files[name]).read_text())
+        assert drawn == [name, ATTACKED[:4], pytest.approx(0.25 + amount)]
+
+
+def test_files_of_pictures_have_plain_names_of_their_own() -> None:
+    names = ["PGD-20", "C&W", "C/W", "../up", "  ", "?", "a" * 300, "schön"]
+    files = file_names(names)
+    assert list(files) == names
+    assert list(files.values()) == [
+        "examples-PGD-20.png",
+        "examples-C-W.png",
+        "examples-C-W-2.png",
+        "examples-up.png",
+        "examples-attack.png",
+        "examples-attack-2.png",
+        f"examples-{'a' * 80}.png",
+        "examples-schön.png",
+    ]
 
 
 def test_progress_is_told() -> None:
@@ -441,14 +644,22 @@ PROVENANCE = {"device": "cpu", "packages": {"torch": "2.9"}}
 SETTINGS = {"config": "configs/some.py", "seed": 0}
 
 
-def set_report(name: str = "NAT", *, paper: bool = False, seed: float = 0, columns: tuple[str, ...] = ()) -> dict:
+def set_report(
+    name: str = "NAT",
+    *,
+    paper: bool = False,
+    seed: float = 0,
+    columns: tuple[str, ...] = (),
+    measured: dict[str, Any] | None = None,
+) -> dict:
     values = {"Clean": {"top": 60.0, "mean": 50.126 + seed, "least": 1.0}}
     for i, column in enumerate(columns or ("FNA", "SMA")):
         values[column] = {"top": 20.0 + i, "mean": 10.0 + i + 2 * seed, "least": 0.5}
-    attacks = [AttackResult({"type": "Clean"}, ["Clean"], Cost(12, 0), 1.0)]
+    attacks = [SetAttackResult({"type": "Clean"}, ["Clean"], Cost(12, 0), 1.0)]
     for column in list(values)[1:]:
         settings = {"type": "PGD", "threat": "Linf 8/255", "steps": 4, "step_size": 1 / 255}
-        attacks.append(AttackResult(settings, [column], Cost(30, 24), 61.0, ["one was left alone", "another too"]))
+        notes = ["one was left alone", "another too"]
+        attacks.append(SetAttackResult(settings, [column], Cost(30, 24), 61.0, notes, **(measured or {})))
     cells = {"Clean": "78.49/92.01", "FNA": "12.64/25.42"}
     return make_set_report(
         SetEvaluation(values, attacks, 12, 6, ["2 of 6 queries have no match"]),
@@ -491,7 +702,7 @@ def test_a_set_report_is_plain_and_has_the_values_of_each_column() -> None:
 
 
 def test_a_set_report_as_markdown() -> None:
-    report = {**set_report(paper=True), "picture": "examples.png"}
+    report = {**set_report(paper=True), "pictures": {"FNA": "examples-FNA.png", "SMA": "examples-SMA.png"}}
     assert markdown(report).splitlines() == [
         "# NAT",
         "",
@@ -504,8 +715,6 @@ def test_a_set_report_as_markdown() -> None:
         "| paper: AMD&NAT | 78.49/92.01 | 12.64/25.42 |  |",
         "",
         "Note: 2 of 6 queries have no match.",
-        "",
-        "![examples clean and attacked](examples.png)",
         "",
         "## All values (%)",
         "",
@@ -525,6 +734,12 @@ def test_a_set_report_as_markdown() -> None:
         "| SMA | type=PGD, threat=Linf 8/255, steps=4, step_size=1/255 | 30 | 24 | 61 s | one was left alone; another "
         "too |",
         "",
+        "## Examples",
+        "",
+        "![FNA: examples clean and attacked](examples-FNA.png)",
+        "",
+        "![SMA: examples clean and attacked](examples-SMA.png)",
+        "",
         "## Settings",
         "",
         "- config: configs/some.py",
@@ -535,6 +750,43 @@ def test_a_set_report_as_markdown() -> None:
         "- device: cpu",
         "- packages: torch 2.9",
     ]
+
+
+SIZE = {"linf": 8 / 255, "l2": 1.2345, "psnr": 33.07, "changed": 5, "images": 6}
+UNCHANGED = {"linf": 0.0, "l2": None, "psnr": None, "changed": 0, "images": 6}
+
+
+def test_a_set_report_with_what_was_measured_of_its_attacks() -> None:
+    report = set_report(
+        columns=("FNA",), measured={"perturbation": SIZE, "success": {"fooled": 2, "of": 3, "rate": 200 / 3}}
+    )
+    assert report["attacks"][1]["perturbation"] == SIZE and "perturbation" not in report["attacks"][0]
+    assert report["attacks"][1]["success"] == {"fooled": 2, "of": 3, "rate": 200 / 3}
+    said = "at most 8/255, mean L2 1.23, mean PSNR 33.1 dB, 5 of 6 images changed"
+    lines = markdown(report).splitlines()
+    at = lines.index("| columns | settings | perturbation | success | forwards | backwards | time | notes |")
+    assert lines[at + 1 : at + 4] == [
+        "|---|---|---|---|---:|---:|---:|---|",
+        "| Clean | type=Clean |  |  | 12 | 0 | 1 s |  |",
+        f"| FNA | type=PGD, threat=Linf 8/255, steps=4, step_size=1/255 | {said} | 2 of 3 (66.67 %) | 30 | 24 | 61 s | "
+        "one was left alone; another too |",
+    ]
+    assert outcome(report["attacks"][1]) == f"perturbation {said}; success 2 of 3 (66.67 %)"
+    assert outcome(report["attacks"][0]) == ""
+
+
+def test_an_attack_that_changed_nothing_leaves_the_report_valid_json(tmp_path: Path) -> None:
+    measured = {"perturbation": UNCHANGED, "success": {"fooled": 0, "of": 0, "rate": None}}
+    report = set_report(columns=("FNA",), measured=measured)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    write_report(tmp_path, report)
+    read = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert read["attacks"][1]["perturbation"] == UNCHANGED
+    assert outcome(read["attacks"][1]) == "perturbation none of 6 images changed; success 0 of 0"
+    assert "| none of 6 images changed | 0 of 0 |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_set_report_on_the_console() -> None:

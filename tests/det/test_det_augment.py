@@ -149,3 +149,15 @@ def test_the_learner_gives_the_whole_batch_to_augmentations_that_ask() -> None:
     found = learner.augmented(batch)
     torch.testing.assert_close(found["inputs"], 1 - batch["inputs"].flip(-1))
     assert torch.equal(found["data_samples"], batch["data_samples"] + 3)
+
+
+@pytest.mark.parametrize("name", ["RandomFlip", "RandomCrop", "RandomResizedCrop"])
+def test_augmentations_that_leave_boxes_behind_are_refused(name: str) -> None:
+    settings = {"RandomCrop": {"padding": 2}, "RandomResizedCrop": {"size": 16}}.get(name, {})
+    learner = Learner(TinyCNNTask(), Standard(), augments=[dict(type=name, **settings)])
+    batch = {**TinyDataset(3).__getitems__(range(3)), "data_samples": scene(3)["data_samples"]}
+    with pytest.raises(ConfigError, match="moves pixels and not the boxes") as caught:
+        learner.augmented(batch)
+    assert "\n" not in str(caught.value) and "BoxFlip" in str(caught.value)
+    fine = Learner(TinyCNNTask(), Standard(), augments=[dict(type="RandomErasing")])
+    assert fine.augmented(batch)["inputs"].shape == batch["inputs"].shape

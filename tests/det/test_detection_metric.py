@@ -17,6 +17,7 @@ from torch import Tensor
 from natx.errors import DataError
 from natx.registry import METRICS
 from tasks.det.datasets import Annotation
+from tasks.det.finding import Finding
 from tasks.det.metrics import DetectionMAP
 from tasks.det.picture import Found, Scene, draw_scenes
 
@@ -249,12 +250,115 @@ def test_the_edge_counts_its_last_pixel() -> None:
 def test_classes_without_objects_are_left_out_and_said() -> None:
     data = dataset(objects((BOX, 0)), objects(), objects((FAR, 2, True)), classes=9)
     assert DetectionMAP()([found((BOX, 0, 0.5)), found((BOX, 1, 0.9)), found()], data)["mAP"] == 100
-    first, second = DetectionMAP().notes(data)
-    assert first == "2 of 3 images have no objects (not attackable: nothing to detect); they stay in mAP"
-    assert second == (
+    predictions = [found((BOX, 0, 0.5)), found((BOX, 0, 0.5)), found((FAR, 2, 0.5))]
+    first, second, third = DetectionMAP().notes(data, predictions)
+    assert first == (
+        "2 of 3 images have no object to find: not attackable, so not attacked and in no success rate; they stay in mAP"
+    )
+    assert second == FOOLS
+    assert third == (
         "classes without an object, left out of the means: class1, class2, class3, class4, class5 and 3 more"
     )
-    assert DetectionMAP().notes(dataset(objects((BOX, 0)), classes=1)) == []
+    assert DetectionMAP().notes(dataset(objects((BOX, 0)), classes=1), [found((BOX, 0, 0.5))]) == [FOOLS]
+
+
+# ---------------------------------------------------------------------- what is attackable, and when an image is fooled
+
+FOOLS = (
+    "an attack fools an image where an object that is found without attack (its class, IoU 0.5, score 0.3) is no "
+    "longer found"
+)
+
+
+def test_images_with_an_object_that_is_not_difficult_are_attackable() -> None:
+    data = dataset(objects((BOX, 0)), objects(), objects((BOX, 0, True)), objects((BOX, 0, True), (FAR, 1)))
+    assert DetectionMAP().attackable(data).tolist() == [True, False, False, True]
+
+
+def outcome(
+    truth: Annotation, clean: dict[str, Tensor], attacked: dict[str, Tensor], *, classes: int = 2
+) -> tuple[bool, bool]:
+    """Whether an image has something to lose, and whether it loses it."""
+    at_stake, fooled = DetectionMAP().fooled([clean], [attacked], dataset=dataset(truth, classes=classes))
+    assert at_stake.dtype == fooled.dtype == torch.bool and at_stake.shape == fooled.shape == (1,)
+    return bool(at_stake), bool(fooled)
+
+
+NEAR = [14.0, 10.0, 33.0, 29.0]  # shifted by 4 of 20 pixels: an IoU of 2/3 with BOX
+TRUTH = objects((BOX, 0), (FAR, 1))
+BOTH = found((BOX, 0, 0.9), (FAR, 1, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("attacked", "fooled"),
+    [
+        (BOTH, False),
+        (found((NEAR, 0, 0.3), (FAR, 1, 0.3)), False),  # moved and weaker, but found; false alarms do not matter
+        (found((BOX, 0, 0.9), (FAR, 1, 0.8), ([0.0, 50, 9, 59], 0, 0.99)), False),
+        (found((BOX, 0, 0.9)), True),
+        (found((BOX, 0, 0.9), (FAR, 1, 0.29)), True),  # too weak
+        (found((BOX, 0, 0.9), (FAR, 0, 0.8)), True),  # another class
+        (found((BOX, 0, 0.9), ([67.0, 60, 86, 79], 1, 0.8)), True),  # an IoU of 13/27
+        (found((BOX, 0, 0.9), ([66.0, 60, 85, 79], 1, 0.8)), False),  # an IoU of 14/26
+        (found(), True),
+    ],
+)
+def test_an_image_is_fooled_where_an_object_is_no_longer_found(attacked: dict[str, Tensor], fooled: bool) -> None:
+    assert outcome(TRUTH, BOTH, attacked) == (True, fooled)
+
+
+def test_only_objects_that_are_found_without_attack_can_be_lost() -> None:
+    assert outcome(TRUTH, found((FAR, 1, 0.8)), found((FAR, 1, 0.8))) == (True, False)
+    assert outcome(TRUTH, found((FAR, 1, 0.8)), found((BOX, 0, 0.9))) == (True, True)
+    assert outcome(TRUTH, found((FAR, 1, 0.2), (BOX, 1, 0.9)), found()) == (False, False)
+    assert outcome(objects(), BOTH, found()) == (False, False)
+    assert outcome(objects((BOX, 0, True)), BOTH, found()) == (False, False)  # nobody asks for it
+
+
+def test_a_detection_finds_one_object_and_an_object_is_found_once() -> None:
+    twins = objects((BOX, 0), (NEAR, 0))
+    assert outcome(twins, found((BOX, 0, 0.9), (NEAR, 0, 0.8)), found((BOX, 0, 0.9))) == (True, True)
+    # Both detections are about the first object: the second one was never found.
+    assert outcome(twins, found((BOX, 0, 0.9), (BOX, 0, 0.8)), found((BOX, 0, 0.9))) == (True, False)
+
+
+def test_rates_of_a_set_counted_by_hand() -> None:
+    """Five images: fooled, spared, nothing found without attack, no object, fooled although a difficult one stays."""
+    hard = objects((BOX, 0, True), (FAR, 1))
+    data = dataset(TRUTH, TRUTH, TRUTH, objects(), hard)
+    clean = [BOTH, BOTH, found((BOX, 1, 0.9)), BOTH, BOTH]
+    attacked = [found((BOX, 0, 0.9)), BOTH, found(), found(), found((BOX, 0, 0.9))]
+    at_stake, fooled = DetectionMAP().fooled(clean, attacked, dataset=data)
+    assert at_stake.tolist() == [True, True, False, False, True]
+    assert fooled.tolist() == [True, False, False, False, True]
+    assert DetectionMAP().notes(data, clean) == [
+        "1 of 5 images has no object to find: not attackable, so not attacked and in no success rate; it stays in mAP",
+        FOOLS,
+        "in 1 of 4 images with an object to find none is found without attack: in no success rate",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_found_is_a_true_positive_of_mmdets_map(seed: int) -> None:
+    """Of the detections with a score of 0.3 and more, class by class."""
+    from mmdet.evaluation.functional.mean_ap import tpfp_default
+
+    predictions, data = random_set(seed)
+    for prediction, truth in zip(predictions, data.annotations):
+        mine = Finding.of(prediction, truth)
+        right = mine.order[mine.objects >= 0].tolist()
+        expected, alarms = [], []
+        for label in range(len(data.classes)):
+            kept = ((prediction["labels"] == label) & (prediction["scores"] >= 0.3)).nonzero().squeeze(1)
+            boxes = torch.cat([prediction["boxes"][kept], prediction["scores"][kept, None]], 1).numpy()
+            own = truth.labels == label
+            asked, spared = (truth.boxes[own & which].numpy() for which in (~truth.difficult, truth.difficult))
+            tp, fp = tpfp_default(boxes, asked, spared, iou_thr=0.5, use_legacy_coordinate=True)
+            expected += kept[torch.from_numpy(tp[0] > 0)].tolist()
+            alarms += kept[torch.from_numpy(fp[0] > 0)].tolist()
+        assert sorted(right) == sorted(expected)
+        assert sorted(mine.order[(mine.objects < 0) & ~mine.ignored].tolist()) == sorted(alarms)
+        assert int(mine.found.sum()) == len(right) and not bool((mine.found & truth.difficult).any())
 
 
 def test_false_alarms_in_images_without_objects_count() -> None:
@@ -311,14 +415,14 @@ def test_the_picture_shows_detections_and_the_change(tmp_path: Path) -> None:
     attacked[..., :100, :90] += 8 / 255
     clean, after = [found((BOX, 0, 0.9), (FAR, 1, 0.8))], [found((FAR, 0, 0.7), (BOX, 0, 0.1))]
     path = tmp_path / "new" / "picture.png"
-    assert DetectionMAP().draw(path, data, {"Clean": (clean, pixels), "DAG": (after, attacked)})
+    assert DetectionMAP().draw(path, data, positions=[0], columns={"Clean": (clean, pixels), "DAG": (after, attacked)})
     image = Image.open(path)
     assert image.format == "PNG" and min(image.size) > 400
     assert not list(path.parent.glob(".*"))  # nothing unfinished
     assert pixels_of(path, RIGHT) > 200 and pixels_of(path, WRONG) > 100 and pixels_of(path, MISSED) > 50
     changed = round((0.5 + 15 * 8 / 255) * 255)
     assert pixels_of(path, (changed,) * 3) > 200 * 200
-    assert DetectionMAP().draw(path, data, {"Clean": (clean, pixels)})
+    assert DetectionMAP().draw(path, data, positions=[0], columns={"Clean": (clean, pixels)})
     assert pixels_of(path, WRONG) == 0 < pixels_of(path, RIGHT)
     assert pixels_of(path, (changed,) * 3) < 1000  # edges of letters
 
@@ -335,12 +439,31 @@ def test_what_is_drawn_is_judged_as_the_metric_judges() -> None:
     assert drawn.boxes[0].tolist() == [20, 5, 58, 14.5]
 
 
+def test_the_picture_shows_the_images_at_the_positions_in_their_own_sizes(tmp_path: Path) -> None:
+    """The second and the fourth of four, of different canvases; boxes of the others are nowhere."""
+    data = dataset(objects((BOX, 0)), objects((FAR, 1)), objects((BOX, 1)), objects((FAR, 0), shape=(90, 100)))
+    predictions = [found((BOX, 1, 0.9)), found((FAR, 1, 0.9)), found((BOX, 0, 0.9)), found((FAR, 0, 0.9))]
+    pixels = [torch.full((3, 100, 128), 0.4), torch.full((3, 96, 100), 0.4)]
+    path = tmp_path / "picture.png"
+    columns = {"Clean": (predictions, pixels), "DAG": (predictions, pixels)}
+    assert DetectionMAP().draw(path, data, positions=[1, 3], columns=columns)
+    assert pixels_of(path, RIGHT) > 400 and pixels_of(path, WRONG) == pixels_of(path, MISSED) == 0
+
+
+def test_detections_of_difficult_objects_are_not_drawn_and_objects_found_beyond_the_drawn_are_not_missed() -> None:
+    truth = objects((BOX, 0), (FAR, 1, True))
+    drawn = Found.of(found((FAR, 1, 0.9), (BOX, 0, 0.8)), truth)
+    assert drawn.boxes.tolist() == [BOX] and drawn.right.tolist() == [True] and len(drawn.missed) == 0
+    alarms = [([0.0, float(i), 5.0, float(i + 5)], 1, 0.9) for i in range(12)]
+    drawn = Found.of(found(*alarms, (BOX, 0, 0.5)), objects((BOX, 0)))
+    assert len(drawn.boxes) == 12 and not bool(drawn.right.any()) and len(drawn.missed) == 0
+
+
 def test_nothing_to_draw(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    assert not DetectionMAP().draw(path, dataset(objects((BOX, 0))), {})
-    assert not DetectionMAP().draw(
-        path, dataset(objects((BOX, 0))), {"Clean": ([found()], torch.zeros(0, 3, 100, 100))}
-    )
+    data = dataset(objects((BOX, 0)))
+    assert not DetectionMAP().draw(path, data, positions=[0], columns={})
+    assert not DetectionMAP().draw(path, data, positions=[], columns={"Clean": ([found()], [])})
     assert not path.exists()
 
 

@@ -120,7 +120,7 @@ def test_the_pixels_are_known() -> None:
         pixels, found = picture(0, key, test=key % 2 == 1)
         digest.update(pixels.tobytes())
         digest.update(repr([(thing.digit, *thing.box) for thing in found]).encode())
-    assert FORMAT == 1 and digest.hexdigest() == "9dbdaebfac29a83d4b2d61056d530c048e955303b2ddc2dba0054694eb27a0f8"
+    assert FORMAT == 2 and digest.hexdigest() == "c0f803bbdc01f0cad82c37bb650314671ce81d6006e6b86fe19c15f46be4a6fc"
 
 
 def test_numbers_do_not_come_from_numpys_generator() -> None:
@@ -175,15 +175,35 @@ def test_boxes_are_tight_around_the_ink(monkeypatch: pytest.MonkeyPatch) -> None
     flat = {"flat": lambda numbers, height, width: np.full((height, width, 3), 128, dtype=np.int64)}
     monkeypatch.setattr("tasks.det.datasets.scenes.GROUNDS", flat)
     monkeypatch.setattr("tasks.det.datasets.scenes._clutter", lambda numbers, picture: None)
+    monkeypatch.setattr("tasks.det.datasets.scenes._CONTRAST", (100, 110))  # so that ink is easily told from ground
     for key in range(30):
         pixels, found = picture(1, key, objects=(1, 1))
         assert len(found) == 1
-        # The light makes the ground 105 to 151 in all channels alike; noise is up to 9. A digit is at least 70 away.
+        # The light makes the ground 105 to 151 in all channels alike; noise is up to 9. A digit is 70 away.
         change = np.abs(pixels.astype(int) - np.median(pixels, axis=(0, 1))).max(2) > 40
         rows, columns = (np.flatnonzero(change.sum(axis) >= 1) for axis in (1, 0))
         left, top, right, bottom = found[0].box
         for got, wanted in zip((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), (left, top, right, bottom)):
             assert abs(int(got) - wanted) <= 1, key
+
+
+def test_digits_differ_from_their_ground_in_brightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = {"flat": lambda numbers, height, width: np.full((height, width, 3), 128, dtype=np.int64)}
+    monkeypatch.setattr("tasks.det.datasets.scenes.GROUNDS", flat)
+    monkeypatch.setattr("tasks.det.datasets.scenes._clutter", lambda numbers, picture: None)
+    signs = set()
+    for key in range(30):
+        pixels, found = picture(4, key, objects=(1, 1), sides=(60, 72))
+        bright = pixels @ np.array([0.3, 0.59, 0.11])
+        left, top, right, bottom = found[0].box
+        part = bright[top:bottom, left:right]
+        around = np.median(bright[max(0, top - 3) : bottom + 3, max(0, left - 3) : right + 3])
+        # 40 to 80 of brightness, a tint of at most 30 in each colour and shading of 20, under a light of 0.8 to 1.2.
+        low, high = np.percentile(part, 2) - around, np.percentile(part, 98) - around
+        change = high if high > -low else low
+        assert 15 < abs(change) < 160, key
+        signs.add(change > 0)
+    assert signs == {False, True}
 
 
 def test_objects() -> None:

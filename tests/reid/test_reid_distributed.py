@@ -53,9 +53,10 @@ def judged(root: Path) -> dict[str, Any]:
         "values": found.values,
         "costs": [[result.cost.forwards, result.cost.backwards] for result in found.attacks],
         "notes": [result.notes for result in found.attacks],
+        "perturbations": [result.perturbation for result in found.attacks],
         "examples": {
-            name: [predictions.double().sum(1).tolist(), pixels.double().sum((1, 2, 3)).tolist()]
-            for name, (predictions, pixels) in found.examples.items()
+            name: [predictions.double().sum(1).tolist(), [float(image.double().sum()) for image in pixels]]
+            for name, (predictions, pixels) in found.examples.columns.items()
         },
     }
 
@@ -103,6 +104,8 @@ def test_every_process_judges_as_one_process_does(pair: Path) -> None:
     assert all(values[name]["mAP"] < values["Clean"]["mAP"] for name in ("FNA", "IFGSM"))
     assert alone["costs"] == [[16, 0], [7 * 4, 7 * 3], [7 * 5, 7 * 3], [7 * 4, 7 * 3]]
     assert alone.pop("seen") == 16 + 7 * (4 + 5 + 4)
+    assert alone["perturbations"][0] is None and all(size["images"] == 7 for size in alone["perturbations"][1:])
+    assert list(alone["examples"]) == list(values)
     found = [json.loads((pair / f"judged{rank}.json").read_text()) for rank in range(RANKS)]
     # Batches of 3, 3 and 1 queries under each attack, and six of clean images, taken in turns.
     assert [outcome.pop("seen") for outcome in found] == [3 * 3 + 4 * (4 + 5 + 4), 2 * 3 + 1 + 3 * (4 + 5 + 4)]

@@ -54,6 +54,7 @@ ATTACKS = {
     ],
     "paper": {"None": {"Clean": "78.49/92.01", "FNA": "0.20/0.17"}},
 }
+PICTURES = {name: f"examples-{name}.png" for name in ("FNA", "SMA", "IFGSM")}
 
 
 def base(root: Path, **changes: Any) -> dict[str, Any]:
@@ -320,40 +321,55 @@ def test_resuming_over_weights_of_another_number_of_identities_is_refused(folder
     refused(error, "classifier.weight is (9, 512), expected (6, 512)")
 
 
-def test_the_tool_writes_report_and_picture(folder: Path, weights: Path, shop: Workshop) -> None:
+def test_the_tool_writes_report_and_pictures(folder: Path, weights: Path, shop: Workshop) -> None:
     out = shop.folder / "out"
     options = ("--attacks", folder / "attacks.py", "--out", out, "--subset", "3", "--cfg-options", "task.num_classes=9")
     ran = shop.run("test.py", folder / "base.py", weights, *options)
     assert ran.code == 0, ran.err
-    assert sorted(path.name for path in out.iterdir()) == ["examples.png", "report.json", "report.md"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*PICTURES.values(), "report.json", "report.md"])
     written = json.loads((out / "report.json").read_text())
-    assert written["attacked"] == 3 and written["picture"] == "examples.png"
+    assert written["attacked"] == 3 and written["pictures"] == PICTURES
     assert written["settings"]["data"] == "Market1501, 3 evenly spaced of the 7 query images"
-    with Image.open(out / "examples.png") as picture:
-        assert picture.format == "PNG" and np.asarray(picture.convert("L")).std() > 10
+    for file in PICTURES.values():
+        with Image.open(out / file) as picture:
+            assert picture.format == "PNG" and np.asarray(picture.convert("L")).std() > 10
     text = (out / "report.md").read_text()
-    assert (
-        "![examples clean and attacked](examples.png)" in text and "| paper: None | 78.49/92.01 | 0.20/0.17 |" in text
-    )
+    assert all(f"![{name}: examples clean and attacked]({file})" in text for name, file in PICTURES.items())
+    assert "| paper: None | 78.49/92.01 | 0.20/0.17 |" in text
+    for attack in written["attacks"][1:]:
+        size = attack["perturbation"]
+        assert size["linf"] == pytest.approx(6 / 255, abs=3 / 255) and size["changed"] == size["images"] == 3
+        assert f"mean PSNR {size['psnr']:.1f} dB, 3 of 3 images changed |" in text and "success" not in attack
     assert "- head: classifier.weight of best.safetensors does not fit and was not loaded" in text
     clean = written["columns"][0]["values"]
     cell = f"{clean['mAP']:.2f}/{clean['Rank-1']:.2f}"
     assert cell in text and cell in ran.out
     assert "note: images of identity -1 left out of bounding_box_test: 1 of 10" in ran.out
     assert "note (IFGSM)" not in ran.out  # queries that are not judged are guides all the same
-    assert "picture:" in ran.out and "written:" in ran.out
+    assert "\nFNA: perturbation at most " in ran.out and "written:" in ran.out
+    assert all(f"picture ({name}): {out / file}" in ran.out for name, file in PICTURES.items())
 
 
 def test_a_query_in_a_subset_is_attacked_as_in_the_whole_set(folder: Path, weights: Path) -> None:
-    whole, metric = Market1501(folder / "street", False, **SIZE), Retrieval()
+    whole, given = Market1501(folder / "street", False, **SIZE), []
+
+    class Recorded(Retrieval):
+        def __call__(self, predictions: Tensor, dataset: Any) -> dict[str, float]:
+            given.append(predictions)
+            return super().__call__(predictions, dataset)
+
     for objective in (FNA, IFGSM):
         attack = PGD(Linf(8 / 255), 3, random_start=False, objective=objective(), name="guided")
-        found = [
-            evaluate_set(model(weights), dataset, [attack], metric=metric, batch_size=1).examples["guided"]
+        given.clear()
+        pixels, few_pixels = (
+            evaluate_set(model(weights), dataset, [attack], metric=Recorded(), batch_size=1).examples.columns["guided"][
+                1
+            ]
             for dataset in (whole, subset(whole, 3))  # the queries 0, 2 and 4 of 7
-        ]
-        (features, pixels), (few_features, few_pixels) = found
-        assert torch.equal(few_pixels[:2], pixels[[0, 2]]) and torch.equal(few_features[[0, 2, 4]], features[[0, 2, 4]])
+        )
+        _, features, _, few_features = given
+        assert torch.equal(few_pixels[0], pixels[0]) and torch.equal(few_pixels[1], pixels[2])
+        assert torch.equal(few_features[[0, 2, 4]], features[[0, 2, 4]])
         assert not torch.equal(few_features[1], features[1])  # not judged, so not attacked
 
 

@@ -83,18 +83,20 @@ def test_settings_and_predictions_that_do_not_fit_are_errors() -> None:
 
 def test_notes_name_the_queries_without_a_match() -> None:
     data, end = small(), "of another camera in the gallery:"
-    assert Retrieval().notes(data)[1:] == [f"2 of 3 queries (identities 7, 9) have no image {end} they are left out"]
+    assert Retrieval().notes(data, None)[1:] == [
+        f"2 of 3 queries (identities 7, 9) have no image {end} they are left out"
+    ]
     data.queries = torch.tensor([0, 1])
-    assert Retrieval().notes(data)[1:] == [f"1 of 2 queries (identity 7) has no image {end} it is left out"]
+    assert Retrieval().notes(data, None)[1:] == [f"1 of 2 queries (identity 7) has no image {end} it is left out"]
     data.queries = torch.tensor([0])
-    assert Retrieval().notes(data)[1:] == []
+    assert Retrieval().notes(data, None)[1:] == []
     many = Pedestrians([1, *range(2, 10), 9, 1], [1] * 10 + [2], list(range(10)), [10])
-    _, note = Retrieval().notes(many)
+    _, note = Retrieval().notes(many, None)
     assert note.startswith("9 of 10 queries (identities 2, 3, 4, 5, 6 and 3 more) have no image")
     many.queries = torch.arange(6)
-    assert "(identities 2, 3, 4, 5, 6) have" in Retrieval().notes(many)[1]
+    assert "(identities 2, 3, 4, 5, 6) have" in Retrieval().notes(many, None)[1]
     many.queries = torch.arange(7)
-    assert "(identities 2, 3, 4, 5, 6 and 1 more) have" in Retrieval().notes(many)[1]
+    assert "(identities 2, 3, 4, 5, 6 and 1 more) have" in Retrieval().notes(many, None)[1]
 
 
 def test_the_first_note_says_what_chance_gives() -> None:
@@ -103,7 +105,7 @@ def test_the_first_note_says_what_chance_gives() -> None:
     data = Pedestrians(
         [*people, *(p for p in people for _ in range(1))], [1] * 100 + [2] * 100, range(100), range(100, 200)
     )
-    note = Retrieval().notes(data)[0]
+    note = Retrieval().notes(data, None)[0]
     chance = float(note.rsplit(" ", 1)[1].split("/")[0])
     expected = 100 * sum(1 / rank for rank in range(1, 101)) / 100  # 5.19
     assert note.startswith("a ranking at random gives mAP/Rank-1 of about ")
@@ -118,7 +120,8 @@ def test_the_picture_shows_queries_as_seen_and_frames_what_is_found(tmp_path: Pa
     attacked = torch.tensor(MAGENTA).view(1, 3, 1, 1) / 255 * pixels
     path = tmp_path / "new" / "picture.png"
     features = torch.eye(8)
-    assert Retrieval().draw(path, data, {"Clean": (features, pixels), "PGD-10": (features, attacked)})
+    columns = {"Clean": (features, pixels), "PGD-10": (features, attacked)}
+    assert Retrieval().draw(path, data, positions=[0], columns=columns)
     image = Image.open(path)
     assert image.format == "PNG" and min(image.size) > 600
     assert not list(path.parent.glob(".*"))  # nothing unfinished
@@ -129,25 +132,27 @@ def test_the_picture_shows_queries_as_seen_and_frames_what_is_found(tmp_path: Pa
     assert pixels_of(path, red) == pytest.approx(2 * pixels_of(path, green), rel=0.1)  # two wrong ones, one right
 
 
-def test_the_picture_is_of_the_first_queries_and_two_columns(tmp_path: Path) -> None:
+def test_the_picture_is_of_the_queries_at_the_positions_and_of_two_columns(tmp_path: Path) -> None:
     data = shuffled(0)
     generator = torch.Generator().manual_seed(0)
     first, second, third = torch.randn(3, len(data.labels), 8, generator=generator)
-    pixels = torch.rand(6, 3, 32, 16, generator=generator)
+    pixels = torch.rand(4, 3, 32, 16, generator=generator)
     two = {"Clean": (first, pixels), "PGD-10": (second, pixels)}
     paths = [tmp_path / f"{i}.png" for i in range(4)]
     metric = Retrieval()
-    assert metric.draw(paths[0], data, two) and metric.draw(paths[1], data, {**two, "PGD-20": (third, pixels)})
-    assert metric.draw(paths[2], data, {name: (column[0], pixels[:4]) for name, column in two.items()})
-    assert metric.draw(paths[3], data, {"Clean": two["Clean"], "PGD-20": (third, pixels)})
+    four = data.queries[:4].tolist()
+    assert metric.draw(paths[0], data, positions=four, columns=two)
+    assert metric.draw(paths[1], data, positions=four, columns={**two, "PGD-20": (third, pixels)})
+    assert metric.draw(paths[2], data, positions=four, columns={"Clean": two["Clean"], "PGD-20": (third, pixels)})
+    assert metric.draw(paths[3], data, positions=data.queries[2:6].tolist(), columns=two)
     contents = [path.read_bytes() for path in paths]
-    assert contents[0] == contents[1] == contents[2] != contents[3]
+    assert contents[0] == contents[1] and len(set(contents)) == 3
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    assert not Retrieval().draw(path, small(), {})
-    assert not Retrieval().draw(path, small(), {"Clean": (torch.eye(8), torch.zeros(0, 3, 32, 16))})
+    assert not Retrieval().draw(path, small(), positions=[0], columns={})
+    assert not Retrieval().draw(path, small(), positions=[], columns={"Clean": (torch.eye(8), [])})
     assert not path.exists()
 
 
@@ -155,7 +160,7 @@ def test_queries_that_find_nothing_are_drawn(tmp_path: Path) -> None:
     """One query whose only gallery images are left out, one whose images are fewer than the picture has room for."""
     data = Pedestrians([1, 2, 1, 1], [1, 1, 1, 1], queries=[0, 1], gallery=[2, 3])
     columns: dict[str, Any] = {name: (torch.eye(4), torch.ones(2, 3, 32, 16)) for name in ("Clean", "PGD-10")}
-    assert Retrieval().draw(tmp_path / "picture.png", data, columns)
+    assert Retrieval().draw(tmp_path / "picture.png", data, positions=[0, 1], columns=columns)
 
 
 def test_searches_need_not_be_pairs_and_pixels_may_be_of_any_type(

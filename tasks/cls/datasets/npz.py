@@ -30,11 +30,12 @@ class NPZ(InMemory):
         image_key: name of the image array.
         label_key: name of the label array.
         num_classes: number of classes; largest label + 1 if not given.
+        count: keep so many images, drawn once with a fixed seed and in the file's order; all for None.
 
     Raises:
         DataError: the file or an array is missing or unreadable; shapes, types or values are not as above;
             labels are negative or not below num_classes.
-        ConfigError: num_classes < 1.
+        ConfigError: num_classes < 1, or a count below 1 or above the number of images.
     """
 
     def __init__(
@@ -44,19 +45,31 @@ class NPZ(InMemory):
         image_key: str = "image",
         label_key: str = "label",
         num_classes: int | None = None,
+        count: int | None = None,
     ) -> None:
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ConfigError(f"NPZ: count must be None or an integer >= 1; got {count!r}")
         if num_classes is not None and num_classes < 1:
             raise ConfigError(f"NPZ: num_classes must be None or >= 1; got {num_classes}")
         self.path = Path(path).expanduser()
         images, labels = self._load([image_key, label_key])
-        images = self._check_images(images, where=f"{self.path}[{image_key!r}]")
+        images, channels_last = self._check_images(images, where=f"{self.path}[{image_key!r}]")
         where = f"{self.path}[{label_key!r}]"
-        count = self._check_labels(labels, where=where, count=len(images), num_classes=num_classes)
+        known = self._check_labels(labels, where=where, count=len(images), num_classes=num_classes)
+        if count is not None:
+            images, labels = self._drawn(images, labels, count)
         super().__init__(
-            torch.from_numpy(images),
+            torch.from_numpy(_channels_first(images) if channels_last else np.ascontiguousarray(images)),
             torch.from_numpy(labels.astype(np.int64)),
-            classes=[str(c) for c in range(count)],
+            classes=[str(c) for c in range(known)],
         )
+
+    def _drawn(self, images: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """``count`` of the images and their labels."""
+        if count > len(images):
+            raise ConfigError(f"NPZ: count={count} but {self.path} has {len(images)} images: lower it")
+        kept = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values.numpy()
+        return images[kept], labels[kept]
 
     def _load(self, keys: Sequence[str]) -> list[np.ndarray]:
         if not self.path.is_file():
@@ -87,8 +100,8 @@ class NPZ(InMemory):
             ) from error
 
     @staticmethod
-    def _check_images(images: np.ndarray, *, where: str) -> np.ndarray:
-        """Images as uint8 or float32 [N, C, H, W]."""
+    def _check_images(images: np.ndarray, *, where: str) -> tuple[np.ndarray, bool]:
+        """Images as uint8 or float32, and whether their channels come last."""
         got = f"got {images.dtype} {list(images.shape)}"
         if images.ndim != 4 or 0 in images.shape:
             raise DataError(f"{where} must be [N, H, W, C] or [N, C, H, W], not empty; {got}; reshape it")
@@ -107,7 +120,7 @@ class NPZ(InMemory):
             if low < 0.0 or high > 1.0:
                 raise DataError(f"{where}: pixels must be in [0,1] or uint8; got {low:g}..{high:g}; divide by 255")
             images = images.astype(np.float32)
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2) if last else images)
+        return images, last
 
     @staticmethod
     def _check_labels(labels: np.ndarray, *, where: str, count: int, num_classes: int | None) -> int:
@@ -123,3 +136,14 @@ class NPZ(InMemory):
                 f"{where} must be in 0..{top - 1}; got {low}..{high}; renumber the labels or set num_classes"
             )
         return high + 1 if num_classes is None else num_classes
+
+
+def _channels_first(images: np.ndarray, *, chunk: int = 4096) -> np.ndarray:
+    """[N, H, W, C] as [N, C, H, W] in the same memory: millions of images need no second copy."""
+    images = np.ascontiguousarray(images)
+    count, height, width, channels = images.shape
+    result = images.reshape(count, channels, height, width)  # a view: each image keeps its place
+    for start in range(0, count, chunk):
+        part = slice(start, start + chunk)
+        result[part] = images[part].transpose(0, 3, 1, 2).copy()
+    return result

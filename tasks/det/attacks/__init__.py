@@ -3,6 +3,5 @@
 from tasks.det.attacks.dag import DAG
 from tasks.det.attacks.dense import Dense, dense
 from tasks.det.attacks.rap import RAP
-from tasks.det.attacks.realised import realised
 
-__all__ = ["DAG", "RAP", "Dense", "dense", "realised"]
+__all__ = ["DAG", "RAP", "Dense", "dense"]

@@ -46,9 +46,16 @@ def dense(task: Task, raw: Any) -> Dense:
     Raises:
         ConfigError: a detector of another kind.
     """
-    reader = getattr(task, "reader", None)
-    if hasattr(reader, "dense"):
-        return reader.dense(raw)
+    check_dense(task)
+    if hasattr(task.reader, "dense"):
+        return task.reader.dense(raw)
+    return _of_anchors(task.net.bbox_head, raw)
+
+
+def check_dense(task: Task) -> None:
+    """Raise ConfigError where a task is no detector with dense proposals, see :func:`dense`."""
+    if hasattr(getattr(task, "reader", None), "dense"):
+        return
     from mmdet.models.dense_heads.anchor_head import AnchorHead  # here, since mmdet's models take seconds to import
 
     net = getattr(task, "net", None)
@@ -58,7 +65,6 @@ def dense(task: Task, raw: Any) -> Dense:
             f"DAG and RAP attack detectors with fixed priors (SSD, RetinaNet), not {type(net).__name__}: attack this "
             "one with PGD on its losses"
         )
-    return _of_anchors(head, raw)
 
 
 def look(victim: Victim, x: Tensor) -> Dense:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from natx.attacks import Attack, Attacked, Victim
-from natx.attacks.base import Success
+from natx.attacks import Attack, Victim
 from natx.errors import ConfigError
+from natx.realised import realised
 from natx.registry import ATTACKS
+from natx.task import Task
 from natx.threat import Linf
-from tasks.det.attacks.dense import Dense, climb, look
-from tasks.det.attacks.realised import judged, realised
+from tasks.det.attacks.dense import Dense, check_dense, climb, look
 
 
 @ATTACKS.register_module()
@@ -70,6 +70,10 @@ class RAP(Attack):
         self.objectness, self.overlap, self.score = objectness, overlap, score
         super().__init__(Linf(8 / 255) if threat is None else threat, **kwargs)
 
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; the detector needs dense proposals."""
+        check_dense(task)
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """See :meth:`Attack.run`; images that are done cost nothing more."""
         x_adv, live = victim.x.clone(), torch.arange(len(victim), device=victim.x.device)
@@ -94,10 +98,6 @@ class RAP(Attack):
                 break
             x_adv[live] = victim.ball.project(x_adv[live] - step)
         return x_adv
-
-    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
-        """:meth:`run`, with a remark on how large the perturbations became."""
-        return judged(victim, self.run(victim).detach())
 
     def _detections(self, victim: Victim) -> list[Tensor]:
         """Boxes ``[K, 4]`` that the model finds in each clean image, in pixels of the batch's images (one forward)."""

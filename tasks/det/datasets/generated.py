@@ -17,7 +17,7 @@ from tasks.det.datasets.images import VOCDetection
 from tasks.det.datasets.scenes import BREADTH, Numbers, Object, draw
 from tasks.det.datasets.voc import ANNOTATIONS, IMAGES, LISTS
 
-FORMAT = 1  # of the pictures: to be raised with every change that draws others
+FORMAT = 2  # of the pictures: to be raised with every change that draws others
 DIGITS = tuple("0123456789")
 TRAIN, TEST = "trainval", "test"
 

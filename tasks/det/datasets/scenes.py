@@ -16,7 +16,10 @@ from sklearn.datasets import load_digits
 T = TypeVar("T")
 
 _STEPS = 32  # of a spline between two of its points
-_CONTRAST = 70  # least difference of brightness between a digit and the ground below it
+# Least and largest difference of brightness between a digit and the ground below it: plain to the eye, and so little
+# that a change of 8 of 255 matters, as it does on photographs.
+_CONTRAST = (40, 80)
+_TINT = 30  # by how much each colour of a digit may differ from the ground's beyond that
 _OVERLAP = 12  # percent of the smaller box that two boxes may share
 _TRIES = 40
 BREADTH = (95, 130)  # width of a digit's cell in percent of its height: the ink is a good half as wide
@@ -274,13 +277,11 @@ def _brightness(colour: np.ndarray) -> np.ndarray:
 
 
 def _ink_colour(numbers: Numbers, ground: np.ndarray) -> np.ndarray:
-    """A colour that can be told from a ground [n, 3]."""
-    level = int(_brightness(ground).sum()) // len(ground)
-    for _ in range(_TRIES):
-        colour = numbers.colour()
-        if abs(int(_brightness(colour)) - level) >= _CONTRAST:
-            return colour
-    return np.full(3, 245 if level < 128 else 10)
+    """A colour that can be told from a ground [n, 3]: brighter or darker, with a tint of its own."""
+    mean, change, sign = ground.sum(0) // len(ground), numbers.one(*_CONTRAST), numbers.pick((-1, 1))
+    if not 0 <= int(_brightness(mean)) + sign * change <= 255:
+        sign = -sign
+    return np.clip(mean + sign * change + numbers.array(-_TINT, _TINT, 3), 0, 255)
 
 
 def _place(numbers: Numbers, picture: np.ndarray, cover: np.ndarray, taken: Sequence[Box]) -> Box | None:

@@ -3,6 +3,6 @@
 The families' files import mmdet's models, which takes seconds: :func:`reader_for` does so when a detector is there.
 """
 
-from tasks.det.readers.base import Reader, Targets, reader_for
+from tasks.det.readers.base import LastTargets, Reader, Targets, reader_for
 
-__all__ = ["Reader", "Targets", "reader_for"]
+__all__ = ["LastTargets", "Reader", "Targets", "reader_for"]

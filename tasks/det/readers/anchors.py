@@ -21,7 +21,7 @@ Raw = dict[str, tuple[Tensor, ...]]
 
 @dataclass
 class AnchorTargets:
-    """What the priors of N images are to learn.
+    """What the priors of N images are to learn; readers share it, so nothing of it is changed in place.
 
     Attributes:
         priors: boxes of the priors in pixels of the batch's images ``[P, 4]``; the same for every image.
@@ -40,29 +40,34 @@ class AnchorTargets:
     counts: Tensor
 
 
-def anchor_targets(
-    head: nn.Module,
-    maps: Sequence[Tensor],
-    targets: Targets,
-    *,
-    objects: Sequence[InstanceData] | None = None,
-    seeds: Sequence[int] | None = None,
-) -> AnchorTargets:
-    """Assign objects to the priors of an mmdet ``AnchorHead``, image by image.
+def anchor_targets(head: nn.Module, maps: Sequence[Tensor], targets: Targets, *, rpn: bool = False) -> AnchorTargets:
+    """Assign objects to the priors of an mmdet ``AnchorHead``, image by image; once for the same targets and levels.
 
     Args:
         head: the head.
         maps: one map a level ``[N, _, h, w]``, for the levels' sizes.
         targets: the images' objects.
-        objects: take these in place of the targets' objects (an RPN has one class).
-        seeds: seed of each image's sampling, for heads that sample at random.
+        rpn: the head proposes regions: all objects are of one class, and each image's first seed draws its samples.
     """
-    priors, valid = head.get_anchors([level.shape[-2:] for level in maps], targets.metas, device=maps[0].device)
-    objects = targets.objects if objects is None else objects
+    sizes = tuple(tuple(level.shape[-2:]) for level in maps)
+    key = (head, sizes, maps[0].device, rpn)
+    if key not in targets.assigned:
+        targets.assigned[key] = _assign(head, sizes, targets, device=maps[0].device, rpn=rpn)
+    return targets.assigned[key]
+
+
+@torch.no_grad()
+def _assign(
+    head: nn.Module, sizes: Sequence[tuple[int, int]], targets: Targets, *, device: torch.device, rpn: bool
+) -> AnchorTargets:
+    priors, valid = head.get_anchors(sizes, targets.metas, device=device)
+    objects = targets.objects
+    if rpn:
+        objects = [InstanceData(bboxes=o.bboxes, labels=torch.zeros_like(o.labels)) for o in objects]
     parts: list[list[Tensor]] = []
     counts = []
     for i, meta in enumerate(targets.metas):
-        with seeded(None if seeds is None else seeds[i]):
+        with seeded(targets.seeds[i][0] if rpn else None):
             *levels, count = head.get_targets(
                 [priors[i]],
                 [valid[i]],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -30,12 +30,14 @@ class Targets:
         metas: sizes and scales as mmdet's pipelines write them.
         seeds: two seeds an image, for detectors that sample at random in two stages; drawn from the image's index, and
             from the epoch where the batch has one (``epoch``, int64 ``[N]``).
+        assigned: what readers have worked out from these objects alone, whatever the pixels.
     """
 
     objects: list[InstanceData]
     ignored: list[InstanceData]
     metas: list[dict[str, Any]]
     seeds: list[tuple[int, int]]
+    assigned: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, batch: Batch, *, divisor: int = 1) -> Targets:
@@ -66,6 +68,33 @@ class Targets:
         epoch = int(batch["epoch"][0]) if len(batch.get("epoch", ())) else 0
         draws = uniform(batch["index"].cpu(), (2,), seed=0, epoch=epoch, stream=STREAM)
         return cls(objects, ignored, metas, [(first, second) for first, second in (draws * 2**24).long().tolist()])
+
+
+class LastTargets:
+    """:meth:`Targets.of`, which gives the same targets again while it is asked for the same batch.
+
+    An attack reads one batch at every step, and so do all views and terms: targets hang on no pixel, so they are worked
+    out once. A batch is the same where its annotations, index, epoch and canvas are, whatever its pixels.
+
+    Args:
+        divisor: see :meth:`Targets.of`.
+    """
+
+    def __init__(self, divisor: int = 1) -> None:
+        self.divisor = divisor
+        self._parts: list[Any] = []  # of the last batch; held, so that no later object can take an identity
+        self._canvas: tuple[int, ...] = ()
+        self._targets: Targets | None = None
+
+    def __call__(self, batch: Batch) -> Targets:
+        """The targets of a batch."""
+        parts = [batch["index"], batch.get("epoch"), *batch["data_samples"]]
+        canvas = tuple(batch["inputs"].shape[-2:])
+        same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
+        if self._targets is None or not same or canvas != self._canvas:
+            self._targets = Targets.of(batch, divisor=self.divisor)
+            self._parts, self._canvas = parts, canvas
+        return self._targets
 
 
 class Reader:

@@ -105,9 +105,7 @@ class TwoStageReader(Reader):
 
     def _rpn_losses(self, maps: list[list[Tensor]], targets: Targets) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The proposal network's losses of each image, and what normalises them, both by name ``[N]``."""
-        objects = [InstanceData(bboxes=o.bboxes, labels=torch.zeros_like(o.labels)) for o in targets.objects]
-        seeds = [rpn for rpn, _ in targets.seeds]
-        found = anchor_targets(self.net.rpn_head, maps[0], targets, objects=objects, seeds=seeds)
+        found = anchor_targets(self.net.rpn_head, maps[0], targets, rpn=True)
         sums = dict(zip(("loss_rpn_cls", "loss_rpn_bbox"), anchor_losses(self.net.rpn_head, *maps, found)))
         return sums, dict.fromkeys(sums, found.counts)
 

@@ -101,6 +101,8 @@ class TrainingImages(ReIDImages):
         DataError: fewer than 2 identities.
     """
 
+    held_unit = "identities"  # what hold_out counts
+
     def __init__(self, root: Path, shots: Sequence[Shot], **reading: Any) -> None:
         super().__init__(root, shots, **reading)
         identities, self.labels = self.identities.unique(return_inverse=True)

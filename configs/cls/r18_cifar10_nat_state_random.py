@@ -1,0 +1,21 @@
+# NAT of ResNet-18 on CIFAR-10 with an adversary of its own architecture that is untrained instead of vanilla; otherwise
+# r18_cifar10_nat.py, which is the vanilla state.
+# Command: python tools/train.py configs/cls/r18_cifar10_nat_state_random.py
+# (Its weights are drawn from the run's seed.)
+# Cost: 14 forwards and 12 backwards per image and step.
+# Paper's number: none (Sec. 4.3 and App. G name this state, Table 8 has no row of it).
+_base_ = ["r18_cifar10_nat.py"]
+method = dict(
+    terms=[
+        dict(type="TaskLoss"),
+        dict(
+            type="NastyKL",
+            weight=0.06,
+            temperature=4.0,
+            adversary=dict(
+                task=dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10),
+                state="random",
+            ),
+        ),
+    ],
+)

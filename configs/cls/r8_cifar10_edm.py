@@ -1,0 +1,21 @@
+# The recipe of Wang et al. 2023 (DM-Improves-AT) for ResNet-8, for CPUs: TRADES with weight 5, smoothed labels,
+# averaged weights, and 70 % generated images in each batch, beside the 6,000 of CIFAR-10. Epochs and schedule are those
+# of r8_cifar10_pgd_at.py.
+# Command: python tools/train.py configs/cls/r8_cifar10_edm.py
+# (Put cifar10/1m.npz of DM-Improves-AT under data/edm/cifar10/, or set data.generated.path to another .npz with 'image'
+# and 'label'; of 1M images 20,000 are drawn once.)
+# Cost: 13 forwards and 12 backwards per image and step, about 20 minutes on one CPU thread.
+# Paper's number: none (the small version of Table 3 for CPUs); compare with r8_cifar10_trades.py.
+_base_ = ["r8_cifar10_pgd_at.py"]
+task = dict(label_smoothing=0.1)
+data = dict(
+    generated=dict(type="NPZ", path="data/edm/cifar10/1m.npz", num_classes=10, count=20_000),
+    sampler=dict(type="MixedSampler", fraction=0.7),
+)
+method = dict(
+    views=("clean", "adv"),
+    attack=dict(objective=dict(type="KL"), bn_mode="train"),
+    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=5.0)],
+    joint_batch=False,
+)
+ema = dict(decay=0.995, warmup=0.025)

@@ -1,0 +1,7 @@
+# PGD adversarial training of ResNet-8 on 6,000 CIFAR-10 images, for CPUs, with its output's entropy as a penalty (EMR,
+# Eq. 16 with the sign of the text).
+# Command: python tools/train.py configs/cls/r8_cifar10_emr.py
+# Cost: as r8_cifar10_pgd_at.py (11 forwards and 11 backwards per image and step).
+# Paper's number: none (the small version of Table 11 for CPUs); compare with r8_cifar10_pgd_at.py.
+_base_ = ["r8_cifar10_pgd_at.py"]
+method = dict(terms=[dict(type="TaskLoss"), dict(type="EMR", weight=1e-3)])

@@ -1,0 +1,20 @@
+# IAD-I (introspective adversarial distillation) of ResNet-8 from a ResNet-8 trained by PGD-AT, on 6,000 CIFAR-10
+# images, for CPUs.
+# Command: python tools/train.py configs/cls/r8_cifar10_iad.py
+# (Trains the teacher r8_cifar10_pgd_at.py first, once.)
+# Cost: 14 forwards and 12 backwards per image and step, about 15 minutes on one CPU thread.
+# Paper's number: none (the small version of Table 10 for CPUs).
+# Introspection begins after 3 of 10 epochs, as the original's after 60 of 200.
+_base_ = ["../_base_/runtime.py", "../_base_/cifar10_small.py"]
+task = dict(type="ClassificationTask", model="resnet8_cifar", num_classes=10, channels_last=True)
+method = dict(
+    type="Distillation",
+    teacher=dict(config="configs/cls/r8_cifar10_pgd_at.py"),
+    method=dict(
+        type="Adversarial",
+        views=("clean", "adv"),
+        attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
+        terms=[dict(type="IAD", temperature=1.0, power=0.1, begin=3)],
+        joint_batch=False,
+    ),
+)

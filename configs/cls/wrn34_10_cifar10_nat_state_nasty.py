@@ -1,0 +1,18 @@
+# NAT of WRN-34-10 on CIFAR-10 with an adversary of its own architecture that is nasty itself instead of vanilla;
+# otherwise wrn34_10_cifar10_nat.py, which is the vanilla state.
+# Command: python tools/train.py configs/cls/wrn34_10_cifar10_nat_state_nasty.py
+# (Trains the adversary wrn34_10_cifar10_nt.py first, once.)
+# Cost: 14 forwards and 12 backwards per image and step.
+# Paper's number (Table 8): clean 82.94, PGD-20 64.14, C&W 63.04, AA 49.53.
+_base_ = ["wrn34_10_cifar10_nat.py"]
+method = dict(
+    terms=[
+        dict(type="TaskLoss"),
+        dict(
+            type="NastyKL",
+            weight=0.06,
+            temperature=4.0,
+            adversary=dict(config="configs/cls/wrn34_10_cifar10_nt.py"),
+        ),
+    ],
+)

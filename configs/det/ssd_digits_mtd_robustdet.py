@@ -1,0 +1,38 @@
+# MTD of the small SSD as RobustDet's published code trains it (see ssd300_voc_mtd_robustdet.py): 8 images are attacked
+# for 4 steps in a row (there: 16 for 20 steps), and each step is followed by an update on them and 8 new clean images.
+# Command: python tools/train.py configs/det/ssd_digits_mtd_robustdet.py
+# Eight epochs of 40 updates (ssd_digits_mtd.py: twelve of 25) from the undefended detector's weights, which is trained
+# first, once.
+# Cost: 5 forwards and 3 backwards per attacked image and step, 1 and 1 per clean one (3 and 2 in the mean). Paper's
+# number: none (the set is natx's own).
+_base_ = ["ssd_digits_std.py"]
+start = dict(config="configs/det/ssd_digits_std.py")
+optim_wrapper = dict(optimizer=dict(lr=0.02))
+param_scheduler = [dict(type="CosineAnnealingLR", T_max=8, by_epoch=True)]
+train_cfg = dict(max_epochs=8)
+method = dict(
+    type="FreeAdversarial",
+    replays=4,
+    fresh=0.5,
+    attack=dict(
+        type="WorstOf",
+        threat=dict(type="Linf", eps=8 / 255),
+        attacks=[
+            dict(
+                type="PGD",
+                steps=1,
+                step_size=8 / 255,
+                random_start=False,
+                objective=dict(type="ImageLoss", name="loss_cls"),
+            ),
+            dict(
+                type="PGD",
+                steps=1,
+                step_size=8 / 255,
+                random_start=False,
+                objective=dict(type="ImageLoss", name="loss_bbox"),
+            ),
+        ],
+        select="batch",
+    ),
+)

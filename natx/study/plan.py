@@ -1,0 +1,87 @@
+"""What a study would train and judge, and what that costs, without starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from natx.study.rows import Row, Study
+from natx.study.run import REPORT
+from natx.study.trainings import Training, give_weights, passes, row_training
+
+STATES = ("done", "unfinished", "to do")
+
+
+def describe_study(
+    study: Study, rows: Sequence[Row], work_dir: Path, *, options: dict[str, Any] | None = None
+) -> list[str]:
+    """Lines that say what is to be trained and judged, in order; costs are counted and need no data.
+
+    Args:
+        study: the study.
+        rows: those of its rows that are to be run.
+        work_dir: its folder.
+        options: overrides of every training config.
+    """
+    images = f"{study.subset} test images" if study.subset else "all test images"
+    lines = [
+        study.title,
+        f"work dir: {work_dir}; seeds: {' '.join(map(str, study.seeds))}",
+        "epochs are timed, nothing is judged" if study.attacks is None else f"attacks: {study.attacks} on {images}",
+    ]
+    lines += [missing] if (missing := study.missing()) else []
+    said, key = set(), None
+    for row in rows:
+        if row.key != key:
+            key = row.key
+            lines += ["", f"{key}" + (f" ({row.group})" if row.group else "")]
+        if row.config is None:
+            lines.append(f"  {row.name}: {row.reason}, not run")
+            continue
+        by_seed = [_needed(study, row, work_dir, seed=seed, options=options) for seed in study.seeds]
+        for same in zip(*by_seed):
+            if same[0].folder.name not in said:
+                said.add(same[0].folder.name)
+                lines.append(_training_line(same, study.seeds))
+        if study.attacks is not None:
+            reports = [trainings[-1].folder / row.report / REPORT for trainings in by_seed]
+            states = ["done" if report.exists() else "to do" for report in reports]
+            lines.append(f"  judge {row.name}: {_by_state(study.seeds, states)}")
+    return [*lines, "", f"trainings: {len(said)} x {len(study.seeds)} seed(s)"]
+
+
+def _needed(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> list[Training]:
+    """Every training that a row takes with a seed, in the order of running, its own last."""
+    training = row_training(study, row, work_dir, seed=seed, options=options)
+    opponents = []
+    if study.table and study.attacks is not None and not study.missing():
+        home = work_dir / f"seed{seed}"
+        opponents = give_weights(study.attack_config(row), run=training.config, home=home, options=options)
+    others = [one for start in (*opponents, training) for one in _in_order(start) if one.folder != training.folder]
+    return [*{one.folder: one for one in others}.values(), training]
+
+
+def _in_order(training: Training) -> Iterator[Training]:
+    for before in training.first:
+        yield from _in_order(before)
+    yield training
+
+
+def _training_line(trainings: Sequence[Training], seeds: Sequence[int]) -> str:
+    """One training with every seed: its config, its cost and how far it is."""
+    folder, config = trainings[0].folder, trainings[0].config
+    (forwards, backwards), epochs = passes(config), config.train_cfg.max_epochs
+    name = Path(config.filename).name
+    progress = _by_state(seeds, [one.state for one in trainings])
+    return (
+        f"  train {folder.name}{'' if f'{folder.name}.py' == name else f' ({name})'}: {forwards:g} forwards and "
+        f"{backwards:g} backwards per image and step, {epochs} epochs: {forwards * epochs:,.0f} and "
+        f"{backwards * epochs:,.0f} per training image; {progress}"
+    )
+
+
+def _by_state(seeds: Sequence[int], states: Sequence[str]) -> str:
+    """The seeds of each state, such as ``done: seeds 0 1; to do: seeds 2``."""
+    parts = {state: [str(seed) for seed, found in zip(seeds, states) if found == state] for state in STATES}
+    return "; ".join(f"{state}: seeds {' '.join(found)}" for state, found in parts.items() if found)

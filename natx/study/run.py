@@ -1,0 +1,125 @@
+"""Training and judging a study's rows, and reading what was found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import barrier, get_dist_info
+from rich.console import Console
+
+from natx.evaluation.report import write_report
+from natx.files import sha256
+from natx.judging import judge
+from natx.progress import Meter
+from natx.study.rows import Row, Study
+from natx.study.times import epoch_report
+from natx.study.trainings import Training, give_weights, row_training, train_first
+
+REPORT = "report.json"
+
+
+def run_row(
+    study: Study, row: Row, work_dir: Path, *, seed: int, device: torch.device, options: dict[str, Any] | None
+) -> None:
+    """Train and judge a row with one seed, each unless it is done.
+
+    Args:
+        study: the study.
+        row: one of its rows; one without a config is left alone.
+        work_dir: the study's folder; the row trains in ``seed<N>/<folder>`` there.
+        seed: the seed of the row and, in a table, of its frozen models.
+        device: where to run.
+        options: overrides of every training config.
+
+    Raises:
+        UserError: a config or data that do not fit, or a folder with another training.
+    """
+    if row.config is None:
+        return
+    if study.attacks is not None:
+        study.attack_config(row)  # a missing one is refused now, and not after the training
+    training = row_training(study, row, work_dir, seed=seed, options=options)
+    train_first(training, device=device)
+    if study.attacks is None or (training.folder / row.report / REPORT).exists():
+        return
+    attacks = study.attack_config(row)
+    home = work_dir / f"seed{seed}"
+    for opponent in give_weights(attacks, run=training.config, home=home, options=options) if study.table else ():
+        train_first(opponent, device=device)
+    report = _judged_before(training, row)
+    if report is None:
+        console = Console(stderr=True)
+        report = judge(
+            training.config,
+            training.weights(row.checkpoint),
+            attacks,
+            device=device,
+            name=row.name,
+            subset_size=study.subset,
+            meter=Meter(console, console.print, enabled=get_dist_info()[0] == 0),
+        )
+    barrier()
+    if get_dist_info()[0] == 0:
+        write_report(training.folder / row.report, report)
+    barrier()
+
+
+def _judged_before(training: Training, row: Row) -> dict[str, Any] | None:
+    """The report of the training's other checkpoint where that is the same file: the best epoch was the last."""
+    other = training.folder / (row.report.removesuffix("-last") if row.checkpoint == "last" else f"{row.report}-last")
+    path, weights = other / REPORT, training.weights(row.checkpoint)
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    if report["settings"]["checkpoint_sha256"] != sha256(weights):
+        return None
+    return {**report, "name": row.name, "settings": {**report["settings"], "checkpoint": str(weights)}}
+
+
+@dataclass
+class Found:
+    """What there is of a row.
+
+    Attributes:
+        row: the row.
+        reports: one a seed; None where it has not been run.
+        remarks: on what lies in its folders and does not count.
+    """
+
+    row: Row
+    reports: list[dict[str, Any] | None] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def find(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | None) -> Found:
+    """The reports of a row with every seed; those of trainings under other configs do not count.
+
+    Args:
+        study: the study.
+        row: one of its rows.
+        work_dir: the study's folder.
+        options: overrides of every training config.
+    """
+    found = Found(row)
+    for seed in study.seeds:
+        report = _read(study, row, work_dir / f"seed{seed}" / row.folder)
+        if report is not None:
+            training = row_training(study, row, work_dir, seed=seed, options=options)
+            if reason := training.foreign():
+                found.remarks.append(f"{reason}: not shown")
+                report = None
+        found.reports.append(report)
+    return found
+
+
+def _read(study: Study, row: Row, folder: Path) -> dict[str, Any] | None:
+    if row.config is None:
+        return None
+    if study.attacks is None:
+        return epoch_report(folder, study.columns[0])
+    path = folder / row.report / REPORT
+    return json.loads(path.read_text()) if path.exists() else None

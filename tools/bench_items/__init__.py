@@ -1,0 +1,27 @@
+"""The items of tools/benchmark.py, one file a theme.
+
+    attacks.py   PGD against bare loops and other libraries
+    training.py  steps of classification methods
+    columns.py   judging: the columns of a table
+    memory.py    peak memory of attacks
+    reid.py      person re-identification
+    epochs.py    seconds an epoch on a GPU
+    det.py       object detection: MTD and NAT
+
+What they share: common.py (what the command line sets, the registry, two training steps compared), cifar.py (networks,
+images and steps of the classification items) and fresh.py (peak memory in a fresh process).
+
+To add an item, write a function with ``@item(...)`` into the file of its theme; a new file goes into THEMES as well.
+"""
+
+from importlib import import_module
+
+from bench_items.common import ITEMS, Bench
+from bench_items.fresh import WORKS, peak_memory
+
+# The order of registration is that of the report.
+THEMES = ("attacks", "training", "columns", "memory", "reid", "epochs", "det")
+for theme in THEMES:
+    import_module(f"bench_items.{theme}")
+
+__all__ = ["ITEMS", "THEMES", "WORKS", "Bench", "peak_memory"]

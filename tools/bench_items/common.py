@@ -1,0 +1,50 @@
+"""What every item gets and how it is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from natx.batch import Batch
+from natx.benchmark import Item, Measured, Paired, interleave, stopwatch
+from natx.benchmark.training import Trainer
+
+ITEMS: dict[str, Item] = {}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the command line sets."""
+
+    device: torch.device
+    model: str
+    batch_size: int
+    repeats: int
+    images: int
+    checkpoint: str | None = None
+
+    def timed(self, a: Callable[[], Any], b: Callable[[], Any], **kwargs: Any) -> Paired:
+        """Interleaved seconds of A and B."""
+        return interleave(a, b, repeats=self.repeats, measure=stopwatch(self.device), **kwargs)
+
+
+def item(name: str, **settings: Any) -> Callable[[Callable[[Bench], Measured]], Callable[[Bench], Measured]]:
+    """Register a function as the item ``name``; ``settings`` are the other fields of :class:`natx.benchmark.Item`."""
+
+    def register(function: Callable[[Bench], Measured]) -> Callable[[Bench], Measured]:
+        if name in ITEMS:
+            raise ValueError(f"two items are called {name}")
+        ITEMS[name] = Item(name=name, run=function, **settings)
+        return function
+
+    return register
+
+
+def compare_steps(bench: Bench, a: Trainer, b: Trainer, batch: Batch) -> Measured:
+    """Seconds of two training steps on one batch, with the ratio that counting predicts."""
+    counted = {"counted in an image's step, A and B": [a.units, b.units]}
+    return Measured(bench.timed(partial(a, batch), partial(b, batch)), predicted=a.units / b.units, details=counted)
