@@ -64,7 +64,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     require(config, REQUIRED, path=config.filename or "config")
     if not resume and (work_dir / "last.pth").exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
-    if any(map(_needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
+    if any(map(needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
         _with_generated(config, whole := build_dataset(plain_dict(config.data.train)), whole)
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
@@ -249,10 +249,10 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
     """
     config = Config(plain_dict(config), filename=config.filename)
     for entry in frozen_models(config):
-        if not _needs_training(entry):
+        if not needs_training(entry):
             continue
         store = _adversary_store(config, work_dir)
-        recipe = _adversary_recipe(config, entry, store)
+        recipe = adversary_recipe(config, entry, store)
         try:
             folder = train_once(recipe, store, device=device)
         except (ConfigError, DataError) as error:
@@ -280,7 +280,7 @@ def train_once(config: Config, store: Path, *, device: torch.device) -> Path:
     return folder
 
 
-def _adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Config:
+def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Config:
     """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
 
     A counterpart of the same architecture takes the run's whole task config (weights it starts from, input size); its
@@ -311,7 +311,7 @@ def _stored(config: Config, store: Path) -> Path:
     return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
 
 
-def _needs_training(entry: dict[str, Any]) -> bool:
+def needs_training(entry: dict[str, Any]) -> bool:
     """Whether an adversary is given by a training config alone, without weights or a state."""
     return "config" in entry and entry.get("checkpoint") is None and entry.get("state") is None
 
@@ -362,9 +362,9 @@ def _plan_lines(config: Config, work_dir: Path, *, said: set[Path]) -> list[str]
     lines, copy = [], Config(plain_dict(config), filename=config.filename)
     store = _adversary_store(config, work_dir)
     for own in frozen_models(copy):
-        if not _needs_training(own):
+        if not needs_training(own):
             continue
-        recipe = _adversary_recipe(config, own, store)
+        recipe = adversary_recipe(config, own, store)
         folder = _stored(recipe, store)
         known = (folder / DONE).exists()
         if folder not in said:
@@ -430,12 +430,14 @@ def _precision(config: Config) -> str:
 
 
 __all__ = [
+    "adversary_recipe",
     "build_learner",
     "build_loader",
     "build_runner",
     "build_selection",
     "describe_plan",
     "frozen_models",
+    "needs_training",
     "prepare_adversaries",
     "train",
     "train_once",

@@ -54,7 +54,13 @@ def render(study: Study, work_dir: Path, *, command: str, options: dict[str, Any
 def _section(study: Study, group: str, found: Sequence[Found], *, counted: _Counted) -> list[str]:
     """The lines of one group of rows."""
     columns = [*study.columns, *([study.average] if study.average else [])]
-    reports = [report for one in found for report in one.reports if report]
+    labelled = {
+        f"{one.row.name}, seed {seed}": report
+        for one in found
+        for seed, report in zip(study.seeds, one.reports)
+        if report
+    }
+    reports = list(labelled.values())
     beside = None
     if study.table:
         cells = {one.row.name: "{:g} + {:g}".format(*counted(one.row)) for one in found if one.row.config}
@@ -69,7 +75,7 @@ def _section(study: Study, group: str, found: Sequence[Found], *, counted: _Coun
     )
     said = [one.row.note for one in found if one.row.note]
     said += [remark for one in found for remark in one.remarks]
-    lines += ["", table, "", *(f"Note: {note}.\n" for note in dict.fromkeys([*said, *_remarks(reports)]))]
+    lines += ["", table, "", *(f"Note: {note}.\n" for note in dict.fromkeys([*said, *_remarks(labelled)]))]
     each = {
         f"{one.row.name}, seed {seed}": [report]
         for one in found
@@ -103,17 +109,20 @@ def _explanation(study: Study, report: Report) -> str:
     )
 
 
-def _remarks(reports: Sequence[Report]) -> list[str]:
-    """What the reports remark about their set and their attacks."""
-    said = [note for report in reports for note in report.get("notes", [])]
-    said += [
-        f"{', '.join(attack['columns'])}: {note}"
-        for report in reports
-        if "cell" in report
-        for attack in report["attacks"]
-        for note in attack["notes"]
+def _remarks(reports: dict[str, Report]) -> list[str]:
+    """What the reports remark about their set and their attacks; what only some say begins with their names."""
+    said: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        for note in report.get("notes", []):
+            said.setdefault(note, []).append(name)
+    for name, report in reports.items():
+        for attack in report["attacks"] if "cell" in report else ():
+            for note in attack["notes"]:
+                said.setdefault(f"{', '.join(attack['columns'])}: {note}", []).append(name)
+    return [
+        note if len(set(names)) == len(reports) else f"{'; '.join(dict.fromkeys(names))}: {note}"
+        for note, names in said.items()
     ]
-    return said
 
 
 class _Counted:

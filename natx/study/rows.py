@@ -122,7 +122,7 @@ def load_study(path: str | Path) -> Study:
             raise ConfigError(f"{path}: the adversary of the row {key} is {row['adversary']}, which is no row")
         printed = paper_row(load_config(row["config"]), attacks)
         rows.append(Row(key, **row, folder=key, printed=[printed] if printed else []))
-    header = Path(config.filename).read_text().split("title")[0].splitlines()[:2]
+    header = Path(config.filename).read_text().split("# Command:")[0].splitlines()
     return Study(
         title=config.title,
         about="\n".join(line.lstrip("# ") for line in header),

@@ -19,10 +19,10 @@ from natx.files import exclusive, write_json
 from natx.study.rows import Row, Study
 from natx.training import (
     DONE,
-    _adversary_recipe,
-    _needs_training,
+    adversary_recipe,
     build_learner,
     frozen_models,
+    needs_training,
     train,
     without_weights,
 )
@@ -110,9 +110,9 @@ def give_weights(config: Config, *, run: Config, home: Path, options: dict[str, 
     """
     trainings = []
     for entry in frozen_models(config):
-        if not _needs_training(entry):
+        if not needs_training(entry):
             continue
-        recipe = with_options(_adversary_recipe(run, entry, home), {"seed": run.seed, **(options or {})})
+        recipe = with_options(adversary_recipe(run, entry, home), {"seed": run.seed, **(options or {})})
         alone = with_options(load_config(entry["config"]), {"seed": run.seed, **(options or {})})
         name = Path(entry["config"]).stem
         if fingerprint(recipe) != fingerprint(alone):
