@@ -107,11 +107,14 @@ def evaluate_set(
     positions = _attackable(dataset, metric)
     if attacks and not positions:
         raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
-    examples = _examples(task, dataset, predictions, positions[:EXAMPLES])
+    shown = _shown(metric.fooled(predictions, predictions, dataset=dataset), positions)
+    examples = _examples(task, dataset, predictions, shown)
     for attack in attacks:
         result, start = SetAttackResult(attack.describe(), attack.columns()), time.monotonic()
         result.notes += attack.observe(dataset, predictions)
-        found, pixels = _attacked(task, dataset, attack, positions, result, batch_size=batch_size, meter=meter)
+        found, pixels = _attacked(
+            task, dataset, attack, positions, result, shown=shown, batch_size=batch_size, meter=meter
+        )
         changed = replaced(predictions, positions, found)
         values[attack.name] = metric(changed, dataset)
         result.success = _success(metric.fooled(predictions, changed, dataset=dataset), positions)
@@ -148,6 +151,15 @@ def _attackable(dataset: Any, metric: Metric) -> list[int]:
     return positions if able is None else [position for position in positions if able[position]]
 
 
+def _shown(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> list[int]:
+    """The first of the attacked images, for the pictures; those with something to lose before the others."""
+    if outcome is None:
+        return positions[:EXAMPLES]
+    at_stake = outcome[0].tolist()
+    chosen = sorted(positions, key=lambda position: not at_stake[position])[:EXAMPLES]
+    return [position for position in positions if position in chosen]
+
+
 def _examples(task: Task, dataset: Any, predictions: Any, positions: list[int]) -> Examples | None:
     """The images of the pictures, clean."""
     if not positions:
@@ -164,12 +176,13 @@ def _attacked(
     positions: list[int],
     result: SetAttackResult,
     *,
+    shown: list[int],
     batch_size: int,
     meter: Meter,
 ) -> tuple[Any, list[Tensor]]:
-    """Predictions of the attacked images in the order of ``positions``, and the pixels of the first ones."""
+    """Predictions of the attacked images in the order of ``positions``, and the pixels of the images ``shown``."""
     mine, parts, pixels, sizes = share(positions, batch_size), [], [], []
-    cost, first = Cost(), positions[:EXAMPLES]
+    cost, first = Cost(), shown
     meter.begin(attack.name, sum(len(block) for block in mine))
     for block in mine:
         batch = _batch(task, dataset, block)

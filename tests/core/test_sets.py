@@ -402,6 +402,16 @@ class Itself(Embedding):
         return self.pixels(batch).flatten(1)[:, :3] - 0.3
 
 
+def test_pictures_are_of_images_with_something_to_lose_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("natx.evaluation.sets.EXAMPLES", 3)
+    dataset = Given()
+    dataset.images[2, 0, 0, 0] = 0.0  # of 2, 5, 11 and 3, which are attacked, 5 alone has something to lose
+    found = evaluate_set(Itself(), dataset, [Noting(Linf(EPS))], metric=Signs(), batch_size=3)
+    assert found.examples.positions == [2, 5, 11]
+    monkeypatch.setattr("natx.evaluation.sets.EXAMPLES", 1)
+    assert evaluate_set(Itself(), dataset, [], metric=Signs()).examples.positions == [5]
+
+
 class Darkens(Brightens):
     def run(self, victim: Any, *, epoch: int = 0) -> Tensor:
         return (2 * victim.x - super().run(victim)).clamp(min=0)
