@@ -159,8 +159,8 @@ def _load_safely(path: Path) -> Any:
         named = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         raise CheckpointError(
             f"{path} holds Python objects{f' ({named[1]})' if named else ''} and was not loaded (they could run code), "
-            "or is damaged: where you trust it, keep its tensors alone, "
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')"
+            "or is damaged: save the weights alone in the program that made it, "
+            "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no checkpoint ({_first_line(error)[:120]})") from error
