@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train and judge a table of the paper beside its printed numbers: python tools/reproduce.py table2 [--scale small]
 
-TABLE is table1 to table11, figure2 or controls. Missing trainings run first, adversaries and teachers with the same
+TABLE is table1 to table11, figure2, controls or methods. Missing trainings run first, adversaries and teachers with the same
 seed, and are shared between rows and tables of one work dir; the best and the last checkpoint are judged. Finished
 parts are reused, so a killed run goes on where it was. --report only renders what is there: what has not been run says
 so. Keys of rows, for --rows, are in the output of --dry-run.
@@ -61,7 +61,7 @@ def command(arguments: argparse.Namespace) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", help="table1 to table11, figure2 or controls")
+    parser.add_argument("table", help="table1 to table11, figure2, controls or methods")
     parser.add_argument("--scale", choices=["paper", "small"], default="paper", help="full configs, or those for CPUs")
     parser.add_argument("--rows", nargs="+", metavar="KEY", help="only these rows; * stands for anything: 'cifar10/*'")
     parser.add_argument("--seeds", type=int, metavar="N", help="so many seeds from 0 (default: the table's number)")

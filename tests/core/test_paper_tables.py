@@ -52,11 +52,11 @@ def configs(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_all_tables_are_there() -> None:
-    assert table_names() == [*(f"table{i}" for i in range(1, 12)), "figure2", "controls"]
+    assert table_names() == [*(f"table{i}" for i in range(1, 12)), "figure2", "controls", "methods"]
     counted = {name: len(list(entries(name))) for name in table_names()}
     assert counted == {
         **{"table1": 16, "table2": 22, "table3": 44, "table4": 4, "table5": 14, "table6": 12, "table7": 5},
-        **{"table8": 5, "table9": 14, "table10": 6, "table11": 8, "figure2": 7, "controls": 10},
+        **{"table8": 5, "table9": 14, "table10": 6, "table11": 8, "figure2": 7, "controls": 10, "methods": 11},
     }
 
 
@@ -139,7 +139,7 @@ def test_columns_are_those_of_the_attack_config(name: str) -> None:
     if load_table(name).missing():
         assert name == "table5"
         return
-    columns = {"average", "Clean"}
+    columns = {"average", "Clean", "Worst case"}
     for group in table["groups"]:
         config = with_options(load_config(table["attacks"]), group.get("attack_options", {}).get("paper", {}))
         for entry in frozen_models(config):  # built without its weights
