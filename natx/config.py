@@ -19,6 +19,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # content has a fingerprint of its own).
 VOLATILE = {"work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers", "paper_row"}
 VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
+# Keys a training config must have.
+TRAINING = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", "train_cfg.max_epochs", "seed")
 # Keys a training config may lack; an option with any other unknown first key is a typing error.
 OPTIONAL = {
     *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),

@@ -5,8 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from mmengine.dist import get_dist_info
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+def say(message: str) -> None:
+    """Log a line, on the first process only."""
+    if get_dist_info()[0] == 0:
+        MMLogger.get_current_instance().info(message)
 
 
 def duration(seconds: float) -> str:

@@ -13,15 +13,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 from mmengine.dist import get_dist_info  # noqa: E402
 
 from natx import cli  # noqa: E402
-from natx.config import load_config, require  # noqa: E402
-from natx.training import REQUIRED, describe_plan, train  # noqa: E402
+from natx.config import TRAINING, load_config, require  # noqa: E402
+from natx.plan import describe_plan  # noqa: E402
+from natx.training import train  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
     device = cli.set_up(arguments)
     config = load_config(arguments.config, options=arguments.cfg_options)
-    require(config, REQUIRED, path=arguments.config)
+    require(config, TRAINING, path=arguments.config)
     config.launcher = arguments.launcher
     if arguments.seed is not None:
         config.seed = arguments.seed

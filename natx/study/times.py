@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.checkpoint import load_state
-from natx.training import DONE
+from natx.frozen import DONE
 
 
 def epoch_seconds(folder: Path) -> float | None:

@@ -31,9 +31,10 @@ from natx.errors import ConfigError, DataError, UserError
 from natx.learner import Learner
 from natx.methods import Standard
 from natx.objectives import CrossEntropy
+from natx.plan import describe_plan
 from natx.testing import TinyCNNTask, TinyDataset
 from natx.threat import Linf
-from natx.training import describe_plan, train
+from natx.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

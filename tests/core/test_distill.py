@@ -17,15 +17,17 @@ from natx.attacks import PGD
 from natx.batch import TEACHER
 from natx.config import load_config
 from natx.errors import ConfigError
+from natx.frozen import frozen_models
 from natx.learner import Learner
 from natx.methods import AWP, SAM, Adversarial, Distillation, Standard
 from natx.objectives import CrossEntropy, TeacherKL
+from natx.plan import describe_plan
 from natx.registry import METHODS, TERMS
 from natx.task import Output, Task
 from natx.terms import ARD, IAD, KD, RSLAD, NastyKL, TaskLoss, View
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset
 from natx.threat import Linf
-from natx.training import describe_plan, frozen_models, train
+from natx.training import train
 
 EPS, STEP, STEPS = 8 / 255, 3 / 255, 4
 BOTH = ("clean", "adv")
@@ -569,7 +571,7 @@ def test_a_teacher_is_trained_first_once_and_its_own_adversary_before_it(tmp_pat
     nasty = write(tmp_path / "nasty.py", seed=3, method={"type": "Standard", "terms": [{"type": "TaskLoss"}, nasty]})
     config = load_config(write(tmp_path / "student.py", method=taught(nasty)))
     plan = "\n".join(describe_plan(config, tmp_path / "first", device=CPU))
-    assert re.search(r"nasty\.py, trained first into .*\n  adversary: .*vanilla\.py, trained first into ", plan)
+    assert re.search(r"nasty\.py, trained first into .*\n  frozen model: .*vanilla\.py, trained first into ", plan)
     assert "cost: 2 forwards and 1 backwards" in plan and not (tmp_path / "adversaries").exists()
 
     train(config, tmp_path / "first", device=CPU)
@@ -584,6 +586,11 @@ def test_a_teacher_is_trained_first_once_and_its_own_adversary_before_it(tmp_pat
     train(given, tmp_path / "given", device=CPU)
     first, same = (load_file(tmp_path / run / "last.safetensors") for run in ("first", "given"))
     assert first.keys() == same.keys() and all(torch.equal(first[key], same[key]) for key in first)
+
+    write(tmp_path / "vanilla.py", seed=5)  # the teacher's own config is as it was
+    plan = "\n".join(describe_plan(config, tmp_path / "third", device=CPU))
+    assert re.search(r"nasty\.py, trained first into .*\n  frozen model: .*vanilla\.py, trained first into ", plan)
+    assert str(weights[0].parent) not in plan and str(weights[1].parent) not in plan
 
 
 def test_a_teacher_that_does_not_fit_stops_before_anything_is_trained(tmp_path: Path) -> None:

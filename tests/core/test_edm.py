@@ -13,12 +13,14 @@ import torch
 from mmengine.config import Config
 from torch.nn import functional as F
 
+from natx.build import build_runner
 from natx.config import load_config
 from natx.data import Mixed, MixedSampler, Part, train_loader
 from natx.errors import ConfigError, DataError, UserError
+from natx.plan import describe_plan
 from natx.registry import METHODS, SAMPLERS
 from natx.testing import TinyDataset
-from natx.training import build_runner, describe_plan, train
+from natx.training import train
 from tasks.cls.datasets import NPZ
 from tasks.cls.task import ClassificationTask
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from natx.attacks import APGD, PGD, Attack, WorstOf
 from natx.augment import RandomCrop, RandomFlip
+from natx.build import build_loader
 from natx.checkpoint import load_state
 from natx.config import plain_dict
 from natx.data import train_loader
@@ -31,7 +32,7 @@ from natx.registry import METHODS, SAMPLERS
 from natx.task import Output, Task
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask
 from natx.threat import L2, Linf
-from natx.training import build_loader, train
+from natx.training import train
 
 EPS, STEP = 8 / 255, 3 / 255
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from mmengine.config import Config
 
 from natx.config import load_config, plain_dict, with_options
 from natx.errors import ConfigError
+from natx.frozen import frozen_models
 from natx.judging import build_attacks
 from natx.study import load_table, table_names
 from natx.testing import TinyCNNTask
-from natx.training import frozen_models
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: dict[str, Any] = json.loads((ROOT / "configs" / "paper" / "tables.json").read_text())["tables"]

@@ -22,6 +22,7 @@ from torch import Tensor
 from workshop import ROOT, Workshop, merged, write_config
 
 from natx.attacks import PGD
+from natx.build import build_runner
 from natx.checkpoint import load_state, load_weights, read_meta, save_weights
 from natx.config import load_config
 from natx.data import hold_out, subset
@@ -29,7 +30,7 @@ from natx.errors import CheckpointError, ConfigError
 from natx.evaluation import Selection, evaluate_set
 from natx.judging import judge
 from natx.threat import Linf
-from natx.training import build_runner, train
+from natx.training import train
 from tasks.reid import ReIDTask
 from tasks.reid.datasets import Market1501
 from tasks.reid.metrics import Retrieval

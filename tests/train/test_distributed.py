@@ -16,12 +16,12 @@ from torch import Tensor
 from workshop import DIGITS, ROOT, merged, nat, write_config
 
 from natx.attacks import build_attack
+from natx.build import build_runner
 from natx.config import load_config
 from natx.evaluation import evaluate
 from natx.learner import Learner
 from natx.registry import METHODS
 from natx.testing import TinyCNNTask, TinyDataset, fit
-from natx.training import build_runner
 
 RANKS, IMAGES = 2, 12
 LINF = {"type": "Linf", "eps": 0.1}

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from safetensors.torch import load_file
 from workshop import DIGITS, ROOT, Workshop, merged, write_config
 
+from natx.build import build_runner
 from natx.checkpoint import load_weights, read_meta, read_tensors
 from natx.config import load_config
 from natx.data import build_dataset, hold_out
@@ -23,7 +24,6 @@ from natx.evaluation import Selection
 from natx.hooks import EMA
 from natx.registry import HOOKS, TASKS, TERMS
 from natx.terms import TaskLoss
-from natx.training import build_runner
 
 CPU = torch.device("cpu")
 FAST = {"decay": 0.9, "warmup": 0.25}

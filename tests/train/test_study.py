@@ -17,11 +17,11 @@ from workshop import DIGITS, ROOT, Workshop, merged, nat, write_config
 from natx.checkpoint import save_state
 from natx.evaluation.summary import Beside, summary_table, with_average
 from natx.files import write_json
+from natx.frozen import frozen_models
 from natx.study import Row, Study, describe_study, draw_figure, load_study
 from natx.study.figure import points
 from natx.study.times import epoch_report, epoch_seconds
 from natx.study.trainings import row_training
-from natx.training import frozen_models
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
 ATTACKS: dict[str, Any] = {

@@ -18,15 +18,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from workshop import DIGITS, PGD, Workshop, nat
 
+from natx.build import build_learner, build_runner
 from natx.checkpoint import load_state, read_meta
 from natx.config import load_config
 from natx.data import hold_out
 from natx.errors import CheckpointError, NonFiniteError
 from natx.hooks import SeedHook
+from natx.plan import describe_plan
 from natx.registry import TERMS
 from natx.task import Task
 from natx.terms.base import Term
-from natx.training import build_learner, build_runner, describe_plan, prepare_adversaries, train
+from natx.training import prepare_adversaries, train
 from tasks.cls.datasets import ImageFolder
 
 CPU = torch.device("cpu")
@@ -98,7 +100,7 @@ def test_best_and_last_weights(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, scores: list[float], every: int, asked: list[int], best: int
 ) -> None:
     selection = Scores(scores, every=every)
-    monkeypatch.setattr("natx.training.build_selection", lambda config, whole: (whole, selection))
+    monkeypatch.setattr("natx.build.build_selection", lambda config, whole: (whole, selection))
     train(shop.load(train_cfg={"max_epochs": asked[-1]}), shop.folder / "run", device=CPU)
     assert len(selection.seen) == len(asked)
     saved = {name: shop.folder / "run" / f"{name}.safetensors" for name in ("best", "last")}
@@ -114,7 +116,7 @@ def test_best_and_last_weights(
 
 def test_a_resumed_run_remembers_the_best_score(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     selection, run = Scores([30, 10]), shop.folder / "run"
-    monkeypatch.setattr("natx.training.build_selection", lambda config, whole: (whole, selection))
+    monkeypatch.setattr("natx.build.build_selection", lambda config, whole: (whole, selection))
     config = shop.load(method=with_term(at=9))
     with pytest.raises(NonFiniteError):  # stopped in epoch 2; the second process has only six steps left
         train(config, run, device=CPU)
@@ -214,7 +216,7 @@ def test_an_adversary_is_trained_once_stored_and_reused(families: Workshop) -> N
     first = families.run("train.py", config, "--work-dir", families.folder / "first")
     assert first.code == 0, first.err
     (folder,) = store.iterdir()
-    assert re.search(rf"adversary: .*vanilla\.py, trained first into {re.escape(str(folder))}", first.out)
+    assert re.search(rf"frozen model: .*vanilla\.py, trained first into {re.escape(str(folder))}", first.out)
     assert f"training {families.folder / 'vanilla.py'} into {folder}" in first.out
     assert folder.name.startswith("vanilla-")
     kept = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
