@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from natx.config import load_config, with_options
 from natx.evaluation.report import NOT_RUN
 from natx.evaluation.summary import Beside, summary_table, with_average
@@ -133,29 +131,24 @@ class _Counted:
     def __init__(self, options: dict[str, Any] | None) -> None:
         self.options, self.known = options or {}, {}
 
-    def config(self, row: Row) -> Config:
-        """The training config of a row."""
-        return with_options(load_config(row.config), {**row.options, **self.options})
-
     def __call__(self, row: Row) -> tuple[float, float]:
         """(forwards, backwards) per image and step."""
         key = (row.config, repr(row.options))
         if key not in self.known:
-            self.known[key] = passes(self.config(row))
+            self.known[key] = passes(with_options(load_config(row.config), {**row.options, **self.options}))
         return self.known[key]
 
 
 def _costs(found: Sequence[Found], *, counted: _Counted) -> list[str]:
     """What each row spent in training (counted) and in judging (measured, with the first seed)."""
-    lines = ["## Cost", "", "| | training per image and step | epochs | judging, all attacks |", "|---|---:|---:|---:|"]
+    lines = ["## Cost", "", "| | training per image and step | judging, all attacks |", "|---|---:|---:|"]
     for one in found:
         row = one.row
         if row.config is None:
             continue
         forwards, backwards = counted(row)
         label = f"{row.group}: {row.name}" if row.group else row.name
-        spent = f"{forwards:g} forwards, {backwards:g} backwards | {counted.config(row).train_cfg.max_epochs}"
-        lines.append(f"| {label} | {spent} | {_judging(one.reports[0])} |")
+        lines.append(f"| {label} | {forwards:g} forwards, {backwards:g} backwards | {_judging(one.reports[0])} |")
     return lines
 
 
