@@ -2,6 +2,7 @@
 
     attacks.py   PGD against bare loops and other libraries
     training.py  steps of classification methods
+    methods.py   a step of every method beside what counting predicts
     columns.py   judging: the columns of a table
     memory.py    peak memory of attacks
     reid.py      person re-identification
@@ -20,7 +21,7 @@ from bench_items.common import ITEMS, Bench
 from bench_items.fresh import WORKS, peak_memory
 
 # The order of registration is that of the report.
-THEMES = ("attacks", "training", "columns", "memory", "reid", "epochs", "det")
+THEMES = ("attacks", "training", "methods", "columns", "memory", "reid", "epochs", "det")
 for theme in THEMES:
     import_module(f"bench_items.{theme}")
 
