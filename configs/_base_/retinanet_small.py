@@ -1,49 +1,16 @@
 # A small RetinaNet for CPUs: ResNet-18 at a quarter of its width, three levels of 32 channels.
+_base_ = ["retinanet.py"]
 task = dict(
-    type="DetectionTask",
     num_classes=10,
-    channels_last=True,
     model=dict(
-        type="RetinaNet",
-        data_preprocessor=dict(
-            type="DetDataPreprocessor",
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            pad_size_divisor=32,
-        ),
-        backbone=dict(
-            type="ResNet", depth=18, base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3), norm_eval=False
-        ),
-        neck=dict(type="FPN", in_channels=[16, 32, 64, 128], out_channels=32, start_level=1, num_outs=3),
+        backbone=dict(depth=18, base_channels=16, stem_channels=16, norm_eval=False),
+        neck=dict(in_channels=[16, 32, 64, 128], out_channels=32, num_outs=3),
         bbox_head=dict(
-            type="RetinaHead",
             num_classes=10,
             in_channels=32,
             stacked_convs=2,
             feat_channels=32,
-            anchor_generator=dict(
-                type="AnchorGenerator",
-                octave_base_scale=2,
-                scales_per_octave=3,
-                ratios=[0.5, 1.0, 2.0],
-                strides=[8, 16, 32],
-            ),
-            bbox_coder=dict(
-                type="DeltaXYWHBBoxCoder", target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[1.0, 1.0, 1.0, 1.0]
-            ),
-            loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-            loss_bbox=dict(type="L1Loss", loss_weight=1.0),
-        ),
-        train_cfg=dict(
-            assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
-            sampler=dict(type="PseudoSampler"),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
-        test_cfg=dict(
-            nms_pre=1000, min_bbox_size=0, score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100
+            anchor_generator=dict(octave_base_scale=2, strides=[8, 16, 32]),
         ),
     ),
 )

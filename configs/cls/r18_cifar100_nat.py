@@ -9,11 +9,6 @@ method = dict(
     views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.006,
-            temperature=20.0,
-            adversary=dict(config="configs/cls/r18_cifar100_vt.py"),
-        ),
+        dict(type="NastyKL", weight=0.006, temperature=20.0, adversary=dict(config="configs/cls/r18_cifar100_vt.py")),
     ],
 )

@@ -9,11 +9,6 @@ _base_ = ["r18_cifar10_nat.py"]
 method = dict(
     terms=[
         dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(config="configs/cls/r18_cifar10_pgd_at.py"),
-        ),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r18_cifar10_pgd_at.py")),
     ],
 )

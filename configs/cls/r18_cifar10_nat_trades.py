@@ -8,11 +8,6 @@ method = dict(
     terms=[
         dict(type="TaskLoss", on=("clean",)),
         dict(type="TRADES", weight=6.0),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(config="configs/cls/r18_cifar10_vt.py"),
-        ),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r18_cifar10_vt.py")),
     ],
 )

@@ -6,11 +6,6 @@ _base_ = ["r8_cifar10_pgd_at_union.py"]
 method = dict(
     terms=[
         dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(config="configs/cls/r8_cifar10_vt.py"),
-        ),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r8_cifar10_vt.py")),
     ],
 )

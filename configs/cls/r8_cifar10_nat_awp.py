@@ -15,12 +15,7 @@ method = dict(
         attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
         terms=[
             dict(type="TaskLoss"),
-            dict(
-                type="NastyKL",
-                weight=0.06,
-                temperature=4.0,
-                adversary=dict(config="configs/cls/r8_cifar10_vt.py"),
-            ),
+            dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r8_cifar10_vt.py")),
         ],
     ),
 )

@@ -8,11 +8,6 @@ method = dict(
     views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.01,
-            temperature=20.0,
-            adversary=dict(config="configs/cls/vit_s_in100_vt.py"),
-        ),
+        dict(type="NastyKL", weight=0.01, temperature=20.0, adversary=dict(config="configs/cls/vit_s_in100_vt.py")),
     ],
 )

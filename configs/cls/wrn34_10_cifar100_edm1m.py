@@ -1,6 +1,6 @@
 # Adversarial training of WRN-34-10 on CIFAR-100 and 1M images of a diffusion model (EDM), the recipe of Wang et al.
-# 2023
-# (DM-Improves-AT): TRADES with weight 5 and smoothed labels, 70 % generated images in each batch, averaged weights.
+# 2023 (DM-Improves-AT): TRADES with weight 5 and smoothed labels, 70 % generated images in each batch, averaged
+# weights.
 # Command: python tools/train.py configs/cls/wrn34_10_cifar100_edm1m.py
 # (Get cifar100/1m.npz from the data published with DM-Improves-AT and put it under data/edm/cifar100/; 3 GB in memory.)
 # Cost: 13 forwards and 12 backwards per image and step, 800 epochs of 49 steps of 1024 images.
@@ -10,7 +10,12 @@
 # the choice of the checkpoint by PGD-40 on the margin. Not as there: the network is natx's WRN, with symmetric padding
 # where the original pads strided convolutions on the right and bottom only, batch-norm momentum 0.1 instead of 0.01,
 # and 1,024 held-out images balanced by class instead of the first ones. Their weights do not load into it.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar100.py", "../_base_/edm_schedule_cifar100.py"]
+_base_ = [
+    "../_base_/runtime.py",
+    "../_base_/cifar100.py",
+    "../_base_/edm_schedule_cifar100.py",
+    "../_base_/edm_method.py",
+]
 task = dict(
     type="ClassificationTask",
     model="wrn_34_10",
@@ -23,19 +28,5 @@ data = dict(
     batch_size=1024,
     generated=dict(type="NPZ", path="data/edm/cifar100/1m.npz", num_classes=100),
     sampler=dict(type="MixedSampler", fraction=0.7),
-)
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=8 / 255),
-        steps=10,
-        step_size=2 / 255,
-        objective=dict(type="KL"),
-        bn_mode="train",
-    ),
-    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=5.0)],
-    joint_batch=False,
 )
 select = dict(attack=dict(steps=40))

@@ -9,7 +9,12 @@
 # the choice of the checkpoint by PGD-40 on the margin. Not as there: the network is natx's WRN, with symmetric padding
 # where the original pads strided convolutions on the right and bottom only, batch-norm momentum 0.1 instead of 0.01,
 # and 1,024 held-out images balanced by class instead of the first ones. Their weights do not load into it.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/edm_schedule.py"]
+_base_ = [
+    "../_base_/runtime.py",
+    "../_base_/cifar10.py",
+    "../_base_/edm_schedule.py",
+    "../_base_/edm_method.py",
+]
 task = dict(
     type="ClassificationTask",
     model="wrn_34_10",
@@ -22,19 +27,5 @@ data = dict(
     batch_size=1024,
     generated=dict(type="NPZ", path="data/edm/cifar10/1m.npz", num_classes=10),
     sampler=dict(type="MixedSampler", fraction=0.7),
-)
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=8 / 255),
-        steps=10,
-        step_size=2 / 255,
-        objective=dict(type="KL"),
-        bn_mode="train",
-    ),
-    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=5.0)],
-    joint_batch=False,
 )
 select = dict(attack=dict(steps=40))

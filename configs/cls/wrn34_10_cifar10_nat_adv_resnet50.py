@@ -7,11 +7,6 @@ _base_ = ["wrn34_10_cifar10_nat.py"]
 method = dict(
     terms=[
         dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(config="configs/cls/r50_cifar10_vt.py"),
-        ),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r50_cifar10_vt.py")),
     ],
 )

@@ -2,17 +2,10 @@
 # one on the localisation loss, judged by the total loss.
 # Command: python tools/train.py configs/det/faster_rcnn_voc_mtd.py
 # Cost: 5 forwards and 3 backwards per image and step. Paper's number: none (Table 13 is SSD300).
-_base_ = ["faster_rcnn_voc_std.py"]
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(
-        type="WorstOf",
-        threat=dict(type="Linf", eps=8 / 255),
-        attacks=[
-            dict(type="PGD", steps=1, step_size=8 / 255, objective=dict(type="ImageLoss", name="loss_cls")),
-            dict(type="PGD", steps=1, step_size=8 / 255, objective=dict(type="ImageLoss", name="loss_bbox")),
-        ],
-        objective=dict(type="ImageLoss"),
-    ),
-)
+_base_ = [
+    "../_base_/det_runtime.py",
+    "../_base_/voc_keep_ratio.py",
+    "../_base_/faster_rcnn_r50.py",
+    "../_base_/voc_1x_schedule.py",
+    "../_base_/mtd.py",
+]

@@ -1,4 +1,4 @@
-# Undefended a small RetinaNet on pasted digits: clean images only.
+# Undefended small RetinaNet on pasted digits: clean images only.
 # Command: python tools/train.py configs/det/retinanet_digits_std.py
 # Cost: 1 forward and 1 backward per image and step. Paper's number: none (the set is natx's own).
 _base_ = [

@@ -3,18 +3,11 @@
 # Command: python tools/train.py configs/det/ssd300_voc_mtd.py
 # Cost: 5 forwards and 3 backwards per image and step. Paper's number: 47.2 clean, 28.2 under loss_cls, 30.7 under
 # loss_loc (mAP, Table 13, MTD).
-_base_ = ["ssd300_voc_std.py"]
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(
-        type="WorstOf",
-        threat=dict(type="Linf", eps=8 / 255),
-        attacks=[
-            dict(type="PGD", steps=1, step_size=8 / 255, objective=dict(type="ImageLoss", name="loss_cls")),
-            dict(type="PGD", steps=1, step_size=8 / 255, objective=dict(type="ImageLoss", name="loss_bbox")),
-        ],
-        objective=dict(type="ImageLoss"),
-    ),
-)
+_base_ = [
+    "../_base_/det_runtime.py",
+    "../_base_/voc.py",
+    "../_base_/ssd300.py",
+    "../_base_/ssd300_schedule.py",
+    "../_base_/mtd.py",
+]
 paper_row = "MTD"

@@ -10,33 +10,13 @@
 # Cost: 5 forwards and 3 backwards per attacked image and step, 1 and 1 per clean one (3 and 2 in the mean). Paper's
 # number: 47.2 clean, 28.2 under loss_cls, 30.7 under loss_loc (mAP, Table 13, MTD; the paper takes its setup from both
 # publications and does not say which of the two trainings it is).
-_base_ = ["ssd300_voc_std.py"]
-method = dict(
-    type="FreeAdversarial",
-    replays=20,
-    fresh=0.5,
-    attack=dict(
-        type="WorstOf",
-        threat=dict(type="Linf", eps=8 / 255),
-        attacks=[
-            dict(
-                type="PGD",
-                steps=1,
-                step_size=8 / 255,
-                random_start=False,
-                objective=dict(type="ImageLoss", name="loss_cls"),
-            ),
-            dict(
-                type="PGD",
-                steps=1,
-                step_size=8 / 255,
-                random_start=False,
-                objective=dict(type="ImageLoss", name="loss_bbox"),
-            ),
-        ],
-        select="batch",
-    ),
-)
+_base_ = [
+    "../_base_/det_runtime.py",
+    "../_base_/voc.py",
+    "../_base_/ssd300.py",
+    "../_base_/ssd300_schedule.py",
+    "../_base_/mtd_robustdet.py",
+]
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=True),
     dict(type="MultiStepLR", milestones=[82, 102], gamma=0.1, by_epoch=True),

@@ -5,34 +5,14 @@
 # first, once.
 # Cost: 5 forwards and 3 backwards per attacked image and step, 1 and 1 per clean one (3 and 2 in the mean). Paper's
 # number: none (the set is natx's own).
-_base_ = ["ssd_digits_std.py"]
+_base_ = [
+    "../_base_/det_runtime.py",
+    "../_base_/digits_voc.py",
+    "../_base_/ssd_small.py",
+    "../_base_/ssd_small_finetune.py",
+    "../_base_/mtd_robustdet.py",
+]
 start = dict(config="configs/det/ssd_digits_std.py")
-optim_wrapper = dict(optimizer=dict(lr=0.02))
 param_scheduler = [dict(type="CosineAnnealingLR", T_max=8, by_epoch=True)]
 train_cfg = dict(max_epochs=8)
-method = dict(
-    type="FreeAdversarial",
-    replays=4,
-    fresh=0.5,
-    attack=dict(
-        type="WorstOf",
-        threat=dict(type="Linf", eps=8 / 255),
-        attacks=[
-            dict(
-                type="PGD",
-                steps=1,
-                step_size=8 / 255,
-                random_start=False,
-                objective=dict(type="ImageLoss", name="loss_cls"),
-            ),
-            dict(
-                type="PGD",
-                steps=1,
-                step_size=8 / 255,
-                random_start=False,
-                objective=dict(type="ImageLoss", name="loss_bbox"),
-            ),
-        ],
-        select="batch",
-    ),
-)
+method = dict(replays=4)

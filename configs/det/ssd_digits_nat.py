@@ -3,11 +3,13 @@
 # Command: python tools/train.py configs/det/ssd_digits_nat.py
 # Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (the set is natx's own).
-_base_ = ["ssd_digits_std.py"]
+_base_ = [
+    "../_base_/det_runtime.py",
+    "../_base_/digits_voc.py",
+    "../_base_/ssd_small.py",
+    "../_base_/ssd_small_finetune.py",
+]
 start = dict(config="configs/det/ssd_digits_std.py")
-optim_wrapper = dict(optimizer=dict(lr=0.02))
-param_scheduler = [dict(type="CosineAnnealingLR", T_max=12, by_epoch=True)]
-train_cfg = dict(max_epochs=12)
 method = dict(
     type="Adversarial",
     views=("clean", "adv"),

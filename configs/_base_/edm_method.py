@@ -1,0 +1,16 @@
+# The training of Wang et al. 2023 (DM-Improves-AT): TRADES with weight 5 and separate forwards of the two views; the
+# inner attack climbs its KL from a uniform start, with batch norm on batch statistics.
+method = dict(
+    type="Adversarial",
+    views=("clean", "adv"),
+    attack=dict(
+        type="PGD",
+        threat=dict(type="Linf", eps=8 / 255),
+        steps=10,
+        step_size=2 / 255,
+        objective=dict(type="KL"),
+        bn_mode="train",
+    ),
+    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=5.0)],
+    joint_batch=False,
+)
