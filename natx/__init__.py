@@ -1,7 +1,28 @@
 """natx: nasty adversarial training for any vision task, and an honest judge of the result.
 
 The core of the package imports torch, numpy and mmengine; task libraries (timm, torchvision, ...) are imported only by
-the adapters under ``tasks``.
+the adapters under ``tasks``. ``natx.load`` and ``natx.evaluate`` are what a notebook needs; they are imported when
+first asked for, so that ``import natx`` itself imports nothing.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from natx.loading import load
+    from natx.notebook import evaluate
+
 __version__ = "0.3.0"
+__all__ = ["__version__", "evaluate", "load"]
+
+_LAZY = {"load": "natx.loading", "evaluate": "natx.notebook"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'natx' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

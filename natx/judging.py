@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from mmengine.dist import get_dist_info
 
 from natx.attacks import Attack, build_attack
 from natx.checkpoint import load_weights
-from natx.config import plain_dict, require
+from natx.checks import AuditOptions, audit, audited
+from natx.config import VOLATILE_DATA, fingerprint, plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation import Metric, evaluate, evaluate_set
+from natx.evaluation.class_pictures import draw_class_pictures
 from natx.evaluation.pictures import draw_pictures
+from natx.evaluation.progress import Progress, by_content
 from natx.evaluation.report import make_report, make_set_report
 from natx.files import sha256
+from natx.frozen import frozen_models
 from natx.progress import Meter
-from natx.provenance import provenance
+from natx.provenance import package_versions, provenance
 from natx.registry import METRICS, TASKS
 from natx.task import Task
 
@@ -64,20 +69,28 @@ def judge(
     seed: int | None = None,
     meter: Meter | None = None,
     pictures: Path | None = None,
+    progress: Path | None = None,
+    resume: bool = False,
+    checks: AuditOptions | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on the config's test set; returns the content of report.json.
 
     Args:
         config: a training config (its ``task``, ``data.test`` and, for set-level tasks, ``metric`` count).
         checkpoint: natx or upstream weights.
-        attacks: an attack config: ``attacks``, and optionally ``threat`` and ``success``.
+        attacks: an attack config: ``attacks``, and optionally ``threat``, ``success`` and ``pool``, which are explained
+            at :func:`natx.evaluation.evaluate`.
         device: where to run.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
         batch_size: images per step for attacks whose result does not depend on it.
         seed: overrides the attacks' seeds.
         meter: progress display.
-        pictures: folder in which a set-level task draws examples before and after each attack.
+        pictures: folder in which examples before and after each attack are drawn.
+        progress: folder that keeps the outcomes of finished blocks of images, where the task has any per image; to be
+            cleared (:func:`natx.evaluation.progress.clear_progress`) once the report is written.
+        resume: go on with what that folder holds, if it holds anything; without, a folder that does is refused.
+        checks: also run the reliability checks (:func:`natx.checks.audit`), on the first process.
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
@@ -90,6 +103,8 @@ def judge(
     dataset = subset(whole, subset_size)
     settings = {
         "config": str(config.filename),
+        "config_fingerprint": _training_identity(config),
+        "training_seed": meta.get("seed", "unknown"),
         "attack_config": str(attacks.filename),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256(checkpoint),
@@ -103,23 +118,105 @@ def judge(
         "precision": "float32",
         **({"head": meta["head"]} if "head" in meta else {}),
     }
-    common = {
+    job = _Job(config, attacks, built, task, dataset, batch_size, meter)
+    job.common = {
         "name": name or Path(config.filename or "model").stem,
         "threat": ", ".join(dict.fromkeys(str(attack.threat) for attack in built)),
         "settings": settings,
         "provenance": provenance(device),
     }
+    if not isinstance(attacks.get("pool", False), bool):
+        raise ConfigError(f"pool is True (only the worst case is wanted) or False; got {attacks.pool!r}")
     if task.per_image_success:
-        success = attacks.get("success", "any")
-        evaluation = evaluate(task, dataset, built, batch_size=batch_size, success=success, meter=meter)
-        return make_report(evaluation, **common)
-    metric = build_metric(config)
-    judged = evaluate_set(task, dataset, built, metric=metric, batch_size=batch_size, meter=meter)
-    report = make_set_report(judged, metric=metric, paper=paper_row(config, attacks), **common)
-    if pictures is not None and get_dist_info()[0] == 0 and judged.examples is not None:
-        drawn = draw_pictures(pictures, dataset, metric, examples=judged.examples)
-        report.update({"pictures": drawn} if drawn else {})
+        return _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
+    if resume or attacks.get("pool", False):
+        raise ConfigError(
+            f"{'--resume' if resume else 'pool=True'} is for tasks in which an image by itself is right or wrong; a "
+            f"{type(task).__name__} is measured over the whole set: leave it out"
+        )
+    return _judge_set(job, pictures=pictures, audited_too=checks is not None)
+
+
+@dataclass
+class _Job:
+    """What is judged; ``common`` is what every report says."""
+
+    config: Config
+    attacks: Config
+    built: list[Attack]
+    task: Task
+    dataset: Any
+    batch_size: int
+    meter: Meter | None
+    common: dict[str, Any] = field(default_factory=dict)
+
+
+def _judge_images(
+    job: _Job, *, pictures: Path | None, progress: Path | None, resume: bool, checks: AuditOptions | None
+) -> dict[str, Any]:
+    """The report of a task in which an image by itself is right or wrong; arguments as for :func:`judge`."""
+    task, dataset, first = job.task, job.dataset, get_dist_info()[0] == 0
+    how = {"success": job.attacks.get("success", "any"), "pool": job.attacks.get("pool", False)}
+    kept = None if progress is None else Progress(progress, {**_decisive(job), **how}, resume=resume)
+    settled = {"batch_size": job.batch_size, "meter": job.meter}
+    evaluation = evaluate(task, dataset, job.built, progress=kept, **settled, **how)
+    report = make_report(evaluation, **job.common)
+    if checks is not None and first:
+        vanilla = _undefended(job.config, task, checks)
+        settled |= {"images": checks.images, "draws": checks.draws}
+        report |= audited(audit(task, dataset, attacks=job.built, evaluation=evaluation, vanilla=vanilla, **settled))
+    if pictures is not None and first:
+        drawn = draw_class_pictures(pictures, task, dataset, job.built, evaluation=evaluation, success=how["success"])
+        report |= {"pictures": drawn} if drawn else {}
     return report
+
+
+def _judge_set(job: _Job, *, pictures: Path | None, audited_too: bool) -> dict[str, Any]:
+    """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
+    metric, first = build_metric(job.config), get_dist_info()[0] == 0
+    judged = evaluate_set(job.task, job.dataset, job.built, metric=metric, batch_size=job.batch_size, meter=job.meter)
+    report = make_set_report(judged, metric=metric, paper=paper_row(job.config, job.attacks), **job.common)
+    report |= audited(audit(job.task, job.dataset, attacks=job.built)) if audited_too else {}
+    if pictures is not None and first and judged.examples is not None:
+        drawn = draw_pictures(pictures, job.dataset, metric, examples=judged.examples)
+        report |= {"pictures": drawn} if drawn else {}
+    return report
+
+
+def _training_identity(config: Config) -> str:
+    """Fingerprint of a training config without its seed, and without the weights that its seed gave to adversaries."""
+    copy = Config({**plain_dict(config), "seed": 0})
+    for entry in frozen_models(copy):
+        if "config" in entry or "task" in entry:
+            entry.pop("checkpoint", None)
+    return fingerprint(copy)
+
+
+def _undefended(config: Config, task: Task, checks: AuditOptions) -> Task | None:
+    """A normally trained model of the config's task: the one that was named, or the model itself if it is one."""
+    if checks.vanilla is not None:
+        return load_task(config, checks.vanilla)[0].to(next(task.parameters()).device)
+    method = config.get("method") or {}
+    plain = method.get("type") == "Standard" and not method.get("terms") and config.get("start") is None
+    return task if plain else None
+
+
+def _decisive(job: _Job) -> dict[str, Any]:
+    """Plain values that decide the outcomes of an evaluation, for :class:`natx.evaluation.progress.Progress`."""
+    kept = ("checkpoint_sha256", "data_fingerprint", "data", "batch_size", "precision")
+    # What each attack says of itself holds the defaults and seeds, its config what it does not say.
+    described = [{**built.describe(), **plain_dict(given)} for built, given in zip(job.built, job.attacks.attacks)]
+    test = plain_dict(job.config.data.test)
+    return {
+        **{key: job.common["settings"][key] for key in kept},
+        "seeds": [attack.seed for attack in job.built],
+        "threat": [str(attack.threat) for attack in job.built],
+        "attacks": by_content(described),
+        "task": by_content(plain_dict(job.config.task)),
+        "test": by_content({key: value for key, value in test.items() if key not in VOLATILE_DATA}),
+        "device": next(job.task.parameters()).device.type,
+        "packages": package_versions(),
+    }
 
 
 def build_metric(config: Config) -> Metric:

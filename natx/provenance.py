@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,6 +51,7 @@ def package_versions() -> dict[str, str]:
 def provenance(device: torch.device) -> dict[str, Any]:
     """Plain values for a report."""
     return {
+        "command": shlex.join(["python", *sys.argv]),
         "packages": package_versions(),
         "git": git_revision(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",

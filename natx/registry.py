@@ -60,7 +60,7 @@ class Registry(MMEngineRegistry):
 
 TASKS = Registry("task", scope="natx")
 THREATS = Registry("threat model", scope="natx", locations=["natx.threat"])
-OBJECTIVES = Registry("objective", scope="natx", locations=["natx.objectives"])
+OBJECTIVES = Registry("objective", scope="natx", locations=["natx.objectives", "natx.rescaled", "natx.targets"])
 ATTACKS = Registry("attack", scope="natx", locations=["natx.attacks"])
 TERMS = Registry("term", scope="natx", locations=["natx.terms"])
 METHODS = Registry("method", scope="natx", locations=["natx.methods"])

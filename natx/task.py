@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from natx.batch import Batch
-from natx.errors import DataError
+from natx.errors import ConfigError, DataError
 
 Link = Literal["softmax", "sigmoid"]
 
@@ -102,6 +102,14 @@ class Task(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Class logits ``[N, C]`` of whole images, without labels; only where an image has one class."""
         raise NotImplementedError(f"{type(self).__name__} gives no single class per image")
+
+    def classifier(self) -> nn.Linear:
+        """The linear layer whose output :meth:`read` gives as class logits, for analyses of its weights and inputs.
+
+        Raises:
+            ConfigError: the class logits come from something else.
+        """
+        raise ConfigError(f"{type(self).__name__} names no linear class layer, so it has no class hyperplanes")
 
     def correct(self, output: Output) -> Tensor:
         """Which images are predicted right, bool ``[N]``; only where :attr:`per_image_success`."""

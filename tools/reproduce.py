@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Train and judge a table of the paper beside its printed numbers: python tools/reproduce.py table2 [--scale small]
 
-TABLE is table1 to table11, figure2, controls or methods. Missing trainings run first, adversaries and teachers with the same
-seed, and are shared between rows and tables of one work dir; the best and the last checkpoint are judged. Finished
-parts are reused, so a killed run goes on where it was. --report only renders what is there: what has not been run says
-so. Keys of rows, for --rows, are in the output of --dry-run.
+TABLE is table1 to table11, figure2, controls or methods. Missing trainings run first, adversaries and teachers with
+the same seed, and are shared between rows and tables of one work dir; the best and the last checkpoint are judged.
+Finished parts are reused, so a killed run goes on where it was. --report only renders what is there: what has not
+been run says so. Keys of rows, for --rows, are in the output of --dry-run.
 """
 
 import argparse

@@ -15,10 +15,15 @@ from mmengine.dist import get_dist_info  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from natx import cli  # noqa: E402
+from natx.checks import AuditOptions  # noqa: E402
+from natx.checks.text import console_checks  # noqa: E402
 from natx.config import load_config  # noqa: E402
+from natx.evaluation.progress import clear_progress  # noqa: E402
 from natx.evaluation.report import console_table, outcome, write_report  # noqa: E402
+from natx.evaluation.saved import sentence  # noqa: E402
 from natx.judging import judge  # noqa: E402
 from natx.progress import Meter  # noqa: E402
+from natx.saving import check_saving, save_judged  # noqa: E402
 
 
 def main() -> None:
@@ -27,21 +32,35 @@ def main() -> None:
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
     folder = Path(arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}")
-    report = judge(
-        load_config(arguments.config, options=arguments.cfg_options),
-        Path(arguments.checkpoint),
-        load_config(arguments.attacks),
+    config = load_config(arguments.config, options=arguments.cfg_options)
+    if arguments.save_adv:
+        check_saving(config, Path(arguments.save_adv))
+    judged = (config, Path(arguments.checkpoint), load_config(arguments.attacks))
+    how = dict(
         device=device,
-        name=arguments.name,
         subset_size=arguments.subset,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         meter=Meter(Console(stderr=True), console.print, enabled=first),
-        pictures=folder,
     )
+    report = judge(
+        *judged,
+        **how,
+        name=arguments.name,
+        pictures=folder,
+        progress=folder,
+        resume=arguments.resume,
+        checks=audit_options(arguments),
+    )
+    if arguments.save_adv:
+        report["saved"] = save_judged(*judged, Path(arguments.save_adv), **how)
+        report["notes"] = [*report.get("notes", []), *map(sentence, report["saved"])]
     if first:
         write_report(folder, report)
+        clear_progress(folder)
         console.print(console_table([report]))
+        if "checks" in report:
+            console.print(console_checks(report))
         for note in report.get("notes", []):
             console.print(f"note: {note}")
         for attack in report["attacks"]:
@@ -51,7 +70,17 @@ def main() -> None:
                 console.print(f"note ({', '.join(attack['columns'])}): {note}")
         for attack, file in report.get("pictures", {}).items():
             console.print(f"picture ({attack}): {folder / file}", soft_wrap=True)
-        console.print(f"written: {folder / 'report.md'}, {folder / 'report.json'}", soft_wrap=True)
+        console.print(
+            f"written: {', '.join(str(folder / f'report.{kind}') for kind in ('html', 'md', 'json'))}", soft_wrap=True
+        )
+
+
+def audit_options(arguments: argparse.Namespace) -> AuditOptions | None:
+    """What the audit is told; None where none is wanted."""
+    if not arguments.audit:
+        return None
+    vanilla = None if arguments.vanilla is None else Path(arguments.vanilla)
+    return AuditOptions(images=arguments.audit_images, vanilla=vanilla)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -61,7 +90,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
-    parser.add_argument("--out", help="folder of report.json and report.md (default: beside the checkpoint)")
+    parser.add_argument("--resume", action="store_true", help="go on with a stopped evaluation, if there is one")
+    parser.add_argument("--audit", action="store_true", help="run the reliability checks (docs/checks.md) as well")
+    parser.add_argument("--audit-images", type=int, default=200, metavar="N", help="images they attack (default: 200)")
+    parser.add_argument("--vanilla", metavar="CHECKPOINT", help="an undefended model of CONFIG's task, for check G5")
+    parser.add_argument("--save-adv", metavar="DIR", help="attack once more and save the images: float32 and PNG")
+    parser.add_argument("--out", help="folder of report.html, .md and .json (default: beside the checkpoint)")
     parser.add_argument("--name", help="name of the row in the table (default: the config's name)")
     cli.add_common_arguments(parser)
     return parser.parse_args()

@@ -2,6 +2,7 @@
 
 from natx.attacks.apgd import APGD
 from natx.attacks.autoattack import AutoAttack
+from natx.attacks.autopgd import AutoPGD
 from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
@@ -9,6 +10,8 @@ from natx.attacks.friendly import FriendlyPGD
 from natx.attacks.per_image import PerImagePGD
 from natx.attacks.pgd import PGD
 from natx.attacks.square import Square
+from natx.attacks.targeted import Targeted
+from natx.attacks.transfer import Transfer
 from natx.attacks.worst_of import WorstOf
 
 __all__ = [
@@ -18,11 +21,14 @@ __all__ = [
     "Attack",
     "Attacked",
     "AutoAttack",
+    "AutoPGD",
     "Copies",
     "Cost",
     "FriendlyPGD",
     "PerImagePGD",
     "Square",
+    "Targeted",
+    "Transfer",
     "Victim",
     "WorstOf",
     "build_attack",

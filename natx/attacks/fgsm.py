@@ -14,7 +14,7 @@ class FGSM(PGD):
     """One step of length eps from the clean image; other step sizes and random starts are :class:`PGD`."""
 
     def __init__(self, threat: Any, **kwargs: Any) -> None:
-        forbidden = {"steps", "step_size", "random_start", "restarts", "milestones"} & set(kwargs)
+        forbidden = {"steps", "step_size", "random_start", "restarts", "momentum", "milestones"} & set(kwargs)
         if forbidden:
             raise ConfigError(f"FGSM is one step of eps without random start; for {sorted(forbidden)} use PGD")
         super().__init__(threat, 1, random_start=False, **kwargs)

@@ -38,7 +38,7 @@ class FriendlyPGD(PGD):
         tau: steps after the first misclassification, a whole number or a schedule by epoch
             (:class:`~natx.schedule.Schedule`).
         omega: standard deviation, in pixel units of [0,1], of normal noise added at each step before the projection.
-        **kwargs: see :class:`~natx.attacks.PGD`; without ``restarts`` and ``milestones``.
+        **kwargs: see :class:`~natx.attacks.PGD`; without ``restarts``, ``milestones`` and ``momentum``.
 
     Raises:
         ConfigError: a setting out of range; or, when it runs, a task whose images are not right or wrong by themselves.
@@ -53,8 +53,8 @@ class FriendlyPGD(PGD):
         omega: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        if kwargs.get("restarts", 1) != 1 or kwargs.get("milestones") is not None:
-            raise ConfigError("FriendlyPGD has one start and one column: leave out restarts and milestones")
+        if kwargs.get("restarts", 1) != 1 or kwargs.get("milestones") is not None or kwargs.get("momentum"):
+            raise ConfigError("FriendlyPGD has one start and one column: leave out restarts, milestones and momentum")
         if not omega >= 0:
             raise ConfigError(f"omega is a standard deviation >= 0 in pixel units of [0,1]; got {omega}")
         self.tau, self.omega = Schedule(tau, name="tau"), omega

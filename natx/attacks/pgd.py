@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.attacks.steps import MomentumStep, Step
 from natx.batch import START
 from natx.errors import ConfigError
 from natx.objectives import Objective
@@ -32,7 +33,9 @@ class PGD(Attack):
         random_start: start uniformly in the ball (True), at the image (False), or at the image plus small normal noise,
             clipped ('normal', as TRADES and MART do); a draw depends on (seed, epoch, image index) only.
         start_std: standard deviation of the noise of 'normal' in pixel units of [0,1].
-        restarts: independent starts; the first broken (else the highest-scoring) result is kept.
+        restarts: independent starts; of each image the first broken (else the highest-scoring) result is kept.
+        momentum: decay of the sum of gradients that steps follow (:class:`~natx.attacks.steps.MomentumStep`); 0 for
+            none, 1 as in MI-FGSM.
         milestones: step counts that each get a column (PGD-10, PGD-20, ...) from this one trajectory; the last
             must equal ``steps``.
     """
@@ -47,6 +50,7 @@ class PGD(Attack):
         random_start: bool | Literal["normal"] = True,
         start_std: float = 0.001,
         restarts: int = 1,
+        momentum: float = 0.0,
         milestones: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -58,7 +62,10 @@ class PGD(Attack):
             raise ConfigError(f"random_start is True, False or 'normal'; got {random_start!r}")
         if not start_std > 0:
             raise ConfigError(f"start_std is a standard deviation in pixel units of [0,1], above 0; got {start_std}")
+        if not 0 <= momentum <= 1:
+            raise ConfigError(f"momentum is what remains of the sum of gradients, 0 to 1; got {momentum}")
         self.steps, self.step_size = steps, step_size
+        self.momentum = momentum or None  # None: no part of the description
         self.random_start, self.restarts = random_start, restarts
         self.start_std = start_std if random_start == "normal" else None  # None: no part of the description
         self.milestones = tuple(milestones) if milestones is not None else None
@@ -146,13 +153,13 @@ class PGD(Attack):
         active = (~broken[0]).nonzero().squeeze(1)  # a later start may still break an image in fewer steps
         if len(active) < len(victim):
             victim = victim.select(active)
-        current = self._start(victim, epoch=0, restart=restart)
+        current, move = self._start(victim, epoch=0, restart=restart), self._step()
         limits = torch.tensor(marks, device=current.device)
         for step in range(self.steps + 1):
             if len(active) == 0:
                 return
             if step < self.steps:
-                grad, output, _ = victim.gradient(current, self.objective)
+                grad, output, scores = victim.gradient(current, self.objective)
             else:
                 with torch.no_grad():
                     grad, output = None, victim.output(current)
@@ -163,28 +170,30 @@ class PGD(Attack):
                 x_adv[gone] = torch.where(settled[gone].view(-1, 1, 1, 1), x_adv[gone], current[wrong])
                 stay = (~wrong).nonzero().squeeze(1)
                 active, current, victim = active[stay], current[stay], victim.select(stay)
-                grad = None if grad is None else grad[stay]
+                if grad is not None:
+                    grad, scores = grad[stay], scores[stay]
+                    move.select(stay)
             if grad is None:
                 x_adv[active] = torch.where(settled[active].view(-1, 1, 1, 1), x_adv[active], current)
             else:
-                current = victim.ball.step(current, grad, self.step_size)
+                current = move(victim.ball, current, grad, scores)
 
     def _follow_last(
         self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor
     ) -> None:
         """One full trajectory, looked at where a milestone ends; fills ``broken`` and ``x_adv``."""
-        current = self._start(victim, epoch=0, restart=restart)
+        current, move = self._start(victim, epoch=0, restart=restart), self._step()
         settled = broken[-1].clone()  # broken by an earlier restart: that result is kept
         for step in range(self.steps + 1):
             if step < self.steps:
-                grad, output, _ = victim.gradient(current, self.objective)
+                grad, output, scores = victim.gradient(current, self.objective)
             else:
                 with torch.no_grad():
                     grad, output = None, victim.output(current)
             if step in marks:
                 broken[marks.index(step)] |= ~victim.task.correct(output)
             if grad is not None:
-                current = victim.ball.step(current, grad, self.step_size)
+                current = move(victim.ball, current, grad, scores)
         x_adv[~settled] = current[~settled]
 
     def _prepare(self, victim: Victim) -> None:
@@ -201,9 +210,13 @@ class PGD(Attack):
             return victim.ball.project(victim.x + self.start_std * noise.to(victim.x.dtype))
         return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
 
+    def _step(self) -> Step:
+        """How a trajectory moves."""
+        return MomentumStep(self.step_size, decay=self.momentum) if self.momentum else Step(self.step_size)
+
     def _ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
-        x_adv = self._start(victim, epoch=epoch, restart=restart)
+        x_adv, move = self._start(victim, epoch=epoch, restart=restart), self._step()
         for _ in range(self.steps):
-            grad, _, _ = victim.gradient(x_adv, self.objective)
-            x_adv = victim.ball.step(x_adv, grad, self.step_size)
+            grad, _, scores = victim.gradient(x_adv, self.objective)
+            x_adv = move(victim.ball, x_adv, grad, scores)
         return x_adv

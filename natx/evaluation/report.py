@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from natx.checks.text import markdown_checks
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import AttackResult, Evaluation
 from natx.evaluation.sets import SetAttackResult, SetEvaluation
@@ -45,6 +46,7 @@ def make_report(
         "name": name,
         "threat": threat,
         "success": evaluation.success,
+        **({} if evaluation.left is None else {"pool": True}),
         "images": evaluation.count,
         "columns": columns,
         "worst_case": evaluation.worst_case(),
@@ -175,23 +177,23 @@ def markdown_table(reports: Sequence[dict[str, Any]]) -> str:
 def markdown(report: dict[str, Any]) -> str:
     """The whole report as Markdown."""
     settings, provenance = report["settings"], report["provenance"]
-    lines = [f"# {report['name']}", "", _explanation(report), "", markdown_table([report]), ""]
+    lines = [f"# {report['name']}", "", explanation(report), "", markdown_table([report]), ""]
     lines += [line for note in report.get("notes", []) for line in (f"Note: {note}.", "")]
     if "cell" in report:
         lines += ["## All values (%)", "", *_value_table(report), ""]
-    lines += ["## Attacks", "", *_attack_table(report)]
+    lines += [*markdown_checks(report), "## Attacks", "", *_attack_table(report)]
     if report.get("pictures"):
         lines += ["", "## Examples"]
         for attack, file in report["pictures"].items():
             lines += ["", f"![{attack}: examples clean and attacked]({file})"]
-    lines += ["", "## Settings", ""] + [f"- {key}: {_short(value)}" for key, value in settings.items()]
+    lines += ["", "## Settings", ""] + [f"- {key}: {short(value)}" for key, value in settings.items()]
     lines += ["", "## Provenance", ""]
-    lines += [f"- {key}: {_short(value)}" for key, value in provenance.items() if key != "packages"]
+    lines += [f"- {key}: {short(value)}" for key, value in provenance.items() if key != "packages"]
     lines += ["- packages: " + ", ".join(f"{key} {value}" for key, value in provenance["packages"].items())]
     return "\n".join(lines) + "\n"
 
 
-def _explanation(report: dict[str, Any]) -> str:
+def explanation(report: dict[str, Any]) -> str:
     """How to read the table."""
     if "cell" in report:
         return (
@@ -203,10 +205,14 @@ def _explanation(report: dict[str, Any]) -> str:
         if report["success"] == "any"
         else "An image counts as broken if the last step of an attack leaves it misclassified."
     )
-    return (
-        f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. {counted} "
-        "The worst case counts an image only if it is right in every column."
+    worst = (
+        "Only the worst case was asked for: the attacks ran cheapest first, each on the images that were still right "
+        "after those before it, so none of them has a number of its own. The worst case counts an image only if no "
+        "attack broke it."
+        if report.get("pool")
+        else "The worst case counts an image only if it is right in every column."
     )
+    return f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. {counted} {worst}"
 
 
 def _value_table(report: dict[str, Any]) -> list[str]:
@@ -226,7 +232,7 @@ def _attack_table(report: dict[str, Any]) -> list[str]:
     for attack in report["attacks"]:
         cells = [
             ", ".join(attack["columns"]),
-            ", ".join(f"{key}={_setting(key, value)}" for key, value in attack["settings"].items()),
+            ", ".join(f"{key}={setting_text(key, value)}" for key, value in attack["settings"].items()),
             *(_outcome(key, attack.get(key)) for key in measured),
             str(attack["forwards"]),
             str(attack["backwards"]),
@@ -259,19 +265,23 @@ def _outcome(key: str, value: dict[str, Any] | None) -> str:
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write report.json and report.md atomically."""
+    """Write report.json, report.md and report.html atomically; the last has the pictures in ``folder`` in it."""
+    from natx.evaluation.html import report_page  # which reads this module's texts
+
     write_json(folder / "report.json", report)
     write_text(folder / "report.md", markdown(report))
+    write_text(folder / "report.html", report_page(report, folder=folder))
 
 
-def _setting(key: str, value: Any) -> str:
+def setting_text(key: str, value: Any) -> str:
     """An attack's setting; a step size as a fraction, as eps is."""
-    return pixel_fraction(value) if key == "step_size" else _short(value)
+    return pixel_fraction(value) if key == "step_size" else short(value)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a line of text."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(entry)}" for key, entry in value.items())
+        return ", ".join(f"{key} {short(entry)}" for key, entry in value.items())
     return str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,19 @@ from torch import Tensor
 
 from natx.attacks import Attack, Cost
 from natx.attacks.base import Success
-from natx.batch import to_device
+from natx.batch import Batch, to_device
 from natx.context import attack_mode
 from natx.errors import ConfigError
+from natx.evaluation.pool import cheapest_first
+from natx.evaluation.progress import Block, Progress
+from natx.evaluation.refill import judge_refilled, refills
 from natx.progress import Meter, silent
 from natx.task import Task
 
 CLEAN = "Clean"
+
+Finish = Callable[[Block], None]
+JudgeBlocks = Callable[[list[list[int]], Finish], None]
 
 
 @dataclass
@@ -39,13 +45,16 @@ class Evaluation:
 
     Attributes:
         correct: per column, which images are classified right, bool ``[N]``; the first column is clean.
-        attacks: one entry per attack.
+        attacks: one entry per attack, in the order in which they ran.
         success: the success convention.
+        left: where only the worst case was wanted, which images no attack broke, bool ``[N]``; the clean column is then
+            the only one.
     """
 
     correct: dict[str, Tensor]
     attacks: list[AttackResult]
     success: Success
+    left: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -58,7 +67,8 @@ class Evaluation:
 
     def worst_case(self) -> float:
         """Accuracy (%) where an image counts only if it is right in every column: the headline."""
-        return 100 * float(torch.stack(list(self.correct.values())).all(0).double().mean())
+        left = torch.stack(list(self.correct.values())).all(0) if self.left is None else self.left
+        return 100 * float(left.double().mean())
 
 
 def check_columns(attacks: Sequence[Attack]) -> None:
@@ -76,14 +86,16 @@ def evaluate(
     *,
     batch_size: int = 250,
     success: Success = "any",
+    pool: bool = False,
+    progress: Progress | None = None,
     meter: Meter | None = None,
 ) -> Evaluation:
     """Classify every image clean and under every attack, in eval mode and fp32.
 
-    Under success='any' an image that is wrong without attack is broken in every column and costs nothing more; under
-    'last' every image is attacked. AutoAttack always gets whole blocks of images in index order, because its result
-    depends on which images share a call. With several processes, each works on every n-th batch or block and all
-    return the same result.
+    Under success='any' an image that is wrong without attack is broken in every column and costs nothing more, and
+    images that break make room for others (:mod:`natx.evaluation.refill`), which changes no outcome; under 'last' every
+    image is attacked. AutoAttack always gets whole blocks of images in index order, because its result depends on which
+    images share a call. With several processes, each works on every n-th batch or block and all return the same result.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -91,62 +103,134 @@ def evaluate(
         attacks: attacks, run in the given order.
         batch_size: images per step for attacks whose result does not depend on it.
         success: see :meth:`natx.attacks.base.Attack.judge`.
+        pool: only the worst case is wanted: attacks run cheapest first, each on the images that are still right after
+            those before it (AutoAttack in blocks of these), and only the clean column is filled.
+        progress: keeps finished blocks; those it has already are not judged again.
         meter: progress display.
 
     Raises:
-        ConfigError: the task has no per-image success, or two attacks share a column.
+        ConfigError: the task has no per-image success, two attacks share a column, an attack cannot attack the task, or
+            an unknown ``success``.
     """
     if not task.per_image_success:
         raise ConfigError(f"{type(task).__name__} has no per-image success: use its own metric")
+    if success not in ("any", "last"):
+        raise ConfigError(f"success is 'any' or 'last'; got {success!r}")
     check_columns(attacks)
-    meter = meter or silent()
-    device = next(task.parameters()).device
-    everything = list(range(len(dataset)))
-
-    clean = AttackResult({"type": "Clean"}, [CLEAN])
-    correct = {CLEAN: _clean(task, dataset, clean, batch_size=batch_size, device=device, meter=meter)}
-    results = [clean]
     for attack in attacks:
+        attack.check(task)
+    judging = _Judging(task, dataset, batch_size, success, progress, meter or silent())
+    clean = AttackResult({"type": "Clean"}, [CLEAN])
+    correct, results = {CLEAN: judging.clean(clean)}, [clean]
+    left = correct[CLEAN]
+    for attack in cheapest_first(attacks) if pool else attacks:
         result = AttackResult(attack.describe(), attack.columns())
-        if attack.block_size is None and success == "any":
-            positions, size = correct[CLEAN].nonzero().squeeze(1).tolist(), batch_size
+        if pool:
+            images = left
         else:
-            positions, size = everything, attack.block_size or batch_size
-        start = time.monotonic()
-        survived = torch.zeros(len(result.columns), len(dataset), dtype=torch.uint8)
-        mine = share(positions, size)
-        meter.begin(attack.name, sum(len(block) for block in mine))
-        for block in mine:
-            found = attack.judge(task, to_device(dataset.__getitems__(block), device), success=success)
-            for row, column in enumerate(result.columns):
-                survived[row, block] = (~found.broken[column]).to("cpu", torch.uint8)
-            result.cost += found.cost
-            result.notes += [note for note in found.notes if note not in result.notes]
-            meter.advance(len(block))
-        meter.end()
-        survived = _merge(result, survived, device)
-        result.seconds = time.monotonic() - start
-        for row, column in enumerate(result.columns):
-            correct[column] = survived[row].bool()
+            images = correct[CLEAN] if attack.block_size is None and success == "any" else torch.ones_like(left)
+        survived = judging.attack(attack, result, images.nonzero().squeeze(1).tolist())
         results.append(result)
-    return Evaluation(correct, results, success)
+        if pool:
+            left = left & survived.all(0)
+            result.notes.append(f"ran on the {int(images.sum())} images still right then, left {int(left.sum())} right")
+        else:
+            correct.update(zip(result.columns, survived))
+    return Evaluation(correct, results, success, left if pool else None)
 
 
-def _clean(
-    task: Task, dataset: Any, result: AttackResult, *, batch_size: int, device: torch.device, meter: Meter
-) -> Tensor:
-    start, right = time.monotonic(), torch.zeros(1, len(dataset), dtype=torch.uint8)
-    mine = share(list(range(len(dataset))), batch_size)
-    meter.begin(CLEAN, sum(len(block) for block in mine))
-    with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
-        for block in mine:
-            right[0, block] = task.correct(task(to_device(dataset.__getitems__(block), device))).to("cpu", torch.uint8)
-            result.cost.forwards += len(block)
-            meter.advance(len(block))
-    meter.end()
-    merged = _merge(result, right, device)
-    result.seconds = time.monotonic() - start
-    return merged[0].bool()
+@dataclass
+class _Judging:
+    """An evaluation at work; the fields are arguments of :func:`evaluate`."""
+
+    task: Task
+    dataset: Any
+    batch_size: int
+    success: Success
+    progress: Progress | None
+    meter: Meter
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.task.parameters()).device
+
+    def clean(self, result: AttackResult) -> Tensor:
+        """Which images are right without attack, bool ``[N]``; ``result`` gets cost and seconds."""
+
+        def classify(blocks: list[list[int]], finish: Finish) -> None:
+            with attack_mode(self.task), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                for block in blocks:
+                    right = self.task.correct(self.task(self._load(block)))
+                    finish(Block(block, right[None].cpu(), Cost(forwards=len(block))))
+
+        return self._outcomes(CLEAN, result, list(range(len(self.dataset))), size=self.batch_size, judge=classify)[0]
+
+    def attack(self, attack: Attack, result: AttackResult, images: list[int]) -> Tensor:
+        """Which images an attack leaves right in each of its columns, bool ``[columns, N]``; False for all others.
+
+        Args:
+            attack: the attack.
+            result: gets cost, notes and seconds.
+            images: positions of the images to attack.
+        """
+
+        def one_by_one(blocks: list[list[int]], finish: Finish) -> None:
+            for block in blocks:
+                found = attack.judge(self.task, self._load(block), success=self.success)
+                right = torch.stack([~found.broken[column] for column in result.columns])
+                finish(Block(block, right.cpu(), found.cost, found.notes))
+
+        def refilled(blocks: list[list[int]], finish: Finish) -> None:
+            judge_refilled(attack, self.task, blocks, load=self._load, finish=finish, size=self.batch_size)
+
+        judge = refilled if self.success == "any" and refills(attack) else one_by_one
+        size = attack.block_size or self.batch_size
+        return self._outcomes(attack.name, result, images, size=size, judge=judge)
+
+    def _load(self, images: list[int]) -> Batch:
+        return to_device(self.dataset.__getitems__(images), self.device)
+
+    def _outcomes(self, name: str, result: AttackResult, images: list[int], *, size: int, judge: JudgeBlocks) -> Tensor:
+        """Outcomes of the blocks of all processes, bool ``[columns, N]``; those known before are not judged again.
+
+        Args:
+            name: for the progress display.
+            result: gets cost, notes and seconds.
+            images: positions of the images to judge.
+            size: images per block.
+            judge: judges blocks, and hands over each when it is finished.
+        """
+        begun = time.monotonic()
+        outcomes = torch.zeros(len(result.columns), len(self.dataset), dtype=torch.uint8)
+        key = ", ".join(result.columns)
+
+        def take(block: Block) -> None:
+            outcomes[:, block.images] = block.right.to(torch.uint8)
+            result.cost += block.cost
+            result.notes += [note for note in block.notes if note not in result.notes]
+
+        def finish(block: Block) -> None:
+            nonlocal begun
+            block.seconds, begun = time.monotonic() - begun, time.monotonic()
+            result.seconds += block.seconds
+            take(block)
+            if self.progress is not None:
+                self.progress.add(key, block)
+            self.meter.advance(len(block.images))
+
+        mine, known = share(images, size), []
+        if self.progress is not None:
+            known = [found for block in mine if (found := self.progress.find(key, block)) is not None]
+        for block in known:
+            take(block)
+            result.seconds += block.seconds
+        done = {tuple(block.images) for block in known}
+        self.meter.begin(name, sum(map(len, mine)), done=sum(map(len, done)))
+        judge([block for block in mine if tuple(block) not in done], finish)
+        self.meter.end()
+        outcomes = _merge(result, outcomes, self.device)
+        result.seconds += time.monotonic() - begun
+        return outcomes.bool()
 
 
 def share(positions: list[int], size: int) -> list[list[int]]:

@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from rich.console import Console
 
+from natx.evaluation.progress import clear_progress
 from natx.evaluation.report import write_report
 from natx.files import sha256
 from natx.judging import judge
@@ -61,10 +62,13 @@ def run_row(
             name=row.name,
             subset_size=study.subset,
             meter=Meter(console, console.print, enabled=get_dist_info()[0] == 0),
+            progress=training.folder / row.report,
+            resume=True,
         )
     barrier()
     if get_dist_info()[0] == 0:
         write_report(training.folder / row.report, report)
+        clear_progress(training.folder / row.report)
     barrier()
 
 

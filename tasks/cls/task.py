@@ -15,7 +15,7 @@ from natx.errors import ConfigError, DataError
 from natx.precision import full_precision
 from natx.registry import TASKS
 from natx.task import Output, Task, unit_pixels
-from tasks.cls.models import create_model, features, fixed_input_size, input_size, normalisation
+from tasks.cls.models import classifier, create_model, features, fixed_input_size, input_size, normalisation
 
 
 @TASKS.register_module()
@@ -140,6 +140,10 @@ class ClassificationTask(Task):
     def embed(self, x: Tensor) -> Tensor:
         """Penultimate features ``[N, D]`` of pixels ``x``."""
         return features(self.net, (x - self.mean) / self.std)
+
+    def classifier(self) -> nn.Linear:
+        """See :meth:`Task.classifier`; raises ConfigError for a model that ends otherwise (a 1x1 convolution)."""
+        return classifier(self.net)
 
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set's classes differ from the head's."""

@@ -118,6 +118,20 @@ class DetectionTask(Task):
         found = self.reader.predict(raw, self.targets(batch))
         return [{"boxes": f.bboxes.cpu(), "scores": f.scores.cpu(), "labels": f.labels.cpu()} for f in found]
 
+    def classifier(self) -> nn.Linear:
+        """See :meth:`Task.classifier`: the class layer of a two-stage detector's second stage.
+
+        Raises:
+            ConfigError: the head is convolutional.
+        """
+        layer = getattr(getattr(getattr(self.net, "roi_head", None), "bbox_head", None), "fc_cls", None)
+        if not isinstance(layer, nn.Linear):
+            raise ConfigError(
+                f"{self.model} classifies with convolutions on its feature maps: class hyperplanes are those of a "
+                "two-stage detector (Faster R-CNN)"
+            )
+        return layer
+
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set's classes are not as many as the heads'."""
         count = getattr(dataset, "num_classes", self.num_classes)

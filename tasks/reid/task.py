@@ -147,6 +147,10 @@ class ReIDTask(Task):
         """Embeddings ``[N, D]`` in fp32, not normalised."""
         return full_precision(self.network(self.pixels(batch), batch)["embedding"])
 
+    def classifier(self) -> nn.Linear:
+        """See :meth:`Task.classifier`: the identity head, which reads the embedding."""
+        return self.net.classifier
+
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a training set's identities are not as many as the head's."""
         count = getattr(dataset, "num_classes", self.num_classes)

@@ -17,7 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.adversary import Adversary
-from natx.attacks import APGD, FGSM, PGD, Attack, AutoAttack, FriendlyPGD, Square, WorstOf, build_attack
+from natx.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    Attack,
+    AutoAttack,
+    AutoPGD,
+    FriendlyPGD,
+    Square,
+    Targeted,
+    Transfer,
+    WorstOf,
+    build_attack,
+)
 from natx.errors import ConfigError, ConstraintError
 from natx.objectives import Adaptive
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
@@ -117,6 +130,41 @@ TABLE = [
     ),
     Case("fgsm", lambda **k: FGSM(LINF, **k)),
     Case("fgsm_l2", lambda **k: FGSM(L2(0.8), **k)),
+    Case("pgd_momentum", lambda **k: PGD(LINF, 6, step_size=STEP, momentum=1.0, **k)),
+    Case("pgd_momentum_restarts", lambda **k: PGD(L2(0.8), 4, step_size=0.2, momentum=0.7, restarts=2, **k)),
+    Case("pgd_gap", lambda **k: PGD(LINF, 6, step_size=STEP, objective=dict(type="RescaledCrossEntropy"), **k)),
+    Case(
+        "pgd_deviation",
+        lambda **k: PGD(LINF, 6, step_size=STEP, objective=dict(type="RescaledCrossEntropy", scale="deviation"), **k),
+    ),
+    Case("autopgd", lambda **k: AutoPGD(LINF, 9, **k)),
+    Case("autopgd_l2_restarts", lambda **k: AutoPGD(L2(0.8), 6, restarts=2, objective=dict(type="Margin"), **k)),
+    Case("autopgd_adaptive", lambda **k: AutoPGD(LINF, 6, objective=Adaptive(ADVERSARY, 0.06), **k)),
+    Case(
+        "targeted",
+        lambda **k: Targeted(
+            LINF,
+            dict(type="PGD", steps=6, step_size=STEP, objective=dict(type="TargetedCrossEntropy")),
+            targets=3,
+            **k,
+        ),
+    ),
+    Case(
+        "targeted_dlr",
+        lambda **k: Targeted(
+            L2(0.8), dict(type="AutoPGD", steps=6, objective=dict(type="TargetedDLR")), targets=4, **k
+        ),
+    ),
+    Case(
+        "transfer_refined",
+        lambda **k: Transfer(
+            LINF,
+            ADVERSARY,
+            dict(type="PGD", steps=3, step_size=STEP),
+            refine=dict(type="PGD", steps=4, step_size=STEP, objective=dict(type="Margin")),
+            **k,
+        ),
+    ),
     Case("apgd_ce", lambda **k: APGD(LINF, steps=6, **k), keyed=False),
     Case("apgd_dlr", lambda **k: APGD(LINF, steps=6, loss="dlr", **k), keyed=False),
     Case("apgd_targeted", lambda **k: APGD(LINF, steps=6, loss="targeted", **k), keyed=False),
@@ -531,6 +579,7 @@ def test_attacks_are_built_from_configs() -> None:
         (FGSM(LINF), ["FGSM"]),
         (APGD(LINF), ["APGD-CE"]),
         (APGD(LINF, loss="targeted"), ["APGD-T"]),
+        (AutoPGD(LINF, 50), ["AutoPGD-50"]),
         (Square(LINF), ["Square"]),
         (AutoAttack(LINF), ["AA"]),
     ],
@@ -547,6 +596,10 @@ def test_column_names(attack: Attack, columns: list[str]) -> None:
         (lambda: PGD(LINF, 5, milestones=(5, 2)), "milestones must rise"),
         (lambda: PGD(LINF, 5, milestones=(2, 4)), "end with steps=5"),
         (lambda: PGD(LINF, 5, milestones=()), "milestones must rise"),
+        (lambda: PGD(LINF, 5, momentum=1.5), "sum of gradients, 0 to 1; got 1.5"),
+        (lambda: FriendlyPGD(LINF, 5, momentum=1.0), "leave out restarts, milestones and momentum"),
+        (lambda: AutoPGD(LINF, 5, step_size=0.1), "decides on its steps by itself; for step_size use PGD"),
+        (lambda: AutoPGD(LINF, 5, objective=dict(type="NamedLoss", name="loss_ce")), "NamedLoss is no per-image score"),
         (lambda: FGSM(LINF, random_start=True), "use PGD"),
         (lambda: APGD(LINF, loss="cw"), "'cw'"),
         (lambda: AutoAttack(LINF, version="rand"), "standard"),

@@ -327,7 +327,9 @@ def test_the_tool_writes_report_and_pictures(folder: Path, weights: Path, shop: 
     options = ("--attacks", folder / "attacks.py", "--out", out, "--subset", "3", "--cfg-options", "task.num_classes=9")
     ran = shop.run("test.py", folder / "base.py", weights, *options)
     assert ran.code == 0, ran.err
-    assert sorted(path.name for path in out.iterdir()) == sorted([*PICTURES.values(), "report.json", "report.md"])
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*PICTURES.values(), "report.json", "report.md", "report.html"]
+    )
     written = json.loads((out / "report.json").read_text())
     assert written["attacked"] == 3 and written["pictures"] == PICTURES
     assert written["settings"]["data"] == "Market1501, 3 evenly spaced of the 7 query images"

@@ -493,7 +493,8 @@ def test_the_report_lies_beside_the_checkpoint_by_default(shop: Workshop, run: P
     table = shop.write("quick.py", ATTACKS)
     ran = shop.run("test.py", shop.digits(), run / "last.safetensors", "--attacks", table, "--subset", 10)
     assert ran.code == 0, ran.err
-    assert {path.name for path in (run / "test-quick").iterdir()} == {"report.json", "report.md"}
+    written = {path.name for path in (run / "test-quick").iterdir()}
+    assert written == {"report.json", "report.md", "report.html", "examples-PGD.png"}
 
 
 @pytest.mark.parametrize("form", ["safetensors", "state dict", "nested with prefix"])

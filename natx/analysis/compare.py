@@ -1,0 +1,232 @@
+"""Checkpoints side by side: run each over the same images, and put the sections together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from natx.analysis.collect import CLEAN
+from natx.analysis.embedding import FIT
+from natx.analysis.figures import draw_figures
+from natx.analysis.sparsity import check_temperature
+from natx.analysis.subjects import Run, Subject, check_alike, subject, subject_names
+from natx.analysis.summaries import (
+    boundary_section,
+    lowest_confidence,
+    picture,
+    plain,
+    separation_section,
+    sparsity_section,
+    weight_section,
+)
+from natx.analysis.weights import EQ13
+from natx.attacks import PGD, Attack
+from natx.config import plain_dict
+from natx.errors import ConfigError
+from natx.progress import Meter, silent
+from natx.provenance import provenance
+from natx.registry import THREATS
+
+WHAT = ("sparsity", "boundaries", "weights", "umap")
+DEFAULT_TEMPERATURE = 4.0  # the adversary's where no config names one: CIFAR-10's
+STEPS = 20
+LARGEST = 128  # classes up to which matrices are written as numbers
+
+
+def analyse(
+    models: Sequence[tuple[Config, Path]],
+    folder: Path,
+    *,
+    device: torch.device,
+    what: Sequence[str] = WHAT,
+    attack: Attack | None = None,
+    data: str = "test",
+    subset_size: int | None = None,
+    batch_size: int = 250,
+    temperatures: Sequence[float] | None = None,
+    shown: str | None = None,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    meter: Meter | None = None,
+) -> dict[str, Any]:
+    """Analyse some checkpoints on the same images and draw the figures into ``folder``; the content of analysis.json.
+
+    Args:
+        models: training configs and checkpoints.
+        folder: gets the figures.
+        device: where to run.
+        what: which of :data:`WHAT`.
+        attack: makes the adversarial images, of each model its own; :func:`default_attack` by default.
+        data: 'test' or 'train': the images of which part of the config's data.
+        subset_size: only so many images, see :func:`natx.data.subset`.
+        batch_size: images per step.
+        temperatures: softmax temperatures; by default 1 and those of the configs' nasty terms (4 where none has one).
+        shown: name or number of the class whose bars are drawn; the first by default.
+        names: of the models in tables; by default the configs'.
+        seed: of UMAP, and of the default attack.
+        meter: progress display.
+
+    Raises:
+        ConfigError: models of other classes or images, or settings that do not fit.
+        CheckpointError: a checkpoint that does not load, or without the class layer.
+    """
+    unknown = sorted({*what} - {*WHAT})
+    if unknown or not what:
+        raise ConfigError(f"--what takes some of {', '.join(WHAT)}; got {', '.join(unknown) or 'nothing'}")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
+    if names is not None and not len({*names}) == len(names) == len(models):
+        raise ConfigError(f"--names takes a different name for each of {len(models)} models; got {', '.join(names)}")
+    configs = [config for config, _ in models]
+    softened = {*(temperatures or nasty_temperatures(configs) or [DEFAULT_TEMPERATURE])} - {1.0}
+    at = [1.0, *sorted(check_temperature(value) for value in softened)]
+    attack = attack or default_attack(configs[0], seed=seed)
+    run = Run(
+        attack,
+        device,
+        linear=any(part != "sparsity" for part in what),
+        must="sparsity" not in what,
+        pixel_margins="boundaries" in what,
+        data=data,
+        subset_size=subset_size,
+        batch_size=batch_size,
+        meter=meter,
+    )
+    subjects = []
+    for name, (config, checkpoint) in zip(names or subject_names(configs), models):
+        subjects.append(subject(name, config, checkpoint, run))
+        check_alike(subjects[0], subjects[-1])
+    chosen = class_number(shown, subjects[0].classes)
+    eps = attack.threat.eps if attack.threat.norm == "Linf" else None
+    sections = _sections(subjects, what, temperatures=at, eps=eps)
+    missing = _pictures(subjects, sections, seed=seed, meter=meter or silent()) if "umap" in what else []
+    figures = draw_figures(folder, subjects, sections, chosen=chosen)
+    return {
+        "what": list(what),
+        "attack": attack.describe(),
+        "temperatures": at,
+        "classes": list(subjects[0].classes),
+        "outputs": list(subjects[0].outputs),
+        "shown": subjects[0].classes[chosen],
+        "models": [
+            {"name": one.name, "settings": one.settings, "notes": one.collected.notes, **plain(found, largest=LARGEST)}
+            for one, found in zip(subjects, sections)
+        ],
+        "figures": figures,
+        "notes": _notes(subjects, what),
+        "missing": missing,
+        "provenance": provenance(device),
+    }
+
+
+def default_attack(config: Config, *, seed: int = 0) -> PGD:
+    """PGD-20 on the cross-entropy within the config's threat model (Linf 8/255 where it has none), steps of eps/4."""
+    threat = THREATS.build(plain_dict(config.get("threat") or {"type": "Linf", "eps": 8 / 255}))
+    return PGD(threat, STEPS, step_size=threat.eps / 4, seed=seed)
+
+
+def nasty_temperatures(configs: Sequence[Config]) -> list[float]:
+    """Temperatures of the nasty terms in some configs' methods."""
+
+    def walk(node: Any) -> Iterator[float]:
+        if isinstance(node, dict):
+            if node.get("type") == "NastyKL" and "temperature" in node:
+                yield float(node["temperature"])
+            node = list(node.values())
+        if isinstance(node, (list, tuple)):
+            for value in node:
+                yield from walk(value)
+
+    return sorted({value for config in configs for value in walk(plain_dict(config).get("method", {}))})
+
+
+def class_number(shown: str | None, classes: Sequence[str]) -> int:
+    """The position of a class given by name or number; raises ConfigError for one that is not there."""
+    if shown is None:
+        return 0
+    if shown in classes:
+        return list(classes).index(shown)
+    if shown.isdigit() and int(shown) < len(classes):
+        return int(shown)
+    listed = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+    raise ConfigError(f"--class {shown} is no class: give a name ({listed}) or a number below {len(classes)}")
+
+
+def _sections(
+    subjects: Sequence[Subject], what: Sequence[str], *, temperatures: Sequence[float], eps: float | None
+) -> list[dict[str, Any]]:
+    """Each model's sections, with tensors."""
+    count = len(subjects[0].classes)
+    sections: list[dict[str, Any]] = [
+        {
+            "rows": {name: len(view.labels) for name, view in one.collected.views.items()},
+            "accuracy": {name: 100 * float(view.correct.double().mean()) for name, view in one.collected.views.items()},
+        }
+        for one in subjects
+    ]
+    if "sparsity" in what:
+        for name in subjects[0].collected.views:
+            views = [one.collected.views[name] for one in subjects]
+            wanted = lowest_confidence(views)
+            for section, found in zip(
+                sections, sparsity_section(views, temperatures=temperatures, classes=count, wanted=wanted)
+            ):
+                section.setdefault("sparsity", {})[name] = found
+    for one, section in zip(subjects, sections):
+        if one.collected.weight is None:
+            continue
+        if "boundaries" in what:
+            section["boundaries"] = {
+                name: boundary_section(one.collected, view, classes=count, eps=eps if name == CLEAN else None)
+                for name, view in one.collected.views.items()
+            }
+        if "weights" in what:
+            section["weights"] = weight_section(one.collected.weight)
+        if "umap" in what:
+            section["separation"], section["features"] = separation_section(one.collected)
+    return sections
+
+
+def _pictures(subjects: Sequence[Subject], sections: list[dict[str, Any]], *, seed: int, meter: Meter) -> list[str]:
+    """Add each model's UMAP positions; what could not be done, in one line each. Features are dropped."""
+    missing: list[str] = []
+    for one, section in zip(subjects, sections):
+        features = section.pop("features", None)
+        if features is None or missing:
+            continue
+        meter.begin(f"{one.name}, UMAP", 1)
+        try:
+            section["umap"] = {name: rows.tolist() for name, rows in picture(features, seed=seed).items()}
+        except ConfigError as error:
+            missing.append(str(error))
+        meter.advance()
+        meter.end()
+    return missing
+
+
+def _notes(subjects: Sequence[Subject], what: Sequence[str]) -> list[str]:
+    """How the numbers are to be read."""
+    notes = []
+    if "sparsity" in what:
+        notes.append(
+            "Matched confidence: each model's temperature is set so that its mean confidence is that of the least "
+            "confident model; a difference that is gone there was one of logit scale"
+            if len(subjects) > 1
+            else "Matched confidence needs several checkpoints: without it any growth of the logits reads as sparsity"
+        )
+    if "boundaries" in what:
+        notes.append(
+            "Eq. 10 is the distance to where one logit is zero, which is no decision boundary, and grows with the "
+            "features' norm alone; the feature margin is the distance to the nearest decision boundary. The pixel "
+            "margin is a first-order estimate: far above what attacks need means masked gradients, not robustness"
+        )
+    notes += [EQ13] * ("weights" in what) + [FIT] * ("umap" in what)
+    if subjects[0].outputs != subjects[0].classes:
+        notes.append("Rows are boxes whose target is an object; background is a class of the output, not of the rows")
+    if len(subjects[0].classes) > LARGEST:
+        notes.append(f"Matrices of more than {LARGEST} classes are drawn and averaged, not written as numbers")
+    return notes

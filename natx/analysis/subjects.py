@@ -1,0 +1,134 @@
+"""The models of an analysis: load each, run it over the images, and see that they answer the same question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from natx.analysis.collect import CLEAN, Collected, collect
+from natx.attacks import Attack
+from natx.config import plain_dict, require
+from natx.data import build_dataset, subset
+from natx.errors import CheckpointError, ConfigError
+from natx.files import sha256
+from natx.judging import load_task
+from natx.progress import Meter
+
+
+@dataclass
+class Run:
+    """How each model is run.
+
+    Attributes:
+        attack: makes the adversarial images, of each model its own.
+        device: where to run.
+        linear: whether the class layer is needed; a model without one gets a note, unless ``must`` is set.
+        must: whether nothing is left to do without it.
+        pixel_margins: whether margins in pixel space are.
+        data: 'test' or 'train': the images of which part of the config's data.
+        subset_size: only so many images, see :func:`natx.data.subset`.
+        batch_size: images per step.
+        meter: progress display.
+    """
+
+    attack: Attack
+    device: torch.device
+    linear: bool = True
+    must: bool = False
+    pixel_margins: bool = True
+    data: str = "test"
+    subset_size: int | None = None
+    batch_size: int = 250
+    meter: Meter | None = None
+
+
+@dataclass
+class Subject:
+    """One model that was run.
+
+    Attributes:
+        name: its name in tables.
+        settings: where it and its images come from.
+        collected: what its class head said.
+        classes: names of the classes that rows are of.
+        outputs: names of the logits' columns: the classes, and the background where there is one.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    collected: Collected
+    classes: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
+    """Load a checkpoint and run it.
+
+    Raises:
+        ConfigError: the config lacks something, or the model a linear class layer that it must have.
+        CheckpointError: the checkpoint does not load, or lacks the class layer.
+        DataError: see :func:`natx.analysis.collect.collect`.
+    """
+    require(config, ("task", f"data.{run.data}"), path=config.filename or "config")
+    task, meta = load_task(config, checkpoint)
+    if "head" in meta:
+        raise CheckpointError(f"{meta['head']}, and an analysis is of the class layer: use a checkpoint that has it")
+    whole = build_dataset(plain_dict(config.data[run.data]))
+    whole = whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole
+    task.check_data(whole)
+    dataset = subset(whole, run.subset_size)
+    collected = collect(
+        task.to(run.device),
+        dataset,
+        run.attack,
+        linear=run.linear,
+        pixel_margins=run.pixel_margins,
+        batch_size=run.batch_size,
+        meter=run.meter,
+        name=name,
+    )
+    if run.must and collected.weight is None:
+        raise ConfigError(f"{name}: {collected.notes[0]}")
+    classes = tuple(str(c) for c in getattr(whole, "classes", None) or task.classes or range(task.num_classes))
+    extra = collected.views[CLEAN].logits.shape[1] - len(classes)
+    settings = {
+        "config": str(config.filename),
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": sha256(checkpoint),
+        "trained_epochs": meta.get("epoch", "unknown"),
+        "data": f"{config.data[run.data].type} ({run.data}), {len(dataset)} of {len(whole)} images",
+        "data_fingerprint": whole.fingerprint()[:16],
+        "batch_size": run.batch_size,
+    }
+    return Subject(name, settings, collected, classes, (*classes, *["background"] * extra))
+
+
+def check_alike(first: Subject, other: Subject) -> None:
+    """Raise ConfigError where two models do not answer the same question."""
+    if first.outputs != other.outputs:
+        raise ConfigError(
+            f"{first.name} tells {len(first.outputs)} classes apart and {other.name} {len(other.outputs)}, or others: "
+            "compare models of the same classes"
+        )
+    if first.settings["data_fingerprint"] != other.settings["data_fingerprint"]:
+        raise ConfigError(
+            f"{first.name} and {other.name} name different images in data: analyse models of one data set together"
+        )
+
+
+def subject_names(configs: Sequence[Config]) -> list[str]:
+    """The configs' names; a number behind those that come again."""
+    found: list[str] = []
+    for config in configs:
+        stem, number = Path(config.filename or "model").stem, 1
+        name = stem
+        while name in found:
+            number += 1
+            name = f"{stem} ({number})"
+        found.append(name)
+    return found

@@ -1,0 +1,80 @@
+"""Attacks by the names that tables use: ``'PGD-20'``, ``'C&W'``, ``'AutoAttack'``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from natx.attacks.base import Attack, build_attack
+from natx.errors import ConfigError
+from natx.threat import ThreatModel
+
+CW_STEPS = 30
+STEPS_ACROSS = 4  # eps over the step size: 2/255 at 8/255, as in the paper
+LIBRARY: dict[str, dict[str, Any]] = {
+    "autoattack": dict(type="AutoAttack"),
+    "aa": dict(type="AutoAttack"),
+    "square": dict(type="Square"),
+    "fgsm": dict(type="FGSM"),
+    "apgd-ce": dict(type="APGD", loss="ce"),
+    "apgd-dlr": dict(type="APGD", loss="dlr"),
+}
+KNOWN = "PGD-K (PGD-20, PGD-10/20/50 for one trajectory), C&W, FGSM, APGD-CE, APGD-DLR, Square, AutoAttack"
+
+
+def build_named(
+    attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack,
+    *,
+    threat: ThreatModel | dict[str, Any] | None,
+    seed: int = 0,
+) -> list[Attack]:
+    """Attacks from names, configs and attacks.
+
+    Args:
+        attacks: one or several. Names: ``PGD-K`` is K steps of eps/4 from a random start, ``PGD-10/20/50`` the same
+            with a column each from one trajectory, ``C&W`` 30 such steps on the margin, the others as their classes
+            have them.
+        threat: threat model of names, and of configs without one of their own.
+        seed: seed of names, and of configs without one.
+
+    Raises:
+        ConfigError: an unknown name, a name or config without threat model, or no attack at all.
+    """
+    several = [attacks] if isinstance(attacks, (str, dict, Attack)) else list(attacks)
+    if not several:
+        raise ConfigError(f"attacks is empty: name some of {KNOWN}")
+    resolved = build_threat(threat)
+    built = []
+    for entry in several:
+        if isinstance(entry, str):
+            entry = _config(entry, resolved)
+        elif not isinstance(entry, (dict, Attack)):
+            raise ConfigError(f"an attack is a name, dict(type='PGD', ...) or an Attack; got {entry!r}")
+        if isinstance(entry, dict):
+            entry = {"seed": seed, **entry}
+        built.append(build_attack(entry, threat=resolved))
+    return built
+
+
+def build_threat(threat: ThreatModel | dict[str, Any] | None) -> ThreatModel | None:
+    """A threat model from its config."""
+    from natx.registry import THREATS
+
+    return THREATS.build(threat) if isinstance(threat, dict) else threat
+
+
+def _config(name: str, threat: ThreatModel | None) -> dict[str, Any]:
+    plain = name.strip().lower()
+    if threat is None:
+        raise ConfigError(f"attack {name!r} needs a threat model: give eps=8/255 or threat=L2(0.5)")
+    step = dict(step_size=threat.eps / STEPS_ACROSS)
+    if plain in ("c&w", "cw"):
+        return dict(type="PGD", name="C&W", objective=dict(type="Margin"), steps=CW_STEPS, **step)
+    if found := re.fullmatch(r"pgd-(\d+(?:/\d+)*)", plain):
+        counts = [int(count) for count in found[1].split("/")]
+        several = dict(milestones=tuple(counts)) if len(counts) > 1 else {}
+        return dict(type="PGD", steps=counts[-1], **several, **step)
+    if plain in LIBRARY:
+        return dict(LIBRARY[plain])
+    raise ConfigError(f"unknown attack {name!r}; known: {KNOWN}; anything else as dict(type='PGD', ...) or an Attack")

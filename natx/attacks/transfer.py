@@ -1,0 +1,129 @@
+"""Black-box transfer: crafted on a source model, judged on the target."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor
+
+from natx.adversary import Adversary, build_adversary
+from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
+from natx.batch import START
+from natx.context import attack_mode
+from natx.errors import ConfigError
+from natx.registry import ATTACKS
+from natx.task import Task
+from natx.threat import ThreatModel
+
+
+@ATTACKS.register_module()
+class Transfer(Attack):
+    """Runs an attack on a frozen source model, whose result the target then has to classify (Papernot et al. 2017).
+
+    The attack on the source goes to its end, whatever the source says on the way: a point that the source barely gets
+    wrong transfers badly. The target is asked once, about the result; with ``refine`` a second attack goes on from
+    there on the target itself, which is no black-box attack but finds what the target's own gradient hides. Under
+    'any' an image that the result alone breaks counts as broken. The counted cost is the source's and the target's.
+
+    Args:
+        threat: threat model of both attacks.
+        source: config of the source model (:func:`natx.adversary.build_adversary`), or one; a single model.
+        attack: config of the attack on the source, without a threat model of its own.
+        refine: config of an attack that starts where the first one ended (PGD and its kin, without restarts), with one
+            column; None to judge the result alone.
+
+    Raises:
+        ConfigError: a source of several models, an attack that does not fit; or, when it runs, a source with other
+            classes or another input size than the target.
+    """
+
+    def __init__(
+        self,
+        threat: ThreatModel | dict[str, Any],
+        source: Adversary | dict[str, Any],
+        attack: Attack | dict[str, Any],
+        *,
+        refine: Attack | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(threat, **kwargs)
+        self.attack = build_attack(attack, threat=self.threat)
+        self.refine = None if refine is None else build_attack(refine, threat=self.threat)
+        if any(part.threat != self.threat for part in self._parts()):
+            raise ConfigError("the attacks of Transfer share its threat model: leave out theirs")
+        if self.refine is not None and not self.refine.takes_start:
+            raise ConfigError(
+                f"refine starts where the transferred attack ended, which {type(self.refine).__name__} with these "
+                "settings does not: use PGD without restarts"
+            )
+        if self.refine is not None and len(self.refine.columns()) > 1:
+            raise ConfigError("refine has one column: leave out its milestones")
+        self.block_size = self.attack.block_size
+        self.source = build_adversary(source, role="source")
+        if len(self.source) > 1:
+            raise ConfigError(f"Transfer crafts on one source model; got {len(self.source)}: add an attack for each")
+
+    def default_name(self) -> str:
+        """``Transfer``."""
+        return "Transfer"
+
+    def check(self, task: Task) -> None:
+        """Raise ConfigError where source and target have other classes or input sizes."""
+        self.source.check(task)
+        for part in self._parts():
+            part.check(task)
+
+    def cost_per_image(self) -> tuple[float, float] | None:
+        """Those of the attack on the source and of the refinement."""
+        costs = [part.cost_per_image() for part in self._parts()]
+        return None if None in costs else (sum(f for f, _ in costs), sum(b for _, b in costs))
+
+    def scaled(self, factor: float) -> Transfer:
+        """See :meth:`Attack.scaled`."""
+        attack = copy.copy(self)
+        attack.threat, attack.attack = self.threat.scaled(factor), self.attack.scaled(factor)
+        attack.refine = None if self.refine is None else self.refine.scaled(factor)
+        return attack
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Attack.describe`; adds the source's weights and what runs on it."""
+        parts = {"attack": self.attack, **({} if self.refine is None else {"refine": self.refine})}
+        told = {key: ", ".join(f"{k}={v}" for k, v in part.describe().items()) for key, part in parts.items()}
+        return {**super().describe(), "source": self.source.origin, **told}
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See :meth:`Attack.observe`; passed on."""
+        notes = [note for part in self._parts() for note in part.observe(dataset, predictions)]
+        return list(dict.fromkeys(notes))
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """The pixels found on the source, refined on the target where that is asked for."""
+        x_adv = self._craft(victim, epoch=epoch)
+        return x_adv if self.refine is None else self.refine.run(_from(victim, x_adv), epoch=epoch)
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        """What the target makes of the result, or of its refinement."""
+        if self.refine is None or not victim.task.per_image_success:
+            return super().run_judged(victim, success=success)
+        found = self.refine.run_judged(_from(victim, self._craft(victim)), success=success)
+        (broken,) = found.broken.values()
+        return Attacked(found.x_adv, {self.name: broken}, notes=found.notes)
+
+    def _parts(self) -> list[Attack]:
+        return [part for part in (self.attack, self.refine) if part is not None]
+
+    def _craft(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """Pixels from the attack on the source, in the target's ball ``[N, C, H, W]``."""
+        self.check(victim.task)
+        (task,) = self.source.to(victim.x.device).tasks
+        for part in self._parts():
+            part.seed = self.seed  # one seed for both, the one a caller may have set since
+        with attack_mode(task):
+            crafted = Victim(task, dict(victim.batch), ball=victim.ball, cost=victim.cost)
+            return self.attack.run(crafted, epoch=epoch).detach()
+
+
+def _from(victim: Victim, x_adv: Tensor) -> Victim:
+    """A victim of its own on the same images, whose batch names the pixels to begin at."""
+    return Victim(victim.task, {**victim.batch, START: x_adv}, ball=victim.ball, cost=victim.cost)

@@ -1,0 +1,6 @@
+"""Reliability checks: signs that a model's numbers overstate it. docs/checks.md explains each."""
+
+from natx.checks.audit import CHECKS, AuditOptions, audit, audited, robust_wording
+from natx.checks.base import Check, Verdict
+
+__all__ = ["CHECKS", "AuditOptions", "Check", "Verdict", "audit", "audited", "robust_wording"]

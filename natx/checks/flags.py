@@ -1,0 +1,78 @@
+"""AutoAttack's own flags as checks: what the library says about a model while it attacks it."""
+
+from __future__ import annotations
+
+from natx.checks.base import Check, Finding, NotApplicableError
+from natx.checks.case import Case
+
+MEMBERS = ("AutoAttack", "APGD", "Square")
+
+
+class Flag(Check):
+    """A warning of pyautoattack, found by its words among the remarks of the attacks that it ran."""
+
+    words: tuple[str, ...]
+    meaning: str
+    types: tuple[str, ...] = MEMBERS
+    threshold, unit = 0.0, "flags"
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        attacks = [] if case.evaluation is None else case.evaluation.attacks
+        ran = [result for result in attacks if result.settings.get("type") in self.types]
+        if not ran:
+            raise NotApplicableError(f"{' or '.join(self.types)} was not run")
+        raised = [note for result in ran for note in result.notes if any(words in note for words in self.words)]
+        return Finding(len(raised), bool(raised), raised[0].partition(" See ")[0] if raised else self.meaning)
+
+
+class Randomised(Flag):
+    """AA-RAND: the model's outputs differ between calls."""
+
+    id, title = "AA-RAND", "AutoAttack: randomised"
+    words, meaning = ("randomized defense",), "the same images give the same outputs"
+
+
+class Probabilities(Flag):
+    """AA-PROB: the model's outputs are probabilities."""
+
+    id, title = "AA-PROB", "AutoAttack: probabilities"
+    words, meaning = ("probability distribution",), "outputs are logits"
+
+
+class ZeroGradient(Flag):
+    """AA-GRAD: points without gradient at the start of an attack on the DLR loss."""
+
+    id, title = "AA-GRAD", "AutoAttack: zero gradients"
+    words, meaning = ("with zero gradient",), "no attack on the DLR loss began without gradient"
+    types = ("AutoAttack", "APGD")
+
+
+class SquareHelps(Flag):
+    """AA-SQUARE: Square broke more than 0.2 points of what the gradient attacks left."""
+
+    id, title = "AA-SQUARE", "AutoAttack: Square is needed"
+    words, meaning = ("Square Attack has decreased",), "Square broke no more than 0.2 points of what the others left"
+    types = ("AutoAttack",)
+
+
+class Dynamic(Flag):
+    """AA-DYN: the model differentiates or optimises in its forward pass."""
+
+    id, title = "AA-DYN", "AutoAttack: dynamic"
+    words, meaning = ("dynamic defense",), "no optimisation in the forward pass"
+
+
+class Classes(Flag):
+    """AA-CLASSES: fewer classes than a loss or its targets need."""
+
+    id, title = "AA-CLASSES", "AutoAttack: class count"
+    words = ("not possible to use", "more target classes", "too many target classes")
+    meaning = "enough classes for every loss"
+    types = ("AutoAttack", "APGD")
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        if case.task.num_classes < 4:
+            raise NotApplicableError(f"AutoAttack needs at least 4 classes; the model has {case.task.num_classes}")
+        return super().measure(case)

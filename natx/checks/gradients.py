@@ -1,0 +1,73 @@
+"""Checks of the gradients that attacks follow, and of the logits that they come from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.checks.base import Check, Finding
+from natx.checks.case import Case
+
+TINY = 1e-12
+
+
+class ZeroGradients(Check):
+    """G9: the loss has a gradient at the images."""
+
+    id, title, threshold, unit = "G9", "images without gradient", 1.0, "%"
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        if not case.differentiable:
+            return Finding(100.0, True, "autograd finds no path from the pixels to the loss")
+        none = [
+            (case.gradient(case.task.pixels(batch), batch).flatten(1).abs().amax(1) < TINY).cpu()
+            for _, batch in case.parts()
+        ]
+        share = case.accuracy(torch.cat(none))
+        reason = f"{int(torch.cat(none).sum())} of {case.count} images have no gradient entry of {TINY:g} or more"
+        return Finding(share, share > self.threshold, reason)
+
+
+class Alignment(Check):
+    """G12: gradients of near points agree, and the loss rises along them."""
+
+    id, title, threshold, unit = "G12", "alignment of nearby gradients", 0.1, "cosine"
+    agreement = 90.0  # % of the images whose loss must rise along the gradient
+    small = 1 / 16  # of eps: the distance over which it must rise
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        case.require_gradients()
+        cosines, rises = zip(*(self._look(case, batch) for _, batch in case.parts()))
+        cosine, rise = float(torch.cat(cosines).mean()), case.accuracy(torch.cat(rises))
+        reason = f"mean cosine {cosine:.3f}, the loss rises along the gradient for {rise:.1f} % of the images"
+        return Finding(cosine, cosine < self.threshold or rise < self.agreement, reason)
+
+    def _look(self, case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
+        victim = case.victim(batch)
+        near = victim.ball.start(victim.noise(case.seed, epoch=0, stream=12))
+        here, there = case.gradient(victim.x, batch), case.gradient(near, batch)
+        cosine = F.cosine_similarity(here.flatten(1).double(), there.flatten(1).double(), dim=1)
+        # Not clipped to [0,1], where the two sides would differ in length.
+        step = self.small * case.threat.eps * here.sign()
+        rises = case.loss(victim.x + step, batch) > case.loss(victim.x - step, batch)
+        return cosine.cpu(), rises.cpu()
+
+
+class Saturation(Check):
+    """G16: the logits are of a size at which softmax still has gradients."""
+
+    id, title, threshold, unit = "G16", "mean gap of the two largest logits", 30.0, "logits"
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        logits = case.logits.double()
+        top = logits.topk(2, dim=1).values
+        gap, largest = float((top[:, 0] - top[:, 1]).mean()), float(top[:, 0].mean())
+        log_p = F.log_softmax(logits, dim=1)
+        entropy = float(-(log_p.exp() * log_p).sum(1).mean())
+        reason = f"mean gap {gap:.3g}, mean largest logit {largest:.3g}, mean entropy {entropy:.3g} nats"
+        return Finding(gap, gap > self.threshold, reason)

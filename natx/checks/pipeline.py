@@ -1,0 +1,210 @@
+"""Checks of the machinery: does the attack do what the report says, to the model that would be deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.attacks import PGD, Attack, AutoAttack
+from natx.attacks.autoattack import LibraryAttack
+from natx.batch import Batch, select
+from natx.checks.base import Check, Finding, NotApplicableError
+from natx.checks.case import Case
+from natx.errors import ConstraintError
+from natx.evaluation.robust import CLEAN
+from natx.rng import uniform
+from natx.threat import Linf, pixel_fraction
+
+SLACK = 1e-6  # in float32, `x + eps - x` may be larger than eps by less than this
+REACH = 0.9  # share of eps that an attack's largest pixel change must have
+
+
+class VanillaBreaks(Check):
+    """G5: the evaluation's attack leaves nothing of an undefended model."""
+
+    id, title, threshold, unit = "G5", "an undefended model breaks", 1.0, "%"
+    doubt = 5.0  # points by which two writings of the same attack may differ
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        if case.vanilla is None:
+            raise NotApplicableError("no undefended model was given")
+        case = case.with_model(case.vanilla)
+        clean = case.require_better_than_chance()
+        case.require_gradients()
+        iterated = (a for a in case.attacks if isinstance(a, PGD) and a.steps > 1 and a.threat == case.threat)
+        attack = next(iterated, case.pgd(steps=10))
+        left = case.right.clone()
+        for part, batch in case.parts():
+            left[part] &= ~attack.judge(case.task, batch).broken[attack.columns()[0]].cpu()
+        kept = case.accuracy(left)
+        reason = f"undefended: {clean:.2f} without attack, {kept:.2f} under {attack.columns()[0]}"
+        if kept <= self.threshold and left.any() and case.task.num_classes >= 4:
+            left &= case.survivors(AutoAttack(case.threat, seed=case.seed), rows=left.nonzero().squeeze(1))
+            reason += f", {case.accuracy(left):.2f} when AutoAttack has had the rest"
+        if not left.any():
+            return Finding(kept, False, reason)
+        own = case.accuracy(_plainly(case, case.threat.eps, steps=(attack.milestones or (attack.steps,))[0]))
+        if kept - own > self.doubt:
+            return Finding(
+                kept, True, f"{reason}, but {own:.2f} under the same attack written anew: the pipeline is wrong"
+            )
+        widest = case.accuracy(_plainly(case, 16 * case.threat.eps if case.threat.norm == "L2" else 0.5, steps=20))
+        if widest > self.threshold:
+            return Finding(kept, True, f"{reason}, and {widest:.2f} at a distance that should break any model")
+        raise NotApplicableError(f"{reason}: {case.threat} does not break this undefended model, larger distances do")
+
+
+def _plainly(case: Case, eps: float, *, steps: int) -> Tensor:
+    """Images that PGD leaves right, written without any of the attack code, bool ``[N]``."""
+    left = case.right.clone()
+    flat = (slice(None), *[None] * 3)
+    for part, batch in case.parts():
+        x, labels = case.task.pixels(batch), batch["data_samples"]
+        x_adv = x.clone()
+        for _ in range(steps):
+            x_adv = x_adv.detach().requires_grad_()
+            with torch.enable_grad():
+                logits = case.task.logits(x_adv)
+                (grad,) = torch.autograd.grad(F.cross_entropy(logits.float(), labels, reduction="sum"), x_adv)
+            left[part] &= (logits.argmax(1) == labels).cpu()
+            with torch.no_grad():
+                if case.threat.norm == "L2":
+                    delta = x_adv - x + eps / 4 * grad / grad.flatten(1).norm(dim=1).clamp_min(1e-12)[flat]
+                    delta *= (eps / delta.flatten(1).norm(dim=1).clamp_min(1e-12)).clamp(max=1)[flat]
+                else:
+                    delta = (x_adv - x + eps / 4 * grad.sign()).clamp(-eps, eps)
+                x_adv = (x + delta).clamp(0, 1)
+        with torch.no_grad():
+            left[part] &= (case.task.logits(x_adv).argmax(1) == labels).cpu()
+    return left
+
+
+class Feasible(Check):
+    """G14: the setting is what it claims to be. The figure is the number of things that are not."""
+
+    id, title, threshold, unit = "G14", "the setting is sound", 0.0, "faults"
+    images = 16  # enough to see a fault, few enough for long attacks
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        batch = select(case.batch, torch.arange(min(self.images, case.count)))
+        faults = [*_labels(case), *_outputs(case, batch)]
+        for attack in case.attacks:
+            if attack.threat == case.threat and not isinstance(attack, LibraryAttack):
+                faults += [fault for fault in _attack(case, attack, batch) if fault not in faults]
+        sound = "eval mode, deterministic, logits, labels that fit, perturbations within eps and up to it"
+        return Finding(len(faults), bool(faults), "; ".join(faults) or sound)
+
+
+def _labels(case: Case) -> Iterator[str]:
+    """What is wrong with labels."""
+    low, high, classes = int(case.labels.min()), int(case.labels.max()), case.task.num_classes
+    if low < 0 or high >= classes:
+        yield f"labels run from {low} to {high}, the model has {classes} classes"
+        return
+    clean = case.accuracy(case.right)
+    if clean <= 100 / classes:
+        yield f"without attack only {clean:.1f} % are right, which guessing reaches: labels or normalisation do not fit"
+    if case.evaluation is not None:
+        known = case.evaluation.correct[CLEAN][: case.count]
+        changed = int((known != case.right).sum()) if len(known) == case.count else 0
+        if changed > 0.01 * case.count:
+            yield f"{changed} of {case.count} clean outcomes differ from those of the evaluation"
+
+
+def _outputs(case: Case, batch: Batch) -> Iterator[str]:
+    """What is wrong with the model's inputs and outputs."""
+    x = case.task.pixels(batch)
+    if float(x.min()) < 0 or float(x.max()) > 1:
+        yield f"pixels are in {float(x.min()):.3g}..{float(x.max()):.3g} instead of [0,1]: eps is in another space"
+    with torch.no_grad():
+        first = case.task.logits(x).double()
+        again = [case.task.logits(x).double() for _ in range(4)]
+        alone = torch.cat([case.task.logits(one).double() for one in x.split(1)])
+    # Both limits are relative to the output's length; the first is that of AutoAttack's own flag.
+    random = max(_apart(first, other) for other in again) > 1e-4
+    if random:
+        yield "the same images give other outputs each time: the model is randomised"
+    elif _apart(first, alone) > 1e-2:
+        yield "an image's output depends on the other images of its batch"
+    if bool((first >= -1e-5).all()) and bool(((first.sum(1) - 1).abs() < 1e-5).all()):
+        yield "outputs are probabilities, attacks need logits"
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Largest distance of two outputs' directions over the images."""
+    return float((F.normalize(one, dim=1) - F.normalize(other, dim=1)).norm(dim=1).max())
+
+
+def _attack(case: Case, attack: Attack, batch: Batch) -> Iterator[str]:
+    """What is wrong with the pixels that an attack makes, and with the model while it makes them."""
+    name, x, eps = attack.name, case.task.pixels(batch), case.threat.eps
+    try:
+        with _in_training(case.task) as layers:
+            x_adv = attack.judge(case.task, batch, success="last").x_adv
+    except ConstraintError as error:
+        yield f"{name}: {error}"
+        return
+    if layers:
+        yield f"{name}: {', '.join(sorted(layers))} in training mode while attacked"
+    size = float(case.threat.around(x).distance(x_adv).max())
+    if size > eps + SLACK * max(1.0, eps):
+        yield f"{name}: perturbations up to {pixel_fraction(size)}, beyond {case.threat}"
+    if float(x_adv.min()) < 0 or float(x_adv.max()) > 1:
+        yield f"{name}: pixels outside [0,1]"
+    # Clipping to [0,1] shortens L2 perturbations, but leaves each pixel one way to go.
+    if isinstance(case.threat, Linf) and size < REACH * eps:
+        yield f"{name}: perturbations reach {pixel_fraction(size)} of {case.threat}: eps is in another space"
+
+
+@contextmanager
+def _in_training(task: nn.Module) -> Iterator[set[str]]:
+    """Collects the types of layers that run in training mode."""
+    seen: set[str] = set()
+
+    def look(module: nn.Module, _: object) -> None:
+        if module.training:
+            seen.add(type(module).__name__)
+
+    leaves = [m for m in task.modules() if not list(m.children())]
+    handles = [module.register_forward_pre_hook(look) for module in leaves]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class RandomSearch(Check):
+    """G15: uniform random points break nothing that PGD leaves."""
+
+    id, title, threshold, unit = "G15", "random points break what PGD leaves", 0.0, "images"
+    share = 10  # one in so many of the checks' images is searched
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        case.require_better_than_chance()
+        left = case.pgd_right.nonzero().squeeze(1)[: max(10, case.count // self.share)]
+        if len(left) == 0:
+            raise NotApplicableError("PGD-20 leaves no image right")
+        broken = sum(self._breaks(case, select(case.batch, row[None])) for row in left)
+        reason = f"{broken} of {len(left)} images that PGD-20 leaves break among {case.draws} random points each"
+        return Finding(broken, broken > self.threshold, reason)
+
+    def _breaks(self, case: Case, batch: Batch) -> bool:
+        x = case.task.pixels(batch)
+        for first in range(0, case.draws, case.batch_size):
+            draws = torch.arange(first, min(first + case.batch_size, case.draws), device=x.device)
+            many = x.expand(len(draws), *x.shape[1:])
+            # Draws take the place of images in the key, and the image that of the epoch.
+            noise = uniform(draws, x.shape[1:], seed=case.seed, epoch=int(batch["index"][0]), stream=15)
+            with torch.no_grad():
+                logits = case.task.logits(case.threat.around(many).start(noise))
+            if bool((logits.argmax(1) != batch["data_samples"]).any()):
+                return True
+        return False

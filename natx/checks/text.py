@@ -1,0 +1,61 @@
+"""The checks of a report as text: a line that says whether "robust" may be said, and a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from natx.checks.base import GREEN, NOT_APPLICABLE, RED
+
+STYLES = {GREEN: "green", RED: "bold red", NOT_APPLICABLE: "dim"}
+
+
+def wording(report: dict[str, Any]) -> str:
+    """One line: may these numbers be called robust, and if not, why."""
+    checks = report["checks"]
+    red = [check for check in checks if check["verdict"] == RED]
+    green = sum(check["verdict"] == GREEN for check in checks)
+    if red:
+        why = "; ".join(f"{check['id']} ({check['title']}): {check['reason']}" for check in red)
+        return f'The word "robust" is withheld from this model: {why}.'
+    if not green:
+        return f'The word "robust" is withheld from this model: none of the {len(checks)} checks applies to it.'
+    idle = len(checks) - green
+    return f"No check speaks against these numbers: {green} green, {idle} not applicable."
+
+
+def markdown_checks(report: dict[str, Any]) -> list[str]:
+    """The section of report.md; empty where there was no audit."""
+    if "checks" not in report:
+        return []
+    lines = ["## Checks", "", wording(report), "", "| id | check | verdict | figure | red beyond | reason |"]
+    lines.append("|---|---|---|---:|---:|---|")
+    for check in report["checks"]:
+        verdict = f"**{RED}**" if check["verdict"] == RED else check["verdict"]
+        cells = [check["id"], check["title"], verdict, *_numbers(check), check["reason"].replace("|", "\\|")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, "", "docs/checks.md says what each check tests and what to do about a red one.", ""]
+
+
+def console_checks(report: dict[str, Any]) -> Table:
+    """The verdicts for a terminal."""
+    table = Table(title=wording(report))
+    for name in ("", "check", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for name in ("figure", "red beyond"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reason")
+    for check in report["checks"]:
+        style = STYLES[check["verdict"]]
+        verdict = f"[{style}]{check['verdict']}[/{style}]"
+        table.add_row(check["id"], check["title"], verdict, *_numbers(check), check["reason"])
+    return table
+
+
+def _numbers(check: dict[str, Any]) -> tuple[str, str]:
+    """Figure and threshold with their unit; empty where there is none."""
+    figure, threshold, unit = check["figure"], check["threshold"], check["unit"]
+    if figure is None:
+        return "", ""
+    return f"{figure:.3g} {unit}", "" if threshold is None else f"{threshold:g} {unit}"

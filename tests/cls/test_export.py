@@ -1,0 +1,250 @@
+"""Exported classifiers: in plain timm in a process without natx, in natx.load, and through the card's own snippets."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from safetensors import safe_open
+from torch import Tensor
+
+import natx
+import tasks.cls  # noqa: F401 - registers its tasks
+from natx.checkpoint import save_weights
+from natx.errors import CheckpointError, ConfigError
+from natx.export import export
+from natx.registry import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = dict(type="ClassificationTask", model="test_resnet", num_classes=7, mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
+VIT = dict(
+    type="ClassificationTask", model="test_vit", num_classes=3, image_size=48, model_args=dict(drop_path_rate=0.1)
+)
+OWN = dict(type="ClassificationTask", model="small_cnn", num_classes=4, model_args=dict(in_chans=1, width=4))
+
+
+def config(task: dict[str, Any], data: str = "CIFAR10") -> Config:
+    threat = dict(type="Linf", eps=8 / 255)
+    terms = [dict(type="TaskLoss"), dict(type="NastyKL", weight=0.06, temperature=4.0)]
+    attack = dict(type="PGD", threat=threat, steps=10, step_size=2 / 255)
+    return Config(
+        dict(
+            task=task,
+            data=dict(train=dict(type=data), test=dict(type=data)),
+            threat=threat,
+            method=dict(type="Adversarial", views=("clean", "adv"), attack=attack, terms=terms),
+        )
+    )
+
+
+def run(folder: Path, task: dict[str, Any], **meta: Any) -> Path:
+    """A run's checkpoint whose batch-norm statistics are not those of a new network."""
+    folder.mkdir()
+    torch.manual_seed(5)
+    made = TASKS.build(dict(task))
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    path = folder / "best.safetensors"
+    save_weights(path, made, meta=dict(task=task, epoch=12, seed=3, selected_on="held-out images", **meta))
+    return path
+
+
+def pixels(channels: int = 3, size: int = 48) -> Tensor:
+    return torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def plain(path: Path, name: str, task: dict[str, Any], **arguments: Any) -> torch.nn.Module:
+    """Plain timm with the checkpoint's tensors."""
+    net = timm.create_model(name, num_classes=task["num_classes"], **arguments)
+    with safe_open(path, framework="pt") as file:
+        net.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
+    return net.eval()
+
+
+def snippets(folder: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+
+
+FRESH = """
+import sys, torch
+sys.path = [p for p in sys.path if p not in ("", {root!r})]
+{code}
+x = torch.load("x.pt", weights_only=True)
+with torch.no_grad():
+    torch.save({{"normalised": net(x["normalised"]), "pixels": model(x["pixels"])}}, "z.pt")
+assert not [name for name in sys.modules if name.split(".")[0] in ("natx", "tasks")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "arguments"),
+    [(SMALL, "test_resnet", {}), (VIT, "test_vit", dict(img_size=48))],
+    ids=["resnet", "vit"],
+)
+def test_the_export_loads_in_plain_timm_in_a_process_without_natx(tmp_path: Path, task, name, arguments) -> None:
+    path, out = run(tmp_path / "run", task), tmp_path / "out"
+    assert [file.name for file in export(config(task), path, out)] == ["model.safetensors", "config.json", "README.md"]
+    x = pixels()
+    mean, std = (torch.tensor(task.get(key, [0.5] * 3)).view(1, 3, 1, 1) for key in ("mean", "std"))
+    if name == "test_vit":
+        described = timm.create_model(name).pretrained_cfg
+        mean, std = (torch.tensor(described[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    normalised = (x - mean) / std
+    with torch.no_grad():
+        expected = plain(path, name, task, **arguments)(normalised)
+    torch.save({"pixels": x, "normalised": normalised}, out / "x.pt")
+    _, load, wrap, bench = snippets(out)
+    code = FRESH.format(root=str(ROOT), code=load + wrap)
+    # -I: neither this folder nor PYTHONPATH are searched.
+    ran = subprocess.run([sys.executable, "-I", "-c", code], cwd=out, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found = torch.load(out / "z.pt", weights_only=True)
+    torch.testing.assert_close(found["normalised"], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found["pixels"], expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(natx.load(out / "model.safetensors")(x), expected, rtol=0, atol=1e-5)
+    assert 'benchmark(model.to(device), dataset="cifar10", threat_model="Linf", eps=8 / 255' in bench
+
+
+def test_config_json_is_what_timm_reads_from_a_folder(tmp_path: Path) -> None:
+    path, out = run(tmp_path / "run", SMALL, classes=list("abcdefg")), tmp_path / "out"
+    export(config(SMALL), path, out)
+    content = json.loads((out / "config.json").read_text())
+    assert content["architecture"] == "test_resnet" and content["num_classes"] == 7
+    assert content["label_names"] == list("abcdefg")
+    assert content["pretrained_cfg"]["mean"] == [0.4, 0.5, 0.6] and content["pretrained_cfg"]["std"] == [0.2, 0.25, 0.3]
+    assert content["pretrained_cfg"]["input_size"][0] == 3
+    net = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    assert list(net.pretrained_cfg["mean"]) == [0.4, 0.5, 0.6]
+    x = pixels()
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), plain(path, "test_resnet", SMALL)(x), rtol=0, atol=1e-6)
+
+
+def test_the_card_of_an_unjudged_model(tmp_path: Path) -> None:
+    path, out = run(tmp_path / "run", SMALL), tmp_path / "out"
+    export(config(SMALL), path, out)
+    text = (out / "README.md").read_text()
+    for words in (
+        "library_name: timm",
+        "# test_resnet trained on CIFAR10",
+        "Adversarial (views clean and adv; attack PGD(steps=10, step_size=0.007843); "
+        "terms TaskLoss, NastyKL(weight=0.06, temperature=4))",
+        "threat model: Linf 8/255",
+        "epochs: 12, selected on held-out images, seed 3",
+        "expect normalised inputs",
+        "takes pixels in [0,1]",
+        sha256(path.read_bytes()).hexdigest(),
+        "Not judged",
+    ):
+        assert words in text
+    assert str(tmp_path) not in text and "robust" not in text.replace("robustbench", "").replace("RobustBench", "")
+
+
+def test_the_card_has_the_numbers_of_these_very_weights(tmp_path: Path) -> None:
+    path, out = run(tmp_path / "run", SMALL), tmp_path / "out"
+
+    def report(folder: str, digest: str, accuracy: float) -> None:
+        content = dict(
+            name="tiny",
+            threat="Linf 8/255",
+            success="any",
+            images=40,
+            columns=[dict(name="Clean", accuracy=90.0), dict(name="AA", accuracy=accuracy)],
+            worst_case=accuracy,
+            settings=dict(checkpoint_sha256=digest, data="CIFAR10, the first 40 of 10000 test images"),
+        )
+        (path.parent / folder).mkdir(exist_ok=True)
+        (path.parent / folder / "report.json").write_text(json.dumps(content))
+
+    report("test-linf8_table", sha256(path.read_bytes()).hexdigest(), 41.25)
+    report("test-of-the-last-epoch", "0" * 64, 77.77)
+    export(config(SMALL), path, out)
+    text = (out / "README.md").read_text()
+    assert "| 90.00 | 41.25 | 41.25 |" in text and "the first 40 of 10000 test images" in text
+    assert "77.77" not in text and "Not judged" not in text
+    (path.parent / "test-linf8_table" / "report.json").write_text("{")
+    with pytest.raises(ConfigError, match="no readable report"):
+        export(config(SMALL), path, out)
+
+
+def test_an_architecture_of_natx_itself_loads_with_natx(tmp_path: Path) -> None:
+    path, out = run(tmp_path / "run", OWN), tmp_path / "out"
+    export(config(OWN, "Digits"), path, out)
+    assert json.loads((out / "config.json").read_text())["model_args"] == dict(in_chans=1, width=4)
+    text = (out / "README.md").read_text()
+    assert "plain timm does not build it" in text and "library_name" not in text and "import timm" not in text
+    assert "natx.evaluate" in text and "from robustbench" not in text
+    x, task = pixels(1, 8), TASKS.build(dict(OWN)).eval()
+    with safe_open(path, framework="pt") as file:
+        task.net.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
+    with torch.no_grad():
+        expected = task.net((x - task.mean) / task.std)
+        torch.testing.assert_close(natx.load(out / "model.safetensors")(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(natx.load(path)(x), expected, rtol=0, atol=0)
+
+
+def test_a_changed_form_of_a_timm_network_is_not_called_timms(tmp_path: Path) -> None:
+    task = dict(type="ClassificationTask", model="mobilenetv2_cifar", num_classes=4)
+    path, out = run(tmp_path / "run", task), tmp_path / "out"
+    export(config(task), path, out)
+    assert json.loads((out / "config.json").read_text())["architecture"] == "mobilenetv2_cifar"
+    assert "library_name" not in (out / "README.md").read_text()
+
+
+def test_an_export_of_upstream_weights_says_what_it_is(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "weights.pth")
+    export(config(dict(SMALL, checkpoint="/a/path/of/this/machine")), tmp_path / "weights.pth", tmp_path / "out")
+    with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
+        assert "this/machine" not in file.metadata()["natx"]
+    assert natx.load(tmp_path / "out" / "model.safetensors")(pixels()).shape == (2, 7)
+    assert "epochs: unknown" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", SMALL)
+    with pytest.raises(CheckpointError, match="check the number of classes"):
+        export(config(dict(SMALL, num_classes=8)), path, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        export(config(OWN), path, tmp_path / "out")
+    with pytest.raises(ConfigError, match="for image classification"):
+        tiny = dict(type="TinyCNNTask")
+        import natx.testing  # noqa: F401 - registers it
+
+        export(config(tiny), run(tmp_path / "tiny", tiny), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_cannot_make_timm_read_another_one(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", SMALL)
+    bad = dict(SMALL, model_args=dict(checkpoint_path="/tmp/evil.pth"))
+    save_weights(path, TASKS.build(dict(SMALL)), meta=dict(task=bad))
+    with pytest.raises(CheckpointError, match="sets checkpoint_path"):
+        natx.load(path)
+
+
+def test_the_tool_is_the_function(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", OWN)
+    (tmp_path / "c.py").write_text(
+        f"custom_imports = dict(imports=['tasks.cls'], allow_failed_imports=False)\ntask = {OWN!r}\n"
+    )
+    tool = [sys.executable, str(ROOT / "tools" / "export.py"), str(tmp_path / "c.py")]
+    good = subprocess.run([*tool, str(path), "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert good.returncode == 0 and "README.md" in good.stdout, good.stderr
+    assert "threat model: none named" in (tmp_path / "out" / "README.md").read_text()
+    code = "import natx, sys; print(natx.load(sys.argv[1]).task.num_classes)"  # finds the adapter by itself
+    fresh = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    assert fresh.stdout == "4\n", fresh.stderr
+    bad = subprocess.run([*tool, str(tmp_path / "none.safetensors"), "--out", "x"], capture_output=True, text=True)
+    assert bad.returncode == 2 and bad.stderr.startswith("error: no checkpoint") and bad.stderr.count("\n") == 1

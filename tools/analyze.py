@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+"""Look into models: python tools/analyze.py CONFIG CHECKPOINT [CONFIG CHECKPOINT ...] [--what weights] [--subset N]
+
+The paper's Figures 3 to 8 as pictures and numbers, for one or several checkpoints side by side; docs/analysis.md says
+how to read them. Writes analysis.json, analysis.md and PNGs. Configs are code: run only those you trust.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+
+from mmengine.dist import get_dist_info  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from natx import cli  # noqa: E402
+from natx.analysis import WHAT, analyse, write_analysis  # noqa: E402
+from natx.config import load_config  # noqa: E402
+from natx.errors import ConfigError  # noqa: E402
+from natx.judging import build_attacks  # noqa: E402
+from natx.progress import Meter  # noqa: E402
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if len(arguments.models) % 2:
+        raise ConfigError(f"models are pairs CONFIG CHECKPOINT; got {len(arguments.models)} paths")
+    device = cli.set_up(arguments)
+    if get_dist_info()[1] > 1:
+        raise ConfigError("the analysis runs in one process: start it without torchrun")
+    console = cli.console()
+    models = [
+        (load_config(config, options=arguments.cfg_options), Path(checkpoint))
+        for config, checkpoint in zip(arguments.models[::2], arguments.models[1::2])
+    ]
+    attack = None
+    if arguments.attacks:
+        path = arguments.attacks
+        attack = build_attacks(load_config(path), seed=arguments.seed, path=path)[0]
+    folder = Path(arguments.work_dir or models[0][1].parent / "analysis")
+    analysis = analyse(
+        models,
+        folder,
+        device=device,
+        what=arguments.what,
+        attack=attack,
+        data=arguments.data,
+        subset_size=arguments.subset,
+        batch_size=arguments.batch_size,
+        temperatures=arguments.temperatures,
+        shown=arguments.shown,
+        names=arguments.names,
+        seed=arguments.seed or 0,
+        meter=Meter(Console(stderr=True), console.print),
+    )
+    write_analysis(folder, analysis)
+    for model in analysis["models"]:
+        accuracy = ", ".join(f"{view} {value:.2f} %" for view, value in model["accuracy"].items())
+        console.print(f"{model['name']}: {accuracy}")
+        for note in model["notes"]:
+            console.print(f"note ({model['name']}): {note}")
+    console.print(f"written: {folder / 'analysis.md'}, {folder / 'analysis.json'}", soft_wrap=True)
+    if analysis["missing"]:
+        raise ConfigError("; ".join(analysis["missing"]))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", metavar="CONFIG CHECKPOINT", help="training configs and their weights")
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="parts (default: all)")
+    parser.add_argument("--attacks", help="an attack config, whose first attack is used (default: PGD-20)")
+    parser.add_argument("--data", choices=["test", "train"], default="test", help="images (default: test)")
+    parser.add_argument("--subset", type=int, metavar="N", help="only N images (the first, or evenly spaced)")
+    parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
+    parser.add_argument("--temperatures", type=float, nargs="+", help="beside 1 (default: the configs' nasty terms')")
+    parser.add_argument("--class", dest="shown", help="the class whose bars are drawn, by name or number (default: 0)")
+    parser.add_argument("--names", nargs="+", help="names of the models in tables (default: the configs')")
+    parser.add_argument("--work-dir", help="folder of the output (default: 'analysis' beside the first checkpoint)")
+    cli.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main, debug="--debug" in sys.argv)

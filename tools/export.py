@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Export a classifier: python tools/export.py CONFIG CHECKPOINT --out DIR
+
+Writes model.safetensors (upstream keys: loads in plain timm), config.json and a model card, README.md.
+Configs are code: run only those you trust.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+
+from natx import cli  # noqa: E402
+from natx.config import load_config  # noqa: E402
+from natx.export import export  # noqa: E402
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    config = load_config(arguments.config, options=arguments.cfg_options)
+    files = export(config, Path(arguments.checkpoint), Path(arguments.out))
+    cli.console().print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="the training config of the model")
+    parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--cfg-options", nargs="+", action=cli.Options, help="override config values: key.sub=value")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main, debug="--debug" in sys.argv)

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Compare runs and seeds on one page: python tools/report.py RUN_A RUN_B ... [--out compare.html]
+
+Each RUN is a folder with a report.json, as tools/test.py writes it, or that file. Runs of the same training are seeds
+of one row; runs that were measured differently get tables of their own.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+
+from natx import cli  # noqa: E402
+from natx.evaluation.compare import compare, read_runs  # noqa: E402
+from natx.evaluation.html_compare import comparison_page  # noqa: E402
+from natx.files import write_text  # noqa: E402
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    tables = compare(read_runs([Path(path) for path in arguments.runs]))
+    write_text(Path(arguments.out), comparison_page(tables, title=arguments.title))
+    console = cli.console()
+    for table in tables:
+        if table.reason:
+            console.print(f"a table of its own: {table.reason}", markup=False)
+        for note in table.notes:
+            console.print(f"note: {note}", markup=False)
+    console.print(f"written: {arguments.out}", soft_wrap=True, markup=False)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder with a report.json, or that file")
+    parser.add_argument("--out", default="compare.html", help="the page (default: compare.html)")
+    parser.add_argument("--title", default="Comparison", help="its heading (default: Comparison)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main, debug="--debug" in sys.argv)
