@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from natx.loading import load
     from natx.notebook import evaluate
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["__version__", "evaluate", "load"]
 
 _LAZY = {"load": "natx.loading", "evaluate": "natx.notebook"}
