@@ -12,7 +12,7 @@ import torch
 
 from natx.attacks import Attack
 from natx.checks import columns, flags, gradients, pipeline, strength
-from natx.checks.base import GREEN, RED, Check, Verdict
+from natx.checks.base import DECISIVE, GREEN, RED, Check, Verdict
 from natx.checks.case import Case
 from natx.context import attack_mode
 from natx.errors import ConfigError
@@ -147,9 +147,9 @@ def _as_it_was(*tasks: Task | None) -> Iterator[None]:
 
 
 def robust_wording(verdicts: Sequence[Verdict]) -> bool:
-    """Whether a report may say "robust": some check could be asked, and none is red."""
-    colours = [verdict.verdict for verdict in verdicts]
-    return GREEN in colours and RED not in colours
+    """Whether a report may say "robust": no check is red, and PGD was held against AutoAttack (G2)."""
+    colours = {verdict.id: verdict.verdict for verdict in verdicts}
+    return colours.get(DECISIVE) == GREEN and RED not in colours.values()
 
 
 def audited(verdicts: Sequence[Verdict]) -> dict[str, Any]:

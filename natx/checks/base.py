@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 GREEN, RED, NOT_APPLICABLE = "green", "red", "not applicable"
 Colour = Literal["green", "red", "not applicable"]
+DECISIVE = "G2"  # PGD against AutoAttack: without it nothing is called robust
 IMAGES_TO_COUNT = 2  # a difference between two accuracies that a single image makes is chance
 
 

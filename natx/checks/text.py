@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from natx.checks.base import GREEN, NOT_APPLICABLE, RED
+from natx.checks.base import DECISIVE, GREEN, NOT_APPLICABLE, RED
 
 STYLES = {GREEN: "green", RED: "bold red", NOT_APPLICABLE: "dim"}
 
@@ -21,6 +21,11 @@ def wording(report: dict[str, Any]) -> str:
         return f'The word "robust" is withheld from this model: {why}.'
     if not green:
         return f'The word "robust" is withheld from this model: none of the {len(checks)} checks applies to it.'
+    decisive = next((check for check in checks if check["id"] == DECISIVE), None)
+    if decisive is None or decisive["verdict"] != GREEN:
+        why = "it was not asked" if decisive is None else decisive["reason"]
+        why = f"PGD was not held against AutoAttack ({DECISIVE}: {why})"
+        return f'The word "robust" is withheld from this model: {why}.'
     idle = len(checks) - green
     return f"No check speaks against these numbers: {green} green, {idle} not applicable."
 

@@ -70,7 +70,7 @@ def charts(*figures: Html) -> Html:
 def _tone(report: dict[str, Any]) -> str:
     """The class of what the checks say together."""
     verdicts = [check["verdict"] for check in report["checks"]]
-    return "red" if RED in verdicts else "green" if GREEN in verdicts else "grey"
+    return "red" if RED in verdicts else "green" if report.get("robust_wording") else "grey"
 
 
 def _tiles(report: dict[str, Any]) -> Html:
