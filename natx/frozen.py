@@ -18,7 +18,8 @@ DONE = "done.json"  # what a finished training leaves in its folder
 def frozen_models(config: Config) -> Iterator[dict[str, Any]]:
     """Configs of all models that must exist before a run: adversaries, sources of copies, what it is to ``start`` from.
 
-    Members of ensembles come one by one. They are the config's own dicts: changing one changes the config.
+    In an attack config these are the models that its attacks look at, and its ``sources``. Members of ensembles come
+    one by one. They are the config's own dicts: changing one changes the config.
     """
     yield from _frozen_models(config._cfg_dict)
 
@@ -28,6 +29,8 @@ def _frozen_models(node: Any) -> Iterator[dict[str, Any]]:
         for key, value in node.items():
             if key in ("adversary", "source", "start", "teacher") and isinstance(value, dict):
                 yield from value.get("members", [value])
+            elif key == "sources" and isinstance(value, dict):
+                yield from value.values()
             else:
                 yield from _frozen_models(value)
     elif isinstance(node, (list, tuple)):

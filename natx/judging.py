@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import get_dist_info
 
 from natx.attacks import Attack, build_attack
+from natx.attacks.sources import with_sources
 from natx.checkpoint import load_weights
 from natx.checks import AuditOptions, audit, audited
 from natx.config import VOLATILE_DATA, fingerprint, plain_dict, require
@@ -49,12 +50,22 @@ def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
 def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:
     """The attacks of an attack config; ``seed`` overrides each attack's."""
     require(config, ("attacks",), path=path)
-    attacks = [build_attack(plain_dict(a), threat=plain_dict(config).get("threat")) for a in config.attacks]
+    attacks = [build_attack(given, threat=plain_dict(config).get("threat")) for given in attack_dicts(config)]
     for attack in attacks:
         attack.seed = attack.seed if seed is None else seed
     if not attacks:
         raise ConfigError(f"{path} lists no attacks")
     return attacks
+
+
+def attack_dicts(config: Config) -> list[dict[str, Any]]:
+    """The attacks of an attack config as they are built: with its ``sources`` in place of their names.
+
+    Raises:
+        ConfigError: a name that is none of the sources.
+    """
+    whole = plain_dict(config)
+    return with_sources(whole["attacks"], whole.get("sources", {}))
 
 
 def judge(
@@ -79,7 +90,7 @@ def judge(
         config: a training config (its ``task``, ``data.test`` and, for set-level tasks, ``metric`` count).
         checkpoint: natx or upstream weights.
         attacks: an attack config: ``attacks``, and optionally ``threat``, ``success`` and ``pool``, which are explained
-            at :func:`natx.evaluation.evaluate`.
+            at :func:`natx.evaluation.evaluate`, and ``sources``: models by name, for attacks that look at others.
         device: where to run.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
@@ -205,7 +216,7 @@ def _decisive(job: _Job) -> dict[str, Any]:
     """Plain values that decide the outcomes of an evaluation, for :class:`natx.evaluation.progress.Progress`."""
     kept = ("checkpoint_sha256", "data_fingerprint", "data", "batch_size", "precision")
     # What each attack says of itself holds the defaults and seeds, its config what it does not say.
-    described = [{**built.describe(), **plain_dict(given)} for built, given in zip(job.built, job.attacks.attacks)]
+    described = [{**built.describe(), **given} for built, given in zip(job.built, attack_dicts(job.attacks))]
     test = plain_dict(job.config.data.test)
     return {
         **{key: job.common["settings"][key] for key in kept},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ class Finding:
         figure: the measured number, in the check's unit.
         red: whether it speaks against the evaluation.
         reason: one line.
+        points: the curve behind the figure, if there is one: (x, y) with x rising.
     """
 
     figure: float
     red: bool
     reason: str
+    points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Verdict:
         threshold: what the figure is compared with; None for a check without one.
         unit: of both.
         reason: one line: what was seen, or why the check does not apply.
+        points: the curve behind the figure, see :class:`Finding`.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Verdict:
     threshold: float | None
     unit: str
     reason: str
+    points: tuple[tuple[float, float], ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """As it stands in report.json."""
@@ -82,7 +86,8 @@ class Check:
             found = self.measure(case)
         except NotApplicableError as reason:
             return self.not_applicable(str(reason))
-        return self._verdict(RED if found.red else GREEN, found.reason, figure=float(found.figure))
+        verdict = self._verdict(RED if found.red else GREEN, found.reason, figure=float(found.figure))
+        return replace(verdict, points=found.points)
 
     @final
     def not_applicable(self, reason: str) -> Verdict:

@@ -16,7 +16,7 @@ RESTARTS = (1, 5, 10)
 
 
 class EpsSweep(Check):
-    """G6: a larger eps breaks more, and a huge one everything."""
+    """G6: a larger eps breaks more, and a huge one everything. Points: accuracy (%) at each eps (Linf: in 1/255)."""
 
     id, title, threshold, unit = "G6", "accuracy left at the largest eps", 1.0, "%"
     rise = 1.0  # points by which a larger eps may leave more: the step grows with it
@@ -36,7 +36,8 @@ class EpsSweep(Check):
         names = [pixel_fraction(eps) if linf else f"{eps:g}" for eps in sizes]
         told = ", ".join(f"{value:.1f} at {name}" for name, value in zip(names, values))
         red = bool(rose) or exceeds(values[-1], self.threshold, images=case.count)
-        return Finding(values[-1], red, f"{told}{'; a larger eps leaves more' if rose else ''}")
+        points = tuple((float(eps), value) for eps, value in zip(SWEEP if linf else sizes, values))
+        return Finding(values[-1], red, f"{told}{'; a larger eps leaves more' if rose else ''}", points=points)
 
 
 class LogitScale(Check):

@@ -43,6 +43,36 @@ def markdown_checks(report: dict[str, Any]) -> list[str]:
     return [*lines, "", "docs/checks.md says what each check tests and what to do about a red one.", ""]
 
 
+def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """The checks of several audited reports: a row a check, a column a model, and what may be said of each.
+
+    Args:
+        reports: by the model's name.
+    """
+    lines = ["## Checks", "", *(f"- {name}: {wording(report)}" for name, report in reports.items())]
+    first = next(iter(reports.values()))
+    titles = {check["id"]: f"{check['title']} ({_limit(check)})" for check in first["checks"]}
+    lines += ["", "| | check | " + " | ".join(reports) + " |", "|---|---|" + "---:|" * len(reports)]
+    for number, title in titles.items():
+        found = [next(c for c in report["checks"] if c["id"] == number) for report in reports.values()]
+        lines.append(f"| {number} | {title} | " + " | ".join(map(_verdict_cell, found)) + " |")
+    lines += ["", "A dash: the setting does not support the check. docs/checks.md says what each one tests.", ""]
+    return lines
+
+
+def _limit(check: dict[str, Any]) -> str:
+    """What a check's figure is compared with."""
+    return "no limit" if check["threshold"] is None else f"limit {check['threshold']:g} {check['unit']}"
+
+
+def _verdict_cell(check: dict[str, Any]) -> str:
+    """A verdict in a narrow column."""
+    if check["figure"] is None:
+        return "–"
+    figure = f"{check['figure']:.3g}"
+    return f"**red {figure}**" if check["verdict"] == RED else figure
+
+
 def console_checks(report: dict[str, Any]) -> Table:
     """The verdicts for a terminal."""
     table = Table(title=wording(report))

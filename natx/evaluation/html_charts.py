@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ COLOURS = 6
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")  # colour alone tells nothing to some readers
 APART = 30  # units between two labels on the horizontal axis
 SWEEP = "G6"  # the check that sweeps eps
-POINT = re.compile(r"([\d.]+) at ([\d.e+-]+)")  # how it tells what it found: 31.4 at 8/255
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,10 @@ def step_lines(report: dict[str, Any]) -> list[Line]:
 
 
 def sweep_line(report: dict[str, Any]) -> Line | None:
-    """Accuracy against eps (Linf: in 1/255) as the check of growing eps tells it; None where there is none."""
-    for check in report.get("checks", ()):
-        if check["id"] == SWEEP and check["figure"] is not None:
-            found = POINT.findall(check["reason"])
-            points = [(float(eps), float(accuracy)) for accuracy, eps in found]
-            return Line(report["name"], points) if len(points) > 1 else None
-    return None
+    """Accuracy against eps (Linf: in 1/255) as the check of growing eps found it; None where it found nothing."""
+    swept = next((check for check in report.get("checks", ()) if check["id"] == SWEEP), {})
+    points = [(eps, accuracy) for eps, accuracy in swept.get("points", ())]
+    return Line(report["name"], points) if points else None
 
 
 def step_chart(lines: Sequence[Line]) -> Html:

@@ -8,7 +8,7 @@ from typing import Any
 
 from natx.study.rows import Row, Study
 from natx.study.run import REPORT
-from natx.study.trainings import Training, give_weights, passes, row_training
+from natx.study.trainings import Training, opponents, passes, row_training, undefended
 
 STATES = ("done", "unfinished", "to do")
 
@@ -54,11 +54,11 @@ def describe_study(
 def _needed(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> list[Training]:
     """Every training that a row takes with a seed, in the order of running, its own last."""
     training = row_training(study, row, work_dir, seed=seed, options=options)
-    opponents = []
-    if study.table and study.attacks is not None and not study.missing():
-        home = work_dir / f"seed{seed}"
-        opponents = give_weights(study.attack_config(row), run=training.config, home=home, options=options)
-    others = [one for start in (*opponents, training) for one in _in_order(start) if one.folder != training.folder]
+    before = []
+    if study.attacks is not None and not study.missing():
+        before += opponents(study, row, study.attack_config(row), work_dir, seed=seed, options=options)
+        before += [one for one in [undefended(study, work_dir, seed=seed, options=options)] if one]
+    others = [one for start in (*before, training) for one in _in_order(start) if one.folder != training.folder]
     return [*{one.folder: one for one in others}.values(), training]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from natx.checks.text import markdown_checks_beside
 from natx.config import load_config, with_options
 from natx.evaluation.report import NOT_RUN
 from natx.evaluation.summary import Beside, summary_table, with_average
@@ -42,6 +43,7 @@ def render(study: Study, work_dir: Path, *, command: str, options: dict[str, Any
     counted = _Counted(options)
     for group in dict.fromkeys(row.group for row in study.rows):
         lines += _section(study, group, [one for one in found if one.row.group == group], counted=counted)
+    lines += _checks(study, found)
     lines += _costs(found, counted=counted)
     known = [report for one in found for report in one.reports if report]
     if known:
@@ -123,6 +125,18 @@ def _remarks(reports: dict[str, Report]) -> list[str]:
         note if len(set(names)) == len(reports) else f"{'; '.join(dict.fromkeys(names))}: {note}"
         for note, names in said.items()
     ]
+
+
+def _checks(study: Study, found: Sequence[Found]) -> list[str]:
+    """The verdicts on every model that was audited."""
+    several = len(study.seeds) > 1
+    audited = {
+        f"{one.row.name}, seed {seed}" if several else one.row.name: report
+        for one in found
+        for seed, report in zip(study.seeds, one.reports)
+        if report and "checks" in report
+    }
+    return markdown_checks_beside(audited) if audited else []
 
 
 class _Counted:

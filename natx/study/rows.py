@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from mmengine.config import Config
 from natx.config import CHECKOUT, load_config, plain_dict, require, with_options
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
+from natx.frozen import frozen_models, task_of
 from natx.judging import build_attacks, paper_row
 
 Checkpoint = Literal["best", "last"]
@@ -55,6 +56,19 @@ class Row:
     x: float | None = None
 
 
+@dataclass(frozen=True)
+class StudyAudit:
+    """The reliability checks of a study's rows.
+
+    Attributes:
+        images: how many images the checks attack again.
+        vanilla: key of a row that is trained without defence, for G5; None for none.
+    """
+
+    images: int = 200
+    vanilla: str | None = None
+
+
 @dataclass
 class Study:
     """Rows over seeds.
@@ -71,6 +85,7 @@ class Study:
         table: a table of the paper: the cost of training stands beside each row, and frozen models that configs name
             are trained with the run's own seed, in folders beside those of the rows.
         axis: what the horizontal axis of the study's figure is; None for no figure.
+        audit: run the reliability checks on every row too; None for no checks.
     """
 
     title: str
@@ -83,6 +98,7 @@ class Study:
     average: str | None = None
     table: bool = False
     axis: str | None = None
+    audit: StudyAudit | None = None
 
     def missing(self) -> str | None:
         """That the attack config is not there, so that rows can be trained and not judged; None where it is."""
@@ -107,11 +123,34 @@ class Study:
         return [row for row in self.rows if patterns is None or any(fnmatchcase(row.key, p) for p in patterns)]
 
 
+def _columns(attacks: Config) -> list[str]:
+    """The columns that an attack config fills; the weights of the models that its attacks look at may be missing."""
+    copy = Config(plain_dict(attacks))
+    for entry in frozen_models(copy):
+        task = task_of(entry)
+        entry.clear()
+        entry.update(task=task, state="random")
+    return [CLEAN, *(column for attack in build_attacks(copy) for column in attack.columns())]
+
+
+def _audit(config: Config, path: str | Path) -> StudyAudit | None:
+    """A study config's ``audit``."""
+    if (given := config.get("audit")) is None:
+        return None
+    known = [one.name for one in fields(StudyAudit)]
+    if not set(given) <= set(known):
+        raise ConfigError(f"{path}: an audit takes {', '.join(known)}; got {', '.join(given)}")
+    audit = StudyAudit(**plain_dict(given))
+    if audit.vanilla not in (None, *config.rows):
+        raise ConfigError(f"{path}: the undefended model of the audit is {audit.vanilla}, which is no row")
+    return audit
+
+
 def load_study(path: str | Path) -> Study:
-    """The study of a config (``title``, ``seeds``, ``attacks``, ``rows`` and optionally ``subset``).
+    """The study of a config (``title``, ``seeds``, ``attacks``, ``rows`` and optionally ``subset`` and ``audit``).
 
     Raises:
-        ConfigError: missing keys or configs, or a row whose adversary is no row.
+        ConfigError: missing keys or configs, or a row whose adversary, or an audit whose undefended model, is no row.
     """
     config = load_config(path)
     require(config, ("title", "seeds", "attacks", "rows"), path=path)
@@ -122,6 +161,7 @@ def load_study(path: str | Path) -> Study:
             raise ConfigError(f"{path}: the adversary of the row {key} is {row['adversary']}, which is no row")
         printed = paper_row(load_config(row["config"]), attacks)
         rows.append(Row(key, **row, folder=key, printed=[printed] if printed else []))
+    audit = _audit(config, path)
     header = Path(config.filename).read_text().split("# Command:")[0].splitlines()
     return Study(
         title=config.title,
@@ -130,5 +170,6 @@ def load_study(path: str | Path) -> Study:
         seeds=list(config.seeds),
         attacks=config.attacks,
         subset=config.get("subset"),
-        columns=[CLEAN, *(column for attack in build_attacks(attacks) for column in attack.columns())],
+        audit=audit,
+        columns=_columns(attacks),
     )

@@ -11,6 +11,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from rich.console import Console
 
+from natx.checks import AuditOptions
 from natx.evaluation.progress import clear_progress
 from natx.evaluation.report import write_report
 from natx.files import sha256
@@ -18,7 +19,7 @@ from natx.judging import judge
 from natx.progress import Meter
 from natx.study.rows import Row, Study
 from natx.study.times import epoch_report
-from natx.study.trainings import Training, give_weights, row_training, train_first
+from natx.study.trainings import Training, opponents, row_training, train_first, undefended
 
 REPORT = "report.json"
 
@@ -48,9 +49,11 @@ def run_row(
     if study.attacks is None or (training.folder / row.report / REPORT).exists():
         return
     attacks = study.attack_config(row)
-    home = work_dir / f"seed{seed}"
-    for opponent in give_weights(attacks, run=training.config, home=home, options=options) if study.table else ():
+    for opponent in opponents(study, row, attacks, work_dir, seed=seed, options=options):
         train_first(opponent, device=device)
+    vanilla = undefended(study, work_dir, seed=seed, options=options)
+    if vanilla is not None:
+        train_first(vanilla, device=device)
     report = _judged_before(training, row)
     if report is None:
         console = Console(stderr=True)
@@ -64,6 +67,7 @@ def run_row(
             meter=Meter(console, console.print, enabled=get_dist_info()[0] == 0),
             progress=training.folder / row.report,
             resume=True,
+            checks=study.audit and AuditOptions(study.audit.images, vanilla=vanilla and vanilla.weights()),
         )
     barrier()
     if get_dist_info()[0] == 0:

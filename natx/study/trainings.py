@@ -122,6 +122,47 @@ def give_weights(config: Config, *, run: Config, home: Path, options: dict[str, 
     return trainings
 
 
+def opponents(
+    study: Study, row: Row, attacks: Config, work_dir: Path, *, seed: int, options: dict[str, Any] | None
+) -> list[Training]:
+    """Give the models that attacks look at besides the row's own the weights of trainings with the same seed.
+
+    In a table every model that the attack config gives by a training config is trained; in another study those whose
+    config is that of a row are the row's, and the others are what the attack config says.
+
+    Args:
+        study: the study.
+        row: the row that is judged.
+        attacks: its attack config; it is changed.
+        work_dir: the study's folder.
+        seed: the row's.
+        options: see :func:`row_training`.
+
+    Returns:
+        The trainings.
+    """
+    if study.table:
+        run = row_training(study, row, work_dir, seed=seed, options=options).config
+        return give_weights(attacks, run=run, home=work_dir / f"seed{seed}", options=options)
+    rows, trainings = {other.config: other for other in reversed(study.rows)}, []
+    for entry in frozen_models(attacks):
+        if (other := rows.get(entry.get("config"))) is None:
+            continue
+        training = row_training(study, other, work_dir, seed=seed, options=options)
+        entry.clear()
+        entry.update(task=plain_dict(training.config.task), checkpoint=str(training.weights()))
+        trainings.append(training)
+    return trainings
+
+
+def undefended(study: Study, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> Training | None:
+    """The training of the row that the audit takes for an undefended model; None where it has none."""
+    if study.audit is None or study.audit.vanilla is None:
+        return None
+    row = next(row for row in study.rows if row.key == study.audit.vanilla)
+    return row_training(study, row, work_dir, seed=seed, options=options)
+
+
 def train_first(training: Training, *, device: torch.device) -> None:
     """Train what a training needs and then the training itself, each unless it is done; killed ones go on.
 

@@ -35,7 +35,7 @@ VOID = {"meta", "img", "br"}
 PROVENANCE = {"packages": {"torch": "2.9.1", "natx": "0.3.0"}, "git": "abc123", "device": "a CPU", "threads": 1}
 SWEEP = {"id": "G6", "title": "eps", "verdict": "green", "figure": 0.5, "threshold": 1.0, "unit": "%"}
 CHECKS = [
-    {**SWEEP, "reason": "91.0 at 0/255, 62.5 at 8/255, 0.5 at 128/255"},
+    {**SWEEP, "reason": "the curve", "points": [[0, 91.0], [8, 62.5], [128, 0.5]]},
     {**SWEEP, "id": "G2", "title": "gap < 6", "verdict": "red", "figure": 7.25, "reason": "PGD-20 <70>"},
     {**SWEEP, "id": "G5", "verdict": "not applicable", "figure": None, "reason": "no vanilla model"},
 ]

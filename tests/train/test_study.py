@@ -124,6 +124,55 @@ def test_a_folder_with_another_training_is_neither_used_nor_shown(shop: Workshop
     assert re.search(r"\n\| VT \| 1 \| \d", same.out)
 
 
+def test_a_study_audits_its_rows_and_shows_the_verdicts_beside_each_other(shop: Workshop) -> None:
+    study, work = study_file(shop), shop.folder / "work"
+    study.write_text(study.read_text() + "\naudit = dict(images=20, vanilla='vt')\nseeds = [1]\n")
+    assert shop.run("study.py", study, "--work-dir", work).code == 0
+    text = (work / "study.md").read_text()
+    lines = text.splitlines()
+    assert "| | check | VT | NAT |" in lines
+    for name in ("vt", "nat"):
+        found = report(work / "seed1" / name)
+        assert len(found["checks"]) == 22
+        assert 'The word "robust" is withheld from this model' in text  # AutoAttack was not run
+        undefended = next(check for check in found["checks"] if check["id"] == "G5")
+        assert "no undefended model was given" not in undefended["reason"]
+    scores = {name: {c["id"]: c for c in report(work / "seed1" / name)["checks"]} for name in ("vt", "nat")}
+    for number in ("G2", "G14", "G16"):
+        cells = []
+        for name in ("vt", "nat"):
+            figure, red = scores[name][number]["figure"], scores[name][number]["verdict"] == "red"
+            cells.append("–" if figure is None else f"**red {figure:.3g}**" if red else f"{figure:.3g}")
+        assert any(line.startswith(f"| {number} | ") and line.endswith(f"| {' | '.join(cells)} |") for line in lines)
+
+
+def test_a_wrong_audit_is_refused_before_anything_runs(shop: Workshop) -> None:
+    study = study_file(shop)
+    text = study.read_text()
+    study.write_text(f"{text}\naudit = dict(vanilla='plain')\n")
+    assert "the undefended model of the audit is plain, which is no row" in shop.run("study.py", study).error()
+    study.write_text(f"{text}\naudit = dict(pictures=3)\n")
+    assert "an audit takes images, vanilla; got pictures" in shop.run("study.py", study).error()
+
+
+def test_attacks_that_look_at_a_rows_model_get_that_rows_weights(shop: Workshop) -> None:
+    study, work = study_file(shop), shop.folder / "work"
+    transfer = {
+        "type": "Transfer",
+        "source": "plain",
+        "name": "T",
+        "attack": {**ATTACKS["attacks"][0], "milestones": None},
+    }
+    sources = {"plain": {"config": str(shop.folder / "vt.py"), "checkpoint": "nowhere.safetensors"}}
+    attacks = {**ATTACKS, "sources": sources, "attacks": [*ATTACKS["attacks"], transfer]}
+    shop.write("attacks.py", attacks)
+    assert shop.run("study.py", study, "--work-dir", work, "--rows", "nat", "--seed", "1").code == 0
+    found = report(work / "seed1" / "nat")
+    named = next(a for a in found["attacks"] if a["columns"] == ["T"])["settings"]
+    assert str(work / "seed1" / "vt" / "best.safetensors") in str(named)
+    assert "| | seeds | Clean | PGD-1 | PGD-2 | T | Worst case |" in (work / "study.md").read_text()
+
+
 def test_published_results_render_to_their_published_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop: Workshop
 ) -> None:
