@@ -8,7 +8,7 @@ from typing import Any
 
 from natx import __version__
 from natx.checks.text import wording
-from natx.evaluation.report import explanation, markdown_table
+from natx.evaluation.text import explanation, markdown_table
 from natx.registry import THREATS
 from natx.threat import Linf, ThreatModel
 

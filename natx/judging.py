@@ -83,6 +83,7 @@ def judge(
     progress: Path | None = None,
     resume: bool = False,
     checks: AuditOptions | None = None,
+    paper: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on the config's test set; returns the content of report.json.
 
@@ -102,6 +103,8 @@ def judge(
             cleared (:func:`natx.evaluation.progress.clear_progress`) once the report is written.
         resume: go on with what that folder holds, if it holds anything; without, a folder that does is refused.
         checks: also run the reliability checks (:func:`natx.checks.audit`), on the first process.
+        paper: the paper's row to print beside ours (``name``, and ``cells``: text by column), where neither config has
+            one of its own (:func:`paper_row`).
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
@@ -135,6 +138,7 @@ def judge(
         "threat": ", ".join(dict.fromkeys(str(attack.threat) for attack in built)),
         "settings": settings,
         "provenance": provenance(device),
+        "paper": paper_row(config, attacks) or paper,
     }
     if not isinstance(attacks.get("pool", False), bool):
         raise ConfigError(f"pool is True (only the worst case is wanted) or False; got {attacks.pool!r}")
@@ -186,7 +190,7 @@ def _judge_set(job: _Job, *, pictures: Path | None, audited_too: bool) -> dict[s
     """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
     metric, first = build_metric(job.config), get_dist_info()[0] == 0
     judged = evaluate_set(job.task, job.dataset, job.built, metric=metric, batch_size=job.batch_size, meter=job.meter)
-    report = make_set_report(judged, metric=metric, paper=paper_row(job.config, job.attacks), **job.common)
+    report = make_set_report(judged, metric=metric, **job.common)
     report |= audited(audit(job.task, job.dataset, attacks=job.built)) if audited_too else {}
     if pictures is not None and first and judged.examples is not None:
         drawn = draw_pictures(pictures, job.dataset, metric, examples=judged.examples)

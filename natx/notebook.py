@@ -22,7 +22,8 @@ from natx.device import usable_device
 from natx.errors import ConfigError, DataError
 from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
-from natx.evaluation.report import console_table, make_report, markdown_table
+from natx.evaluation.report import make_report
+from natx.evaluation.text import console_table, markdown_table
 from natx.module_task import wrap
 from natx.progress import Meter
 from natx.task import unit_pixels

@@ -28,7 +28,8 @@ from natx import cli  # noqa: E402
 from natx.attacks import PGD  # noqa: E402
 from natx.config import load_config, plain_dict  # noqa: E402
 from natx.data import build_dataset  # noqa: E402
-from natx.evaluation.report import console_table, markdown_table, write_report  # noqa: E402
+from natx.evaluation.report import write_report  # noqa: E402
+from natx.evaluation.text import console_table, markdown_table  # noqa: E402
 from natx.files import write_text  # noqa: E402
 from natx.judging import judge, load_task  # noqa: E402
 from natx.progress import Meter, duration  # noqa: E402

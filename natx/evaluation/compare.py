@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.errors import DataError
-from natx.evaluation.report import NOT_RUN, cell_values, column_names, short
+from natx.evaluation.cells import NOT_RUN, cell_values, column_names, short
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.summary import mean_and_deviation
 

@@ -11,21 +11,12 @@ from PIL import Image
 
 from natx.checks.base import GREEN, RED
 from natx.checks.text import wording
+from natx.evaluation.cells import WORST, cell_values, cells, column_names, outcome, paper_cells, setting_text, short
 from natx.evaluation.html_charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.evaluation.html_page import page
 from natx.evaluation.html_tags import Html, facts, html, section, table, tag
-from natx.evaluation.report import (
-    WORST,
-    cell_values,
-    cells,
-    column_names,
-    explanation,
-    outcome,
-    paper_cells,
-    setting_text,
-    short,
-)
 from natx.evaluation.robust import CLEAN
+from natx.evaluation.text import explanation
 from natx.progress import duration
 
 COST = ("forwards", "backwards", "seconds")
@@ -130,7 +121,7 @@ def check_cards(report: dict[str, Any]) -> Html:
 
 def _card(check: dict[str, Any]) -> Html:
     limit = "" if check["threshold"] is None else f", red beyond {short(check['threshold'])} {check['unit']}"
-    figure = None if check["figure"] is None else tag("p", f"{short(check['figure'])} {check['unit']}{limit}")
+    figure = None if check["figure"] is None else tag("p", f"{check['figure']:.3g} {check['unit']}{limit}")
     title = tag("b", f"{check['id']}: {check['title']}")
     verdict, reason = check["verdict"], tag("p", check["reason"])
     return tag("li", badge(verdict), " ", title, figure, reason, class_=tone(verdict))

@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from natx.evaluation.cells import cells, paper_cells, short
 from natx.evaluation.compare import Comparison, Row, shown_columns
 from natx.evaluation.html import badge, charts
 from natx.evaluation.html_charts import Line, eps_chart, step_chart, step_lines, sweep_line
 from natx.evaluation.html_page import page
 from natx.evaluation.html_tags import Html, facts, html, section, table, tag
-from natx.evaluation.report import cells, paper_cells, short
 
 
 def comparison_page(tables: Sequence[Comparison], *, title: str = "Comparison") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from natx.evaluation.report import NOT_RUN, WORST, cell_values, column_names, paper_cells
+from natx.evaluation.cells import NOT_RUN, WORST, cell_values, column_names, paper_cells
 
 Report = dict[str, Any]
 Printed = dict[str, Any]

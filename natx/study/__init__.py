@@ -5,7 +5,7 @@ from natx.study.plan import describe_study
 from natx.study.render import made_by, render
 from natx.study.rows import Row, Study, load_study
 from natx.study.run import run_row
-from natx.study.tables import load_table, table_names
+from natx.study.tables import load_table, printed_row, table_names
 
 __all__ = [
     "Row",
@@ -15,6 +15,7 @@ __all__ = [
     "load_study",
     "load_table",
     "made_by",
+    "printed_row",
     "render",
     "run_row",
     "table_names",

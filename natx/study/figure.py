@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from natx.evaluation.report import cell_values
+from natx.evaluation.cells import cell_values
 from natx.files import write_atomic
 from natx.study.rows import Study
 from natx.study.run import find

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from mmengine.config import Config
+
 from natx.config import CHECKOUT
 from natx.errors import ConfigError
 from natx.study.rows import Row, Study
@@ -97,6 +99,34 @@ def load_table(
         table=True,
         axis=table.get("plot"),
     )
+
+
+def printed_row(config: Config, attacks: Config) -> dict[str, Any] | None:
+    """What the paper printed for a config under an attack config: ``name`` and ``cells`` (text by column).
+
+    Args:
+        config: a training config; rows that are shipped with options of their own are not meant.
+        attacks: an attack config.
+
+    Returns:
+        The first table's row that names both; None where there is none, or no file with tables.
+    """
+    tables = read_tables()["tables"] if (CHECKOUT / TABLES).is_file() else {}
+    for name, table in tables.items():
+        if not _same_file(table["attacks"], attacks):
+            continue
+        for entry in (entry for group in table["groups"] for entry in group["rows"]):
+            if _same_file(entry.get("paper"), config) and (lines := _printed(table, entry)):
+                label = f"paper, Table {name.removeprefix('table')}: {entry['name']}"
+                return {"name": label, "cells": lines[0]["cells"]}
+    return None
+
+
+def _same_file(shipped: Any, config: Config) -> bool:
+    """Whether a config was read from a shipped file."""
+    if not isinstance(shipped, str) or config.filename is None:
+        return False
+    return (CHECKOUT / shipped).resolve() == Path(config.filename).resolve()
 
 
 def _report_folder(attacks: str | None, subset: int | None) -> str:

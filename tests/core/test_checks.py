@@ -22,8 +22,8 @@ from natx.checks.text import markdown_checks, wording
 from natx.data.split import subset
 from natx.errors import ConfigError
 from natx.evaluation import Evaluation, evaluate
-from natx.evaluation.report import markdown
 from natx.evaluation.robust import AttackResult
+from natx.evaluation.text import markdown
 from natx.judging import judge
 from natx.testing import TinyCNNTask, TinyDataset, WrappedTask
 from natx.threat import Linf

@@ -26,6 +26,7 @@ from natx.evaluation.html import report_page
 from natx.evaluation.html_charts import sweep_line
 from natx.evaluation.html_compare import comparison_page
 from natx.evaluation.report import write_report
+from natx.evaluation.text import markdown_table
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import Linf
 
@@ -198,6 +199,16 @@ def test_a_report_of_a_set_has_the_papers_cells_beside_ours(tmp_path: Path) -> N
     assert ["FNA", "3.25/6.50", "68.92/88.25"] in reader.rows and ["Clean", "41.50/83.00", ""] in reader.rows
     assert ["Clean", "41.50", "83.00"] in reader.rows  # all values
     assert "Note: a remark." in reader.text and "3 of 7 (42.86 %)" in reader.text
+
+
+def test_a_classifiers_report_has_the_papers_cells_beside_ours(tmp_path: Path) -> None:
+    found = {**report(), "paper": {"name": "paper, Table 2: NAT", "cells": {"Clean": "90.86", "Avg.": "63.85"}}}
+    reader = check_page(report_page(found, folder=tmp_path))
+    head = next(row for row in reader.rows if "paper, Table 2: NAT" in row)
+    assert head[:3] == ["", "Accuracy (%)", "paper, Table 2: NAT"]
+    row = next(row for row in reader.rows if row[0] == "Clean" and row[1] == "91.25")
+    assert row[2] == "90.86"
+    assert "| paper, Table 2: NAT | 90.86 | " in markdown_table([found])
 
 
 def test_pictures_are_in_the_page_and_heavy_ones_are_scaled(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from natx.config import load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.frozen import frozen_models
 from natx.judging import build_attacks
-from natx.study import load_table, table_names
+from natx.study import load_table, printed_row, table_names
 from natx.testing import TinyCNNTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -299,3 +299,17 @@ def test_config_of_table_6_is_complete_by_itself() -> None:
     config = Config(plain_dict(load_config("configs/attacks/table6_adaptive.py")))
     (adversary,) = frozen_models(config)
     assert adversary["checkpoint"] == "work_dirs/r18_cifar10_vt/best.safetensors"
+
+
+def test_the_papers_row_of_a_shipped_config_under_a_shipped_attack_config() -> None:
+    attacks = load_config("configs/attacks/linf8_table.py")
+    found = printed_row(load_config("configs/cls/r18_cifar10_pgd_at.py"), attacks)
+    assert found is not None and found["name"] == "paper, Table 2: PGD-AT"
+    assert (found["cells"]["Clean"], found["cells"]["C&W"], found["cells"]["AA"]) == ("84.25", "45.75", "41.69")
+    black_box = load_config("configs/attacks/table5_blackbox.py")
+    found = printed_row(load_config("configs/cls/r18_cifar10_nat.py"), black_box)
+    assert found is not None and found["cells"] == {"PGD_S": "67.19", "CW": "66.77", "Square": "60.23"}
+    assert printed_row(load_config("configs/cls/r8_cifar10_pgd_at.py"), attacks) is None  # small: the paper has none
+    quick = load_config("configs/attacks/linf8_quick.py")
+    assert printed_row(load_config("configs/cls/r18_cifar10_pgd_at.py"), quick) is None  # of no table
+    assert printed_row(Config({"task": {}}), attacks) is None

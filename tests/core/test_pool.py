@@ -14,8 +14,10 @@ from natx.attacks import APGD, FGSM, PGD, Attack, Attacked, AutoAttack, Square
 from natx.checkpoint import save_weights
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
+from natx.evaluation.cells import cells, column_names
 from natx.evaluation.pool import cheapest_first
-from natx.evaluation.report import cells, column_names, make_report, markdown
+from natx.evaluation.report import make_report
+from natx.evaluation.text import markdown
 from natx.judging import judge
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import Linf

@@ -27,17 +27,11 @@ from natx.evaluation import (
     SetEvaluation,
     evaluate_set,
 )
+from natx.evaluation.cells import outcome
 from natx.evaluation.pictures import draw_pictures, file_names
-from natx.evaluation.report import (
-    console_table,
-    make_report,
-    make_set_report,
-    markdown,
-    markdown_table,
-    outcome,
-    write_report,
-)
+from natx.evaluation.report import make_report, make_set_report, write_report
 from natx.evaluation.summary import summary_table
+from natx.evaluation.text import console_table, markdown, markdown_table
 from natx.objectives import Objective
 from natx.task import Output, Task
 from natx.testing import TinyCNNTask, TinyDataset

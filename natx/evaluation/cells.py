@@ -1,0 +1,78 @@
+"""What stands in a report's cells, as numbers and as words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from natx.threat import pixel_fraction
+
+WORST = "Worst case"
+NOT_RUN = "not run"
+OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a set
+
+
+def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """All columns of some reports in order of first appearance; the worst case last where images have one."""
+    names = list(dict.fromkeys(column["name"] for report in reports for column in report["columns"]))
+    return [*names, WORST] if any("worst_case" in report for report in reports) else names
+
+
+def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float] | None]:
+    """The numbers (%) of a report's cells for some columns; None where it has none.
+
+    One accuracy, or the metric's values in the order of ``report["cell"]``.
+    """
+    values = {}
+    for column in report["columns"]:
+        values[column["name"]] = (
+            [column["values"][key] for key in report["cell"]] if "cell" in report else [column["accuracy"]]
+        )
+    if "worst_case" in report:
+        values[WORST] = [report["worst_case"]]
+    return [values.get(name) for name in names]
+
+
+def cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """A report's cells for some columns, such as ``52.30`` or ``68.92/88.25``; 'not run' where it has none."""
+    return [
+        NOT_RUN if cell is None else "/".join(f"{value:.2f}" for value in cell) for cell in cell_values(report, names)
+    ]
+
+
+def paper_cells(paper: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The cells of the paper's row for some columns."""
+    return [paper["cells"].get(name, "") for name in names]
+
+
+def outcome(attack: dict[str, Any]) -> str:
+    """What was measured of an attack (an entry of ``report["attacks"]``) in words; empty where nothing was."""
+    return "; ".join(f"{key} {outcome_text(key, attack[key])}" for key in OUTCOMES if key in attack)
+
+
+def outcome_text(key: str, value: dict[str, Any] | None) -> str:
+    """A perturbation's size or a success rate in words."""
+    if value is None:
+        return ""
+    if key == "success":
+        return f"{value['fooled']} of {value['of']}" + (f" ({value['rate']:.2f} %)" if value["of"] else "")
+    if not value["changed"]:
+        return f"none of {value['images']} images changed"
+    return (
+        f"at most {pixel_fraction(value['linf'])}, mean L2 {value['l2']:.3g}, mean PSNR {value['psnr']:.1f} dB, "
+        f"{value['changed']} of {value['images']} images changed"
+    )
+
+
+def setting_text(key: str, value: Any) -> str:
+    """An attack's setting; a step size as a fraction, as eps is."""
+    return pixel_fraction(value) if key == "step_size" else short(value)
+
+
+def short(value: Any) -> str:
+    """A value in a line of text."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {short(entry)}" for key, entry in value.items())
+    return str(value)
