@@ -178,6 +178,7 @@ PUBLISHED = {
     "cifar10_small": "report",
     "det_small": "report",
     "digits_bf16": "report",
+    "methods_small": "report-linf8_table-200",
     "reid_small": "report",
 }
 
@@ -203,7 +204,7 @@ def test_published_results_render_to_their_published_tables(
     def parts(lines: list[str]) -> list[str]:
         return [line for line in lines if line.startswith(("|", "#", "Note", "Run on"))]
 
-    published = text.splitlines()
+    published = text.split("## Reading")[0].splitlines()  # what follows is written by hand, and has no numbers
     assert len(parts(published)) > 8
     assert parts((tmp_path / "out.md").read_text().splitlines()) == parts(published)
 
