@@ -65,6 +65,11 @@ class WrappedTask(Task):
         """Logits ``[N, C]`` of pixels ``x`` ``[N, C, H, W]``."""
         return self.net((x - self.mean) / self.std)
 
+    def classifier(self) -> nn.Linear:
+        """See :meth:`Task.classifier`: the network's last layer; raises ConfigError where that is not linear."""
+        last = self.net[-1] if isinstance(self.net, nn.Sequential) else self.net
+        return last if isinstance(last, nn.Linear) else super().classifier()
+
     def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
         """Cross-entropy and logits; a row is an image."""
         logits, labels, n = full_precision(raw), batch["data_samples"], len(raw)

@@ -20,6 +20,13 @@ from natx.threat import Ball, ThreatModel
 
 Success = Literal["any", "last"]
 
+# A refusal, not a gradient of zeros: figures of a PGD that goes nowhere would look like robustness. A gradient that is
+# there and zero (rounded activations) is the model's own, and for the audit to find.
+CUT = (
+    "the model gives no gradient with respect to the pixels (its output is cut off from them by detach, no_grad or the "
+    "like), which this attack follows: use attacks that need none (Square, Transfer), or take the cut out"
+)
+
 
 @dataclass
 class Cost:
@@ -54,22 +61,31 @@ class Victim:
         return self.task.read(self.task.network(x, self.batch), self.batch)
 
     def gradient(self, x: Tensor, objective: Objective) -> tuple[Tensor, Output, Tensor]:
-        """Gradient of the summed objective with respect to ``x``, the output and the scores ``[N]`` at ``x``."""
+        """Gradient of the summed objective with respect to ``x``, the output and the scores ``[N]`` at ``x``.
+
+        Raises:
+            ConfigError: autograd has no path from the pixels to the scores.
+        """
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             output = self.output(x)
             scores = objective(output, self.batch, x=x)
-            # With respect to the pixels only: no parameter gradient is computed, accumulated or communicated.
-            (grad,) = torch.autograd.grad(scores.sum(), x)
+            grad = _pixel_gradient(scores.sum(), x)
         self.cost.backwards += len(x)
         forwards, backwards = objective.cost()
         self.cost += Cost(forwards * len(x), backwards * len(x))
         return grad, output, scores.detach()
 
     def logits(self, x: Tensor) -> Tensor:
-        """Class logits ``[n, C]`` of any images, counted; for libraries that choose images themselves."""
+        """Class logits ``[n, C]`` of any images, counted; for libraries that choose images themselves.
+
+        Raises:
+            ConfigError: pixels that ask for a gradient get none, because autograd has no path from them to the logits.
+        """
         self.cost.forwards += len(x)
         logits = self.task.logits(x.to(self.x.dtype)).to(x.dtype)
+        if torch.is_grad_enabled() and x.requires_grad and not logits.requires_grad:
+            raise ConfigError(CUT)
         if logits.requires_grad:
             n = len(x)
 
@@ -88,6 +104,14 @@ class Victim:
         ball = self.ball
         mask = None if ball.mask is None else ball.mask[rows]
         return Victim(self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost)
+
+
+def _pixel_gradient(total: Tensor, x: Tensor) -> Tensor:
+    """Gradient of a scalar with respect to the pixels ``x`` only: no parameter gradient is computed or communicated."""
+    grad = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
+    if grad is None:
+        raise ConfigError(CUT)
+    return grad
 
 
 @dataclass

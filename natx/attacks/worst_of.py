@@ -34,7 +34,9 @@ class WorstOf(Attack):
     """Runs several attacks within one threat model and keeps, for each image, the result an objective scores highest.
 
     The inner maximisation of MTD (Zhang & Wang 2019): one attack climbs the classification loss, one the localisation
-    loss, and the total loss decides. Ties go to the attack listed first.
+    loss, and the total loss decides. Ties go to the attack listed first. All attacks share the seed, so those with a
+    random start begin at the same point of the ball, from which MTD too takes both of its steps; starts of their own
+    would cover more of the ball, and where that is wanted ``restarts`` of an attack gives them.
 
     With ``select="batch"`` one attack's results are kept for all images of the batch: those whose scores have the
     largest sum. This is how RobustDet's published code trains MTD (Dong et al. 2022); which images share a batch then

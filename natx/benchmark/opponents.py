@@ -117,11 +117,40 @@ def peer_columns(attacks: dict[str, Any], net: nn.Module, batches: list[Batch]) 
     return correct
 
 
-def agreement(ours: Evaluation, theirs: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Per column: both accuracies and the fraction of images with the same outcome."""
+def peer_autoattack(net: nn.Module, batches: list[Batch], *, eps: float, seed: int) -> Tensor:
+    """Which images ``net`` gets right under pyautoattack's standard Linf version, called as its users do, bool ``[N]``.
+
+    Each batch is a call, seeded anew. The library seeds global generators; they are put back.
+    """
+    from natx.attacks.pyaa import contained
+
+    library, parts = peer("pyautoattack"), []
+    for batch in batches:
+        x, y = batch["inputs"], batch["data_samples"]
+        with contained(x.device):
+            attack = library.AutoAttack(net, device=x.device, eps=eps, norm="Linf", seed=seed, version="standard")
+            x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=len(x))
+        with torch.no_grad():
+            parts.append((net(x_adv).argmax(1) == y).cpu())
+    return torch.cat(parts)
+
+
+def agreement(ours: Evaluation, theirs: dict[str, Tensor], *, library: str = "torchattacks") -> list[dict[str, Any]]:
+    """Per column that ``theirs`` has: both accuracies and the fraction of images with the same outcome."""
     rows = []
-    for name, right in ours.correct.items():
+    for name in theirs:
+        right = ours.correct[name]
         same = float((right == theirs[name]).double().mean())
         other = 100 * float(theirs[name].double().mean())
-        rows.append({"column": name, "natx %": ours.accuracy(name), "torchattacks %": other, "same outcome": same})
+        rows.append({"column": name, "natx %": ours.accuracy(name), f"{library} %": other, "same outcome": same})
     return rows
+
+
+def above(rows: list[dict[str, Any]]) -> str:
+    """Columns of :func:`agreement` in which natx's accuracy is above the other library's: a weaker attack there."""
+    found = []
+    for row in rows:
+        name, ours, theirs, _ = row.values()
+        if ours > theirs:
+            found.append(f"{name} ({ours:.2f} against {theirs:.2f})")
+    return ", ".join(found) or "none"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from natx.attacks import Cost
 from natx.errors import ConfigError
-from natx.files import clear_unfinished, sha256, write_json
+from natx.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
 FILES = "progress*.json"
@@ -53,9 +53,10 @@ class Block:
     def read(cls, plain: dict[str, Any]) -> Block:
         """The inverse of :meth:`plain`; raises ValueError, KeyError or TypeError for anything else."""
         images = positions(plain["images"])
-        if any(len(row) != len(images) or not {*row} <= {"0", "1"} for row in plain["right"]):
+        rows = plain["right"]
+        if not images or not rows or any(len(row) != len(images) or not {*row} <= {"0", "1"} for row in rows):
             raise ValueError(f"a block of {len(images)} images without a 0 or 1 for each")
-        right = torch.tensor([[letter == "1" for letter in row] for row in plain["right"]])
+        right = torch.tensor([[letter == "1" for letter in row] for row in rows])
         cost = Cost(int(plain["forwards"]), int(plain["backwards"]))
         return cls(images, right, cost, [str(note) for note in plain["notes"]], float(plain["seconds"]))
 
@@ -79,8 +80,8 @@ class Progress:
     def __init__(self, folder: Path, evaluation: dict[str, Any], *, resume: bool = False) -> None:
         rank, processes = get_dist_info()
         self.path = folder / ("progress.json" if processes == 1 else f"progress-rank{rank}.json")
-        # As it will be read back: tuples are lists.
-        self.evaluation = json.loads(json.dumps({**evaluation, "processes": processes}, default=str))
+        # As it will be read back: tuples are lists, infinite numbers missing.
+        self.evaluation = json.loads(json.dumps(strict({**evaluation, "processes": processes}), default=str))
         problem = _problem(folder, self.evaluation, resume=resume)
         # All processes have looked before any of them writes, and all stop where one finds something.
         for found in all_gather_object(problem):
@@ -118,7 +119,14 @@ def by_content(node: Any) -> Any:
         return {key: by_content(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return [by_content(value) for value in node]
-    return sha256(Path(node)) if isinstance(node, str) and Path(node).is_file() else node
+    return sha256(Path(node)) if isinstance(node, str) and _names_file(node) else node
+
+
+def _names_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name: a description
+        return False
 
 
 def ranges(images: list[int]) -> str:
@@ -177,7 +185,7 @@ def _problem(folder: Path, evaluation: dict[str, Any], *, resume: bool) -> str |
 def _read(path: Path) -> dict[str, Any]:
     """The content of a file; raises ConfigError where it is none of ours."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT or not isinstance(content["evaluation"], dict):
             raise ValueError(f"not of the format {FORMAT}")
         for blocks in content["blocks"].values():

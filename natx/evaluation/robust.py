@@ -15,7 +15,7 @@ from natx.attacks import Attack, Cost
 from natx.attacks.base import Success
 from natx.batch import Batch, to_device
 from natx.context import attack_mode
-from natx.errors import ConfigError
+from natx.errors import ConfigError, DataError
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
 from natx.evaluation.refill import judge_refilled, refills
@@ -93,9 +93,10 @@ def evaluate(
     """Classify every image clean and under every attack, in eval mode and fp32.
 
     Under success='any' an image that is wrong without attack is broken in every column and costs nothing more, and
-    images that break make room for others (:mod:`natx.evaluation.refill`), which changes no outcome; under 'last' every
-    image is attacked. AutoAttack always gets whole blocks of images in index order, because its result depends on which
-    images share a call. With several processes, each works on every n-th batch or block and all return the same result.
+    broken images leave the batch; on an accelerator others take their place (:mod:`natx.evaluation.refill`), which
+    changes no outcome. Under 'last' every image is attacked. AutoAttack always gets whole blocks of images in index
+    order, because its result depends on which images share a call. With several processes, each works on every n-th
+    batch or block and all return the same result.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -111,6 +112,7 @@ def evaluate(
     Raises:
         ConfigError: the task has no per-image success, two attacks share a column, an attack cannot attack the task, or
             an unknown ``success``.
+        DataError: logits of clean images that are not finite.
     """
     if not task.per_image_success:
         raise ConfigError(f"{type(task).__name__} has no per-image success: use its own metric")
@@ -160,7 +162,13 @@ class _Judging:
         def classify(blocks: list[list[int]], finish: Finish) -> None:
             with attack_mode(self.task), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 for block in blocks:
-                    right = self.task.correct(self.task(self._load(block)))
+                    output = self.task(self._load(block))
+                    if not bool(torch.isfinite(output.logits).all()):
+                        raise DataError(
+                            "the model gives NaN or infinite logits for clean images, which are no predictions: check "
+                            "its weights and its normalisation"
+                        )
+                    right = self.task.correct(output)
                     finish(Block(block, right[None].cpu(), Cost(forwards=len(block))))
 
         return self._outcomes(CLEAN, result, list(range(len(self.dataset))), size=self.batch_size, judge=classify)[0]
@@ -183,9 +191,10 @@ class _Judging:
         def refilled(blocks: list[list[int]], finish: Finish) -> None:
             judge_refilled(attack, self.task, blocks, load=self._load, finish=finish, size=self.batch_size)
 
-        judge = refilled if self.success == "any" and refills(attack) else one_by_one
+        # A CPU takes as long for an image in a small batch as in a large one: there, keeping batches full only costs.
+        full = self.device.type != "cpu" and self.success == "any" and refills(attack)
         size = attack.block_size or self.batch_size
-        return self._outcomes(attack.name, result, images, size=size, judge=judge)
+        return self._outcomes(attack.name, result, images, size=size, judge=refilled if full else one_by_one)
 
     def _load(self, images: list[int]) -> Batch:
         return to_device(self.dataset.__getitems__(images), self.device)

@@ -56,9 +56,15 @@ class Method(nn.Module):
         return self.loss_cost()
 
     def loss_cost(self) -> tuple[float, float]:
-        """The part of :meth:`cost` that one evaluation of the loss on given views takes, its gradient included."""
+        """The part of :meth:`cost` that one evaluation of the loss on given views takes, its gradient included.
+
+        Where each view has a forward of its own, one that no term reads gets no backward; a term that names the views
+        it needs reads these, and one that names none all.
+        """
         extra = [term.cost(self.views) for term in self.terms]
-        return (len(self.views) + sum(f for f, _ in extra), len(self.views) + sum(b for _, b in extra))
+        read = {name for term in self.terms for name in term.needs or self.views}
+        backwards = len(self.views) if self.joint_batch else len(read & set(self.views))
+        return (len(self.views) + sum(f for f, _ in extra), backwards + sum(b for _, b in extra))
 
     def forward(self, task: Task, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
         """The named scalars of one training step; keys that contain "loss" are summed and optimised."""

@@ -25,17 +25,12 @@ from natx.attacks import PGD
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
 from natx.task import Output
-from natx.testing import LinearTask, TinyCNNTask, TinyDataset
+from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask
 from natx.threat import Linf
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-class Headed(TinyCNNTask):
-    def classifier(self) -> nn.Linear:
-        return self.net[-1]
 
 
 def near(value: Tensor | float, expected: Any) -> None:
@@ -319,8 +314,17 @@ def attack() -> PGD:
     return PGD(Linf(20 / 255), 3, step_size=8 / 255)
 
 
+@pytest.mark.parametrize("task", [LinearTask(torch.eye(4, 12)), TinyCNNTask(4)])
+def test_the_tiny_tasks_name_their_last_layer(task: WrappedTask) -> None:
+    layer, x = task.classifier(), torch.rand(2, 3, 2, 2)
+    seen = []
+    handle = layer.register_forward_hook(lambda module, given, output: seen.append(output))
+    assert torch.equal(task.eval().logits(x), seen[0]) and layer.weight.shape[0] == 4
+    handle.remove()
+
+
 def test_what_is_collected_is_what_the_network_says() -> None:
-    task, data = Headed(double=True).eval(), TinyDataset(23, seed=3)
+    task, data = TinyCNNTask(double=True).eval(), TinyDataset(23, seed=3)
     found = collect(task, data, attack(), pixel_margins=True, batch_size=10)
     batch = data.__getitems__(range(23))
     pixels = {"clean": batch["inputs"].double(), "adversarial": attack()(task, batch)}
@@ -342,7 +346,7 @@ class Broken(PGD):
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_state_is_restored(broken: bool) -> None:
-    task = Headed(dropout=0.5).train()
+    task = TinyCNNTask(dropout=0.5).train()
     task.net[0].eval()
     task.net[1].weight.requires_grad_(False)
     modes, flags = [m.training for m in task.modules()], [p.requires_grad for p in task.parameters()]
@@ -359,17 +363,18 @@ def test_state_is_restored(broken: bool) -> None:
 
 
 def test_a_task_without_a_linear_class_layer_still_gives_its_output() -> None:
-    found = collect(TinyCNNTask().eval(), TinyDataset(6))
+    task = WrappedTask(nn.Sequential(TinyCNNTask().net, nn.Softplus()), 5, mean=0.5, std=0.25)
+    found = collect(task.eval(), TinyDataset(6))
     assert found.weight is None and found.views["clean"].features is None and list(found.views) == ["clean"]
-    assert found.notes == ["TinyCNNTask names no linear class layer, so it has no class hyperplanes"]
+    assert found.notes == ["WrappedTask names no linear class layer, so it has no class hyperplanes"]
 
 
-class OtherLayer(Headed):
+class OtherLayer(TinyCNNTask):
     def logits(self, x: Tensor) -> Tensor:
         return super().logits(x) * 2
 
 
-class Changed(Headed):
+class Changed(TinyCNNTask):
     """Reads as told by ``change``."""
 
     change: dict[str, Any] = {}
@@ -404,9 +409,9 @@ def test_bad_input_is_one_line() -> None:
         task = Changed()
         task.change = change
         refused(task, error, match)
-    task = TinyCNNTask()
-    torch.nn.init.constant_(task.net[-1].weight, math.nan)
-    refused(task, DataError, "NaN")
+    net = TinyCNNTask().net
+    torch.nn.init.constant_(net[-1].weight, math.nan)
+    refused(WrappedTask(nn.Sequential(net, nn.Identity()), 5), DataError, "NaN")
 
 
 # the tool's small parts

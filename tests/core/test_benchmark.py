@@ -26,6 +26,8 @@ from natx.benchmark.measure import cpu_facts
 from natx.benchmark.opponents import (
     Pixels,
     SharedStart,
+    above,
+    agreement,
     bare_pgd,
     margin_pgd,
     peer,
@@ -35,7 +37,7 @@ from natx.benchmark.opponents import (
 )
 from natx.benchmark.training import Patterns, Trainer, settled, step_units, train_until
 from natx.errors import ConfigError
-from natx.evaluation import evaluate
+from natx.evaluation import Evaluation, evaluate
 from natx.learner import Learner
 from natx.methods import Adversarial, Standard
 from natx.testing import LinearTask
@@ -230,6 +232,17 @@ def test_shared_starts_give_torchattacks_outcomes() -> None:
     found = evaluate(net, data, ours, batch_size=5, success="last").correct
     other = peer_columns(theirs, wrapped, batches)
     assert all(torch.equal(found[name], other[name]) for name in theirs)
+
+
+def test_a_weaker_column_is_named() -> None:
+    ours = {"Clean": [1, 1, 1, 1], "PGD-10": [1, 1, 0, 0], "C&W": [1, 1, 1, 0], "AA": [0, 0, 0, 0]}
+    theirs = {"Clean": [1, 1, 1, 1], "PGD-10": [0, 1, 1, 1], "C&W": [0, 1, 1, 0]}
+    ours, theirs = ({k: torch.tensor(v).bool() for k, v in side.items()} for side in (ours, theirs))
+    rows = agreement(Evaluation(ours, [], "any"), theirs, library="other")
+    assert [row["column"] for row in rows] == list(theirs)
+    assert rows[1] == {"column": "PGD-10", "natx %": 50, "other %": 75, "same outcome": 0.25}
+    assert above(rows) == "C&W (75.00 against 50.00)"
+    assert above(rows[:2]) == "none"
 
 
 def test_training_stops_at_the_accuracy() -> None:

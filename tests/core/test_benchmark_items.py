@@ -15,12 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from natx.attacks import PGD
+from natx.attacks import PGD, Attack, Attacked, Victim
+from natx.attacks.base import Success
 from natx.benchmark import NotRun, run_item
 from natx.benchmark.opponents import Pixels
-from natx.benchmark.training import recipe, step_units
+from natx.benchmark.training import Patterns, recipe, step_units
 from natx.config import load_config
 from natx.errors import ConfigError
+from natx.judging import build_attacks
 from natx.threat import Linf
 from tasks.cls import ClassificationTask
 
@@ -31,7 +33,8 @@ MACHINE = {"amx": False, "threads": 1}
 SETTING = {"model": "m", "batch_size": 8, "threads": 1, "device": "cpu", "command": "python x", "machine": MACHINE}
 ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
-    *("bf16_vs_fp32", "methods", "columns_any", "columns_last", "attack_memory", "reid_ranking", "epoch_times"),
+    *("bf16_vs_fp32", "methods", "columns_any", "columns_last", "autoattack_vs_pyaa", "worst_case_pool"),
+    *("attack_memory", "reid_ranking", "epoch_times"),
     *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory"),
 ]
 
@@ -107,6 +110,69 @@ def test_classification_steps_count_as_by_hand(items: ModuleType, bench: Any) ->
     assert step_units(recipe("NAT", attack=PGD(Linf(8 / 255), 10), adversary=task)) == 28
     found = run_item(items.ITEMS["nat_step_vs_union"], bench, SETTING)
     assert found["predicted"] == pytest.approx(28 / 26, rel=1e-4) and found["repeats"] == 1
+
+
+# ------------------------------------------------------------------------------------------------ judging
+
+
+class Breaks(Attack):
+    """Breaks some images, at the cost of so many forwards an image."""
+
+    def __init__(self, name: str, forwards: int, broken: set[int], *, block_size: int | None = None) -> None:
+        super().__init__(Linf(8 / 255), name=name)
+        self.forwards, self.broken, self.block_size = forwards, broken, block_size
+
+    def cost_per_image(self) -> tuple[float, float]:
+        return (self.forwards, 0)
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        victim.cost.forwards += self.forwards * len(victim)
+        broken = torch.tensor([i in self.broken for i in victim.batch["index"].tolist()])
+        return Attacked(victim.x.clone(), {self.name: broken})
+
+
+@pytest.fixture
+def row(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """tools/bench_items/whole_row.py with an untrained net that gets all of its eight images right."""
+    module, data = theme("whole_row"), Patterns(8)
+    task = theme("cifar").network(bench, model="resnet8_cifar")
+    with torch.no_grad():
+        data.labels = task.logits(data.images).argmax(1)
+    monkeypatch.setattr(module, "trained", lambda bench: (task, data, "a net"))
+    return module
+
+
+def test_a_pool_saves_what_is_counted(row: ModuleType, items: ModuleType, bench: Any, monkeypatch: Any) -> None:
+    attacks = [Breaks("dear", 100, {0, 1, 2}, block_size=4), Breaks("cheap", 10, {1, 2, 3})]
+    monkeypatch.setattr(row, "attacks", lambda: attacks)
+    found = run_item(items.ITEMS["worst_case_pool"], bench, SETTING)
+    each, pooled = 8 + 8 * 100 + 8 * 10, 8 + 8 * 10 + 5 * 100  # the clean pass included
+    assert found["predicted"] == pytest.approx(each / pooled, rel=1e-4) and found["repeats"] == 1
+    assert (found["limit"], found["bound"]) == (1.05, "at least")
+    details = found["details"]
+    assert details["worst case of A and B, %"] == [50, 50] and details["images with the same outcome"] == 1
+    assert [line["attack"] for line in details["spent"]] == ["Clean", "cheap", "dear"]
+    dear = details["spent"][2]
+    assert dear["A, forwards + backwards"] == "800 + 0" and dear["B, forwards + backwards"] == "500 + 0"
+    assert dear["B"] == "ran on the 5 images still right then, left 4 right"
+
+
+def test_autoattack_is_that_of_the_library(row: ModuleType, items: ModuleType, bench: Any, monkeypatch: Any) -> None:
+    """With eps this large its first member breaks every image, and with eps 0 none would."""
+    monkeypatch.setattr(row, "EPS", 0.5)
+    state = torch.get_rng_state()
+    found = run_item(items.ITEMS["autoattack_vs_pyaa"], bench, SETTING)
+    assert torch.equal(torch.get_rng_state(), state)
+    (line,) = found["details"]["accuracy"]
+    assert line == {"column": "AA", "natx %": 0, "pyautoattack %": 0, "same outcome": 1}
+    assert found["details"]["columns in which natx leaves more images right"] == "none"
+    assert found["limit"] == 1.03 and found["predicted"] == 1.0
+
+
+def test_the_row_is_that_of_the_attack_config(row: ModuleType) -> None:
+    shipped = build_attacks(load_config(ROOT / "configs/attacks/linf8_table.py"))
+    assert [attack.describe() for attack in row.attacks()] == [attack.describe() for attack in shipped]
+    assert [attack.name for attack in row.attacks()] == [attack.name for attack in shipped]
 
 
 # ------------------------------------------------------------------------------------------------ detection

@@ -17,7 +17,7 @@ import natx.attacks.autoattack
 import natx.attacks.pyaa
 from natx.attacks import Victim
 from natx.checkpoint import save_weights
-from natx.errors import ConfigError
+from natx.errors import ConfigError, DataError
 from natx.evaluation.progress import Block, Progress, by_content, clear_progress, difference, positions, ranges
 from natx.judging import judge
 from natx.testing import TinyCNNTask, TinyDataset, fit
@@ -396,3 +396,38 @@ def test_files_that_a_config_names_count_by_their_content(tmp_path: Path) -> Non
     path.write_bytes(b"two")
     assert difference(first, by_content(config))[0] == "attacks.0.adversary.checkpoint"
     assert first["attacks"][0]["type"] == "PGD" and first["attacks"][0]["steps"] == [1, 2]
+    described = {"attacks": "type=PGD, steps=3; " * 30, "zero": "\0"}  # no names of files
+    assert by_content(described) == described
+
+
+@pytest.mark.parametrize("right", [[], ["1"], ["10", "1"], ["12"]])
+def test_blocks_that_do_not_fit_are_damage(tmp_path: Path, right: list[str]) -> None:
+    progress = Progress(tmp_path, {"seed": 1})
+    progress.add("A", Block([0, 1], torch.tensor([[True, True]])))
+    content = json.loads(progress.path.read_text())
+    content["blocks"]["A"][0]["right"] = right
+    progress.path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="is damaged"):
+        Progress(tmp_path, {"seed": 1}, resume=True)
+
+
+def test_progress_is_json_for_strict_readers_and_goes_on_with_what_json_cannot_say(tmp_path: Path) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    evaluation = {"cap": float("inf"), "sizes": (1.5, float("nan")), "name": "größer"}
+    Progress(tmp_path, evaluation).add("A", Block([0], torch.tensor([[True]]), notes=["größer"]))
+    content = json.loads((tmp_path / "progress.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert content["evaluation"] == {"cap": None, "sizes": [1.5, None], "name": "größer", "processes": 1}
+    assert Progress(tmp_path, evaluation, resume=True).find("A", [0]).notes == ["größer"]
+
+
+def test_models_whose_logits_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """argmax would call some class of them."""
+    task = TinyCNNTask(batch_norm=False, double=True)
+    with torch.no_grad():
+        task.net[0].weight[0, 0, 0, 0] = torch.nan
+    save_weights(tmp_path / "tiny.safetensors", task, meta={})
+    with pytest.raises(DataError, match="NaN or infinite logits for clean images") as error:
+        judged(tmp_path / "tiny.safetensors", None, resume=False)
+    assert "\n" not in str(error.value)

@@ -133,11 +133,40 @@ def test_awp_perturbs_the_robust_network_only_and_its_first_pass_leaves_the_natu
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(task.parameters(), other.parameters()))
 
 
-def test_cost_counts_both_networks() -> None:
-    _, g = networks()
+class Counted(TinyCNNTask):
+    """Counts its forwards, and the backwards through each, in images."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0)
+        self.forwards = self.backwards = 0
+
+    def logits(self, x: Tensor) -> Tensor:
+        logits = super().logits(x)
+        self.forwards += len(x)
+
+        def count(_: Tensor) -> None:
+            self.backwards += len(x)
+
+        if logits.requires_grad:
+            logits.register_hook(count)
+        return logits
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize(
+    ("others", "backwards"),
+    [([], 2), ([TRADES(6.0)], 3), ([TaskLoss(on=("adv",))], 2), ([TaskLoss(on=("clean",))], 3), ([TaskLoss()], 3)],
+)
+def test_cost_is_what_both_networks_spend(others: list, backwards: int, joint: bool) -> None:
+    """A view that no term reads gets no backward, but where both views are one batch."""
+    f, g = Counted(), Counted()
     attack = PGD(Linf(EPS), 4, objective=dict(type="KL"), random_start="normal")
-    chosen = Adversarial(attack, ("clean", "adv"), terms=[LBGAT(g), TRADES(6.0)], joint_batch=False)
-    assert chosen.cost() == (2 + 1 + 4 + 1, 2 + 4 + 1)  # views, the clean prediction, steps, the natural network
+    chosen = Adversarial(attack, ("clean", "adv"), terms=[LBGAT(g), *others], joint_batch=joint)
+    # The views, the attack's clean prediction and steps, the natural network.
+    expected = (2 + 1 + 4 + 1, 4 + (3 if joint else backwards))
+    assert chosen.cost() == expected
+    step(chosen, f)
+    assert ((f.forwards + g.forwards) / 12, (f.backwards + g.backwards) / 12) == expected
 
 
 # ------------------------------------------------------------------------------------------------------------- a run

@@ -184,3 +184,26 @@ def test_bad_warmups_are_refused_in_one_line(make: Callable[[], Any], message: s
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------- the worst of several
+
+
+def test_the_attacks_of_worst_of_begin_at_the_same_point() -> None:
+    """As MTD's two steps do; another seed moves all of them."""
+    starts: list[Tensor] = []
+
+    class Noting(PGD):
+        def _start(self, victim: Any, *, epoch: int, restart: int) -> Tensor:
+            starts.append(super()._start(victim, epoch=epoch, restart=restart).clone())
+            return starts[-1].clone()
+
+    def worst(seed: int) -> WorstOf:
+        several = [Noting(Linf(EPS), 1), Noting(Linf(EPS), 2, objective=dict(type="Margin"))]
+        return WorstOf(Linf(EPS), several, objective=dict(type="CrossEntropy"), seed=seed)
+
+    batch = TinyDataset(3).__getitems__(range(3))
+    for seed in (0, 0, 1):
+        worst(seed)(TinyCNNTask().eval(), batch)
+    assert len(starts) == 6 and all(torch.equal(starts[0], start) for start in starts[:4])
+    assert torch.equal(starts[4], starts[5]) and not torch.equal(starts[0], starts[4])

@@ -204,7 +204,7 @@ def test_published_results_render_to_their_published_tables(
     def parts(lines: list[str]) -> list[str]:
         return [line for line in lines if line.startswith(("|", "#", "Note", "Run on"))]
 
-    published = text.split("## Reading")[0].splitlines()  # what follows is written by hand, and has no numbers
+    published = text.split("## Reading")[0].splitlines()  # what follows is written by hand
     assert len(parts(published)) > 8
     assert parts((tmp_path / "out.md").read_text().splitlines()) == parts(published)
 

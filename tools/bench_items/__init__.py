@@ -4,6 +4,7 @@
     training.py  steps of classification methods
     methods.py   a step of every method beside what counting predicts
     columns.py   judging: the columns of a table
+    whole_row.py judging: AutoAttack's column, and the worst case over all columns
     memory.py    peak memory of attacks
     reid.py      person re-identification
     epochs.py    seconds an epoch on a GPU
@@ -21,7 +22,7 @@ from bench_items.common import ITEMS, Bench
 from bench_items.fresh import WORKS, peak_memory
 
 # The order of registration is that of the report.
-THEMES = ("attacks", "training", "methods", "columns", "memory", "reid", "epochs", "det")
+THEMES = ("attacks", "training", "methods", "columns", "whole_row", "memory", "reid", "epochs", "det")
 for theme in THEMES:
     import_module(f"bench_items.{theme}")
 

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from bench_items.cifar import EPS, STEP, STEPS, network
-from bench_items.common import Bench, item
+from bench_items.common import SECONDS, Bench, item, watch
 from natx.attacks import PGD
-from natx.benchmark import Measured
+from natx.benchmark import Measured, interleave
 from natx.benchmark.opponents import (
     Pixels,
     SharedStart,
+    above,
     agreement,
     margin_pgd,
     peer,
@@ -69,9 +70,11 @@ def columns(bench: Bench, success: str) -> Measured:
         attack.starts = torch.cat([torch_start(batch, EPS) for batch in batches])
     theirs = {CLEAN: None} | {f"PGD-{k}": library.PGD(net, eps=EPS, alpha=STEP, steps=k) for k in MARKS}
     theirs["C&W"] = margin_pgd(library)(net, eps=EPS, alpha=STEP, steps=MARGIN_STEPS)
-    paired = bench.timed(
+    paired = interleave(
         lambda: evaluate(task, data, ours, batch_size=bench.batch_size, success=success),
         lambda: peer_columns(theirs, net, batches),
+        repeats=bench.repeats,
+        measure=watch(bench),
         warm_up=(
             lambda: PGD(Linf(EPS), 1)(task, batches[0]),
             lambda: library.PGD(net, steps=1)(batches[0]["inputs"], batches[0]["data_samples"]),
@@ -80,11 +83,18 @@ def columns(bench: Bench, success: str) -> Measured:
     found, other = paired.outputs
     spent = sum(result.cost.forwards + result.cost.backwards for result in found.attacks)
     counted = n * (len(theirs) + sum(2 * attack.steps for attack in theirs.values() if attack))
-    details = {"images": n, "net": origin, "accuracy, same starts on both sides": agreement(found, other)}
+    rows = agreement(found, other)
+    details = {
+        "images": n,
+        "net": origin,
+        "seconds": SECONDS,
+        "columns in which natx leaves more images right": above(rows),
+        "accuracy, same starts on both sides": rows,
+    }
     return Measured(paired, predicted=spent / counted, details=details)
 
 
-@item("columns_any", a=f"{COLUMNS}, success='any'", b=EACH_COLUMN, limit=0.5)
+@item("columns_any", a=f"{COLUMNS}, success='any'", b=EACH_COLUMN, limit=0.4)
 def columns_any(bench: Bench) -> Measured:
     return columns(bench, "any")
 

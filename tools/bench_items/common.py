@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,11 @@ import torch
 
 from natx.batch import Batch
 from natx.benchmark import Item, Measured, Paired, interleave, stopwatch
+from natx.benchmark.measure import Measure
 from natx.benchmark.training import Trainer
 
 ITEMS: dict[str, Item] = {}
+SECONDS = "CPU time of the process on a CPU"  # for the details of items that use watch()
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Bench:
     def timed(self, a: Callable[[], Any], b: Callable[[], Any], **kwargs: Any) -> Paired:
         """Interleaved seconds of A and B."""
         return interleave(a, b, repeats=self.repeats, measure=stopwatch(self.device), **kwargs)
+
+
+def watch(bench: Bench) -> Measure:
+    """A measure of seconds; on a CPU those of the process: on a busy machine wall time says little."""
+    return stopwatch(bench.device, time.process_time if bench.device.type == "cpu" else time.perf_counter)
 
 
 def item(name: str, **settings: Any) -> Callable[[Callable[[Bench], Measured]], Callable[[Bench], Measured]]:

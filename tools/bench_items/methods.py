@@ -6,7 +6,6 @@ Methods, models and augmentations are those of configs/cls/r8_cifar10_*.py, with
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,10 +21,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook
 
 from bench_items.cifar import images
-from bench_items.common import Bench, item
+from bench_items.common import SECONDS, Bench, item, watch
 from natx.batch import Batch
-from natx.benchmark import Measured, Paired, interleave, stopwatch
-from natx.benchmark.measure import Measure
+from natx.benchmark import Measured, Paired, interleave
 from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Trainer, settled
 from natx.build import build_learner
@@ -42,11 +40,6 @@ SAME = ("nat_w0006",)  # differs from another config by a number alone
 # whether it is a forward or a backward that ends at the pixels or goes to the weights too.
 Pass = tuple[str, str]
 MODES, FORWARD, BACKWARDS = ("eval", "train"), "forward", ("to pixels", "to weights")
-
-
-def watch(bench: Bench) -> Measure:
-    """A measure of seconds; on a CPU those of the process: on a busy machine a short step's wall time says little."""
-    return stopwatch(bench.device, time.process_time if bench.device.type == "cpu" else time.perf_counter)
 
 
 def names() -> list[str]:
@@ -197,7 +190,7 @@ NOTES = {
     "passes of a bare network are timed between the methods",
     "announced": "what the method says it costs, at most: FAT's and LAS's images stop early, LBGAT's clean view gets "
     "no gradient",
-    "seconds": "CPU time of the process on a CPU",
+    "seconds": SECONDS,
     "noise": f"the row of {PREFIX}{REFERENCE} compares a training with itself",
 }
 
