@@ -78,7 +78,7 @@ class StepMonotony(Check):
 
 
 class AutoAttackGap(Check):
-    """G2: AutoAttack is not far below PGD."""
+    """G2: AutoAttack is not far below PGD, by more than the images at hand can tell."""
 
     id, title, threshold, unit = "G2", "PGD-20 above AutoAttack", 6.0, "points"
 
@@ -90,8 +90,11 @@ class AutoAttackGap(Check):
             raise NotApplicableError("PGD on the cross-entropy was not run")
         weak = columns[min(columns, key=lambda steps: abs(steps - STEPS))]
         gap = evaluation.accuracy(weak) - evaluation.accuracy(strong)
+        difference = evaluation.correct[weak].double() - evaluation.correct[strong].double()
+        error = 100 * float(difference.std(correction=0)) / evaluation.count**0.5
         reason = f"{weak} {evaluation.accuracy(weak):.2f}, {strong} {evaluation.accuracy(strong):.2f}"
-        return Finding(gap, exceeds(gap, self.threshold, images=evaluation.count), reason)
+        reason += f", standard error of the difference {error:.2f}"
+        return Finding(gap, exceeds(gap - error, self.threshold, images=evaluation.count), reason)
 
 
 class MarginBelowPGD(Check):

@@ -85,7 +85,7 @@ def _section(study: Study, group: str, found: Sequence[Found], *, counted: _Coun
         for seed, report in zip(study.seeds, one.reports)
         if report or not study.table  # a whole table of the paper would be mostly of what has not been run
     }
-    if not each:
+    if not each or len(study.seeds) < 2:
         return lines
     return [*lines, f"{'###' if group else '##'} Each seed", "", summary_table(each, names=columns), ""]
 
@@ -104,7 +104,8 @@ def _explanation(study: Study, report: Report) -> str:
             "the headline is the worst case"
         )
     if not study.table:
-        return f"{what}. The checkpoint is {chosen}; mean and standard deviation over the seeds."
+        spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
+        return f"{what}. The checkpoint is {chosen}; {spread}."
     return (
         f"{what}. The best checkpoint is {chosen}; mean and standard deviation over the seeds, never the best seed. "
         "Passes are the forwards and backwards of an image in a training step."
