@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
@@ -86,7 +87,8 @@ class Check:
             found = self.measure(case)
         except NotApplicableError as reason:
             return self.not_applicable(str(reason))
-        verdict = self._verdict(RED if found.red else GREEN, found.reason, figure=float(found.figure))
+        doubtful = found.red or math.isnan(found.figure)  # NaN is never above a threshold, and never good
+        verdict = self._verdict(RED if doubtful else GREEN, found.reason, figure=float(found.figure))
         return replace(verdict, points=found.points)
 
     @final

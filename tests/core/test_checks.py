@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from natx.attacks import APGD, FGSM, PGD, AutoAttack, Square
 from natx.attacks.base import Attacked, Cost
 from natx.checks import CHECKS, AuditOptions, Verdict, audit, audited
+from natx.checks.base import Check, Finding
 from natx.checks.text import markdown_checks, wording
 from natx.data.split import subset
 from natx.errors import ConfigError
@@ -358,6 +359,16 @@ def test_a_gap_to_autoattack_is_red_beyond_its_standard_error(trained: Trained, 
     assert (found.verdict, found.figure) == (verdict, pytest.approx(more / 10))
     error = 100 * (more / 1000 * (1 - more / 1000) / 1000) ** 0.5
     assert found.reason.endswith(f"standard error of the difference {error:.2f}")
+
+
+def test_a_figure_that_is_no_number_is_red() -> None:
+    class Undefined(Check):
+        id, title, threshold = "X", "nothing", 1.0
+
+        def measure(self, case: Any) -> Finding:
+            return Finding(float("nan"), float("nan") > 1.0, "0 of 0")
+
+    assert Undefined()(None).verdict == "red"
 
 
 class _Case:

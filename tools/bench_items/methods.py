@@ -188,8 +188,7 @@ def row(
 NOTES = {
     "counting": "the passes of one image in a step, those of companions included, are counted while the step runs; "
     "passes of a bare network are timed between the methods",
-    "announced": "what the method says it costs, at most: FAT's and LAS's images stop early, LBGAT's clean view gets "
-    "no gradient",
+    "announced": "what the method says it costs, at most: FAT's and LAS's images stop early",
     "seconds": SECONDS,
     "noise": f"the row of {PREFIX}{REFERENCE} compares a training with itself",
 }
