@@ -133,7 +133,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
         table.notes += [note for row in table.rows for note in _seed_notes(row)]
         unsure = [row.name for row in table.rows if len(row.runs) > 1 and not _training(row.runs[0].report)[2]]
         if unsure:
-            table.notes.append(f"seeds of one row by name and config alone, without a fingerprint: {', '.join(unsure)}")
+            table.notes.append(f"seeds of one row by name and config alone, without a fingerprint: {'; '.join(unsure)}")
         table.notes += _machine_notes(table)
     return tables
 

@@ -18,7 +18,7 @@ STYLE = """
     --s0: #6fb4f2; --s1: #f2a06a; --s2: #6fd3a0; --s3: #cf9bea; --s4: #e0c25a; --s5: #aab4bd; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--back); color: var(--text);
+body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--back); color: var(--text);
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem; border-bottom: 1px solid var(--line); }

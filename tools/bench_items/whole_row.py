@@ -21,7 +21,7 @@ from natx.data import Part
 from natx.evaluation import Evaluation, evaluate
 from natx.threat import Linf
 
-IMAGES, REPEATS, SEED = 32, 3, 0
+IMAGES, REPEATS, SEED = 64, 3, 0
 ROW = "clean, PGD-10/20/50/100, C&W-30 and AutoAttack"
 
 
