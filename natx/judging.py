@@ -179,11 +179,20 @@ def _judge_images(
     if checks is not None and first:
         vanilla = _undefended(job.config, task, checks)
         settled |= {"images": checks.images, "draws": checks.draws}
+        report["settings"] |= {"audit": _told(checks)}
         report |= audited(audit(task, dataset, attacks=job.built, evaluation=evaluation, vanilla=vanilla, **settled))
     if pictures is not None and first:
         drawn = draw_class_pictures(pictures, task, dataset, job.built, evaluation=evaluation, success=how["success"])
         report |= {"pictures": drawn} if drawn else {}
     return report
+
+
+def _told(checks: AuditOptions) -> dict[str, Any]:
+    """What the audit was told, for the report's settings."""
+    if checks.vanilla is None:
+        return {"images": checks.images, "draws": checks.draws}
+    told = {"vanilla": str(checks.vanilla), "vanilla_sha256": sha256(checks.vanilla)}
+    return {"images": checks.images, "draws": checks.draws, **told}
 
 
 def _judge_set(job: _Job, *, pictures: Path | None, audited_too: bool) -> dict[str, Any]:

@@ -192,6 +192,10 @@ class Attack:
         plain = {k: v for k, v in vars(self).items() if k not in skip and isinstance(v, (int, float, str, tuple))}
         return {"type": type(self).__name__, "threat": str(self.threat), **plain}
 
+    def describe_inner(self) -> str:
+        """The same as a part of another attack, whose seed it takes over when it runs."""
+        return ", ".join(f"{key}={value}" for key, value in self.describe().items() if key != "seed")
+
     @final
     def __call__(self, task: Task, batch: Batch, *, epoch: int = 0) -> Tensor:
         """Adversarial pixels for a batch ``[N, C, H, W]``, as training needs them.

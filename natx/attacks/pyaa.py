@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from natx.attacks.base import Victim
 from natx.errors import ConfigError
+from natx.remarks import SQUARE
 
 VERSION = f"pyautoattack {version('pyautoattack')}"
 
@@ -62,6 +64,12 @@ def _set_iterations(apgd: pyautoattack.autopgd_base.APGDAttack, iterations: int)
     apgd.n_iter_2 = max(int(0.22 * iterations), 1)
     apgd.n_iter_min = max(int(0.06 * iterations), 1)
     apgd.size_decr = max(int(0.03 * iterations), 1)
+
+
+def _counted(line: str, images: int) -> str:
+    """A flag of the library; that of Square, a share of the images of one call, as their number."""
+    share = re.match(r"Square Attack has decreased the robust accuracy of ([\d.]+)%", line)
+    return line if share is None else f"{SQUARE}{round(float(share[1]) / 100 * images)}"
 
 
 def run_members(
@@ -127,7 +135,7 @@ def run_members(
                 _set_iterations(apgd, iterations)
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
-    notes = list(dict.fromkeys(collector.lines))
+    notes = list(dict.fromkeys(_counted(line, len(x)) for line in collector.lines))
     if targets < 9 and targeted:
         notes.append(f"{classes} classes: targeted members use {targets} targets instead of 9")
     return x_adv.detach().to(victim.x.dtype), notes

@@ -85,8 +85,7 @@ class Targeted(Attack):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
-        inner = ", ".join(f"{key}={value}" for key, value in self.attack.describe().items())
-        return {**super().describe(), "targets": self.targets, "attack": inner}
+        return {**super().describe(), "targets": self.targets, "attack": self.attack.describe_inner()}
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The result with the largest margin; every image is attacked towards every target."""

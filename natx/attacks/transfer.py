@@ -89,7 +89,7 @@ class Transfer(Attack):
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`; adds the source's weights and what runs on it."""
         parts = {"attack": self.attack, **({} if self.refine is None else {"refine": self.refine})}
-        told = {key: ", ".join(f"{k}={v}" for k, v in part.describe().items()) for key, part in parts.items()}
+        told = {key: part.describe_inner() for key, part in parts.items()}
         return {**super().describe(), "source": self.source.origin, **told}
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:

@@ -72,6 +72,10 @@ class WorstOf(Attack):
             raise ConfigError("WorstOf needs at least one attack")
         if any(attack.threat != self.threat for attack in self.attacks):
             raise ConfigError("the attacks of WorstOf share its threat model: leave out theirs")
+        sizes = {attack.block_size for attack in self.attacks} - {None}
+        if len(sizes) > 1:
+            raise ConfigError(f"the attacks of WorstOf share their blocks of images; got block_size {sorted(sizes)}")
+        self.block_size = next(iter(sizes), None)
         if select == "image" and not self.objective.per_image:
             raise ConfigError(
                 f"WorstOf chooses image by image; {type(self.objective).__name__} is no per-image score: use another, "
@@ -103,7 +107,7 @@ class WorstOf(Attack):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
-        inner = "; ".join(", ".join(f"{k}={v}" for k, v in attack.describe().items()) for attack in self.attacks)
+        inner = "; ".join(attack.describe_inner() for attack in self.attacks)
         return {**super().describe(), **self.objective.describe(), "attacks": inner}
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from natx.attacks import FGSM
 from natx.checks.base import Check, Finding, NotApplicableError, exceeds
-from natx.checks.case import STEPS, Case
+from natx.checks.case import STEPS, Case, require_above_chance
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation
 
 BLACK_BOX = ("Square", "SPSA", "Transfer")  # attacks that see no gradient of the model
@@ -88,6 +88,7 @@ class AutoAttackGap(Check):
         columns = step_columns(case, "CrossEntropy")
         if not columns:
             raise NotApplicableError("PGD on the cross-entropy was not run")
+        require_above_chance(evaluation.accuracy(CLEAN), case.task.num_classes)
         weak = columns[min(columns, key=lambda steps: abs(steps - STEPS))]
         gap = evaluation.accuracy(weak) - evaluation.accuracy(strong)
         difference = evaluation.correct[weak].double() - evaluation.correct[strong].double()

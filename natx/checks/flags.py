@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from natx.checks.base import Check, Finding, NotApplicableError
+from natx.checks.base import Check, Finding, NotApplicableError, exceeds
 from natx.checks.case import Case
+from natx.remarks import square_broke
 
 MEMBERS = ("AutoAttack", "APGD", "Square")
 
@@ -47,13 +48,33 @@ class ZeroGradient(Flag):
     words, meaning = ("with zero gradient",), "no attack on the DLR loss began without gradient"
     types = ("AutoAttack", "APGD")
 
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`; the library asks it of DLR losses only."""
+        attacks = [] if case.evaluation is None else case.evaluation.attacks
+        asked = [r for r in attacks if r.settings.get("type") in self.types and r.settings.get("loss") != "ce"]
+        if not asked:
+            raise NotApplicableError("no attack on the DLR loss (AutoAttack, APGD on it) was run")
+        return super().measure(case)
 
-class SquareHelps(Flag):
-    """AA-SQUARE: Square broke more than 0.2 points of what the gradient attacks left."""
 
-    id, title = "AA-SQUARE", "AutoAttack: Square is needed"
-    words, meaning = ("Square Attack has decreased",), "Square broke no more than 0.2 points of what the others left"
-    types = ("AutoAttack",)
+class SquareHelps(Check):
+    """AA-SQUARE: Square broke images that the gradient attacks left.
+
+    The library asks this of each call, where one image of 250 is more than its 0.2 points; here all images count.
+    """
+
+    id, title, threshold, unit = "AA-SQUARE", "AutoAttack: Square is needed", 0.2, "points"
+
+    def measure(self, case: Case) -> Finding:
+        """See :meth:`Check.measure`."""
+        evaluation = case.evaluation
+        ran = [r for r in evaluation.attacks if r.settings.get("type") == "AutoAttack"] if evaluation else []
+        if evaluation is None or not ran:
+            raise NotApplicableError("AutoAttack was not run")
+        broken = max(square_broke(result.notes) for result in ran)
+        points = 100 * broken / evaluation.count
+        reason = f"Square broke {broken} of {evaluation.count} images after the gradient attacks"
+        return Finding(points, exceeds(points, self.threshold, images=evaluation.count), reason)
 
 
 class Dynamic(Flag):

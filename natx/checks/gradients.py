@@ -52,7 +52,9 @@ class Alignment(Check):
         here, there = case.gradient(victim.x, batch), case.gradient(near, batch)
         cosine = F.cosine_similarity(here.flatten(1).double(), there.flatten(1).double(), dim=1)
         # Not clipped to [0,1], where the two sides would differ in length.
-        step = self.small * case.threat.eps * here.sign()
+        far = self.small * case.threat.eps
+        length = here.flatten(1).norm(dim=1).clamp_min(TINY)[:, None, None, None]
+        step = far * (here / length if case.threat.norm == "L2" else here.sign())
         rises = case.loss(victim.x + step, batch) > case.loss(victim.x - step, batch)
         return cosine.cpu(), rises.cpu()
 

@@ -14,7 +14,7 @@ from natx.attacks.autoattack import LibraryAttack
 from natx.batch import Batch, select
 from natx.checks.base import Check, Finding, NotApplicableError
 from natx.checks.case import Case
-from natx.errors import ConstraintError
+from natx.errors import ConfigError, ConstraintError
 from natx.evaluation.robust import CLEAN
 from natx.rng import uniform
 from natx.threat import Linf, pixel_fraction
@@ -111,8 +111,8 @@ def _labels(case: Case) -> Iterator[str]:
     if clean <= 100 / classes:
         yield f"without attack only {clean:.1f} % are right, which guessing reaches: labels or normalisation do not fit"
     if case.evaluation is not None:
-        known = case.evaluation.correct[CLEAN][: case.count]
-        changed = int((known != case.right).sum()) if len(known) == case.count else 0
+        known = case.evaluation.correct[CLEAN][case.positions]
+        changed = int((known != case.right).sum())
         if changed > 0.01 * case.count:
             yield f"{changed} of {case.count} clean outcomes differ from those of the evaluation"
 
@@ -147,7 +147,7 @@ def _attack(case: Case, attack: Attack, batch: Batch) -> Iterator[str]:
     try:
         with _in_training(case.task) as layers:
             x_adv = attack.judge(case.task, batch, success="last").x_adv
-    except ConstraintError as error:
+    except (ConstraintError, ConfigError) as error:  # it leaves the ball, or gets no gradient to follow
         yield f"{name}: {error}"
         return
     if layers:

@@ -75,8 +75,14 @@ def subset(dataset: Any, count: int | None) -> Any:
         return dataset
     if hasattr(dataset, "subset"):
         return dataset.subset(count)
+    if not 0 < count <= len(dataset):
+        raise ConfigError(f"a subset of {count} images of {len(dataset)} is empty or too large")
+    return Part(dataset, some_positions(dataset, count))
+
+
+def some_positions(dataset: Any, count: int) -> list[int]:
+    """The positions of ``count`` images at most: the first, or evenly spaced ones of a set that is sorted by class."""
     total = len(dataset)
-    if not 0 < count <= total:
-        raise ConfigError(f"a subset of {count} images of {total} is empty or too large")
+    count = min(count, total)
     spaced = getattr(dataset, "sorted_by_class", False)
-    return Part(dataset, [i * total // count for i in range(count)] if spaced else range(count))
+    return [i * total // count for i in range(count)] if spaced else list(range(count))

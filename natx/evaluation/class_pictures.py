@@ -15,12 +15,13 @@ from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.batch import to_device
 from natx.context import attack_mode
+from natx.data import some_positions
 from natx.evaluation.pictures import file_names
 from natx.evaluation.robust import CLEAN, Evaluation
 from natx.files import write_atomic
 from natx.task import Task
 
-EXAMPLES = 4
+EXAMPLES, CANDIDATES = 4, 100  # images drawn, and those that they are chosen from
 TILE = 1.2  # inches; a picture of three fits a phone's width
 DOTS = 160  # an inch
 
@@ -48,7 +49,8 @@ def draw_class_pictures(
         success: as in the evaluation.
     """
     right = evaluation.correct[CLEAN].tolist()
-    positions = sorted(sorted(range(len(dataset)), key=lambda position: not right[position])[:EXAMPLES])
+    spread = some_positions(dataset, CANDIDATES)
+    positions = sorted(sorted(spread, key=lambda position: not right[position])[:EXAMPLES])
     batch = to_device(dataset.__getitems__(positions), next(task.parameters()).device)
     x = task.pixels(batch).detach()
     if x.shape[1] not in (1, 3):

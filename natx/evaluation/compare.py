@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from natx.evaluation.robust import CLEAN
 from natx.evaluation.summary import mean_and_deviation
 
 REPORT = "report.json"
+SEED = re.compile(r"\bseed\d+(?=/)")
 NEEDED = ("name", "threat", "images", "columns", "attacks", "settings", "provenance")
 SHARED = ("device", "packages")  # of the provenance: what may differ within a table, and is then said
 
@@ -168,7 +170,8 @@ def _conditions(report: dict[str, Any]) -> dict[str, str]:
         if attack["columns"] == [CLEAN]:
             continue
         given = {key: value for key, value in sorted(attack["settings"].items()) if key not in ("seed", "threat")}
-        told = ", ".join(f"{key}={short(value)}" for key, value in given.items())
+        # Models that an attack looks at are those of the run's own seed, in folders named after it.
+        told = SEED.sub("seed*", ", ".join(f"{key}={short(value)}" for key, value in given.items()))
         attacks.append(f"{', '.join(attack['columns'])} ({told})")
     return {
         "measure": "/".join(report["cell"]) if "cell" in report else "accuracy",

@@ -20,6 +20,7 @@ from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
 from natx.evaluation.refill import judge_refilled, refills
 from natx.progress import Meter, silent
+from natx.remarks import merged
 from natx.task import Task
 
 CLEAN = "Clean"
@@ -216,7 +217,7 @@ class _Judging:
         def take(block: Block) -> None:
             outcomes[:, block.images] = block.right.to(torch.uint8)
             result.cost += block.cost
-            result.notes += [note for note in block.notes if note not in result.notes]
+            result.notes = merged((result.notes, block.notes))
 
         def finish(block: Block) -> None:
             nonlocal begun
@@ -257,5 +258,5 @@ def _merge(result: AttackResult, outcomes: Tensor, device: torch.device) -> Tens
     all_reduce(outcomes)
     parts = all_gather_object((result.cost, result.notes))
     result.cost = Cost(sum(c.forwards for c, _ in parts), sum(c.backwards for c, _ in parts))
-    result.notes = list(dict.fromkeys(note for _, notes in parts for note in notes))
+    result.notes = merged(notes for _, notes in parts)
     return outcomes.cpu()

@@ -12,6 +12,8 @@ from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 from natx.adversary import Adversary
 from natx.attacks import Attack, Cost
 from natx.batch import to_device
+from natx.checks.base import exceeds
+from natx.checks.columns import BlackBoxWeaker
 from natx.context import attack_mode
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN, check_columns, share
@@ -43,7 +45,8 @@ class Matrix:
     def flags(self) -> list[dict[str, Any]]:
         """Where pixels crafted on another model do more harm than those crafted on the target itself.
 
-        Each entry has the accuracies (%) and ``missed``: images that only the transferred pixels break.
+        By more than 0.2 points and at least two images, as in check G8: one image more is chance. Each entry has the
+        accuracies (%) and ``missed``: images that only the transferred pixels break.
         """
         found = []
         for attack in self.attacks:
@@ -51,7 +54,8 @@ class Matrix:
                 own = self.correct[attack, target, target]
                 for source in self.sources:
                     other = self.correct[attack, source, target]
-                    if int(other.sum()) < int(own.sum()):
+                    more = 100 * float(own.double().mean() - other.double().mean())
+                    if exceeds(more, BlackBoxWeaker.threshold, images=len(own)):
                         accuracies = {
                             "transfer": self.accuracy(attack, source, target),
                             "white_box": self.accuracy(attack, target, target),
@@ -96,7 +100,10 @@ def transfer_matrix(
     models = {**targets, **sources}
     _check_models(models, targets)
     check_columns(attacks)
-    matrix = Matrix(list(models), list(targets), [attack.name for attack in attacks])
+    names = [attack.name for attack in attacks]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two attacks are called {', '.join(double)}: give one of them name='...'")
+    matrix = Matrix(list(models), list(targets), names)
     meter, count = meter or silent(), len(dataset)
     for name, task in targets.items():
         outcomes = torch.zeros(1, count, dtype=torch.uint8)

@@ -112,8 +112,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"Accuracy in percent under **{report['threat']}** on {report['images']} of {report['of']} test images: a row "
         "is the model that the attack was run on, a column the model that was asked about the result. **Bold** is the "
-        "white-box attack: in its column no other number should be below it. One that is (!) shows that the white-box "
-        "attack was hindered, as by masked gradients, and not that the model is robust.",
+        "white-box attack: in its column no other number should be below it. One that is by more than 0.2 points (!) "
+        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust.",
     ]
     flagged = {(flag["attack"], flag["source"], flag["target"]) for flag in report["flags"]}
     for attack in report["attacks"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from mmengine.dist import barrier, get_dist_info
 from rich.console import Console
 
 from natx.checks import AuditOptions
+from natx.config import plain_dict
+from natx.errors import ConfigError
 from natx.evaluation.progress import clear_progress
 from natx.evaluation.report import write_report
 from natx.files import sha256
@@ -45,8 +48,11 @@ def run_row(
     if study.attacks is not None:
         study.attack_config(row)  # a missing one is refused now, and not after the training
     training = row_training(study, row, work_dir, seed=seed, options=options)
+    done = training.folder / row.report / REPORT
+    if study.attacks is not None and done.exists() and (reason := _otherwise(study, row, json.loads(done.read_text()))):
+        raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
     train_first(training, device=device)
-    if study.attacks is None or (training.folder / row.report / REPORT).exists():
+    if study.attacks is None or done.exists():
         return
     attacks = study.attack_config(row)
     for opponent in opponents(study, row, attacks, work_dir, seed=seed, options=options):
@@ -69,11 +75,28 @@ def run_row(
             resume=True,
             checks=study.audit and AuditOptions(study.audit.images, vanilla=vanilla and vanilla.weights()),
         )
+    report["settings"]["asked"] = _asked(study, row)
     barrier()
     if get_dist_info()[0] == 0:
         write_report(training.folder / row.report, report)
         clear_progress(training.folder / row.report)
     barrier()
+
+
+def _asked(study: Study, row: Row) -> str:
+    """Hash (16 hex digits) of what is asked of a row, as configs say it: attacks, images and checks."""
+    attacks = {key: value for key, value in plain_dict(study.attack_config(row)).items() if key != "paper"}
+    audit = None if study.audit is None else vars(study.audit)
+    text = json.dumps([attacks, study.subset, audit], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _otherwise(study: Study, row: Row, report: dict[str, Any]) -> str | None:
+    """That a report answers another question than the study asks now; None where it does not, or does not say."""
+    known = report.get("settings", {}).get("asked")
+    if known is None or study.missing() or known == _asked(study, row):
+        return None
+    return "was judged by other attacks, images or checks"
 
 
 def _judged_before(training: Training, row: Row) -> dict[str, Any] | None:
@@ -119,6 +142,9 @@ def find(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | No
             training = row_training(study, row, work_dir, seed=seed, options=options)
             if reason := training.foreign():
                 found.remarks.append(f"{reason}: not shown")
+                report = None
+            elif study.attacks is not None and (reason := _otherwise(study, row, report)):
+                found.remarks.append(f"{training.folder / row.report / REPORT} {reason}: not shown")
                 report = None
         found.reports.append(report)
     return found

@@ -155,6 +155,26 @@ def test_a_wrong_audit_is_refused_before_anything_runs(shop: Workshop) -> None:
     assert "an audit takes images, vanilla; got pictures" in shop.run("study.py", study).error()
 
 
+def test_a_report_of_another_question_is_neither_used_nor_shown(shop: Workshop) -> None:
+    study, work = study_file(shop), shop.folder / "work"
+    vt = ("--work-dir", work, "--rows", "vt", "--seed", "0")
+    assert shop.run("study.py", study, *vt).code == 0
+    text = study.read_text()
+    for change in ("subset = 30", "audit = dict(images=10)"):
+        study.write_text(f"{text}\n{change}\n")
+        line = shop.run("study.py", study, *vt).error()
+        assert "report.json was judged by other attacks, images or checks: remove it" in line
+        shown = shop.run("study.py", study, "--work-dir", work, "--report")
+        assert (
+            "| VT | 0 | not run |" in shown.out
+            and "was judged by other attacks, images or checks: not shown" in shown.out
+        )
+    study.write_text(text)
+    stronger = {**ATTACKS, "attacks": [{**ATTACKS["attacks"][0], "step_size": 0.05}]}
+    shop.write("attacks.py", stronger)
+    assert "was judged by other attacks" in shop.run("study.py", study, *vt).error()
+
+
 def test_attacks_that_look_at_a_rows_model_get_that_rows_weights(shop: Workshop) -> None:
     study, work = study_file(shop), shop.folder / "work"
     transfer = {
