@@ -199,6 +199,8 @@ PUBLISHED = {
     "det_small": "report",
     "digits_bf16": "report",
     "methods_small": "report-linf8_table-200",
+    "audit_small": "audit",
+    "adaptive_small": "adaptive",
     "reid_small": "report",
 }
 
