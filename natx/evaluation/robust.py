@@ -18,7 +18,7 @@ from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
-from natx.evaluation.refill import judge_refilled, refills
+from natx.evaluation.refill import judge_refilled, refills, worthwhile
 from natx.progress import Meter, silent
 from natx.remarks import merged
 from natx.task import Task
@@ -192,8 +192,7 @@ class _Judging:
         def refilled(blocks: list[list[int]], finish: Finish) -> None:
             judge_refilled(attack, self.task, blocks, load=self._load, finish=finish, size=self.batch_size)
 
-        # A CPU takes as long for an image in a small batch as in a large one: there, keeping batches full only costs.
-        full = self.device.type != "cpu" and self.success == "any" and refills(attack)
+        full = worthwhile(self.device) and self.success == "any" and refills(attack)
         size = attack.block_size or self.batch_size
         return self._outcomes(attack.name, result, images, size=size, judge=refilled if full else one_by_one)
 

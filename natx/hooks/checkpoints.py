@@ -78,8 +78,14 @@ class Checkpoints(Hook):
         runner.logger.info(f"resumed from {path}: {meta['epoch']} of {runner.max_epochs} epochs done")
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Score and write."""
+        """Score and write.
+
+        Raises:
+            CheckpointError: weights that are not finite; nothing is scored or written.
+        """
         learner, epoch = _learner(runner), runner.epoch + 1
+        if not all(bool(torch.isfinite(p).all()) for p in learner.task.parameters()):
+            raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         judged = self.ema.task if self.ema else learner.task
         scores = self._score(runner, judged, epoch)
         score = None if scores is None else scores[self.selection.metric]
@@ -102,8 +108,6 @@ class Checkpoints(Hook):
 
     def _write(self, runner: Runner, learner: Learner, epoch: int, better: bool) -> None:
         work_dir = Path(runner.work_dir)
-        if not all(bool(torch.isfinite(p).all()) for p in learner.task.parameters()):
-            raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         meta = {**self.meta, "epoch": epoch, "best": self.best}
         judged = self.ema.task if self.ema else learner.task
         live = {"live": learner.task.upstream.state_dict()} if self.ema else {}

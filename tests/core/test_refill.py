@@ -12,12 +12,18 @@ import torch
 from natx.attacks import FGSM, PGD, Attack, Attacked, Square, Victim
 from natx.errors import ConstraintError
 from natx.evaluation import evaluate
-from natx.evaluation.refill import refills
+from natx.evaluation.refill import refills, worthwhile
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import L2, Linf, LinfBall
 
 EPS, STEP, IMAGES = 20 / 255, 4 / 255, 60
 LINF = Linf(EPS)
+
+
+@pytest.fixture(autouse=True)
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are refilled here too; left alone, a CPU keeps its blocks (last test)."""
+    monkeypatch.setattr("natx.evaluation.robust.worthwhile", lambda device: True)
 
 
 @functools.cache
@@ -154,3 +160,8 @@ def test_blocks_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     found = evaluate(trained(), data(), [PGD(LINF, 8, step_size=STEP)], batch_size=9, meter=Meter())
     right = int(found.correct["Clean"].sum())
     assert sorted(told, reverse=True) == [9] * (right // 9) + [right % 9] * (right % 9 > 0)
+
+
+def test_only_accelerators_refill() -> None:
+    assert not worthwhile(torch.device("cpu"))
+    assert worthwhile(torch.device("cuda", 0)) and worthwhile(torch.device("mps"))
