@@ -23,13 +23,14 @@ from natx.data.mixed import Mixed
 from natx.errors import ConfigError
 from natx.evaluation import Selection
 from natx.files import sha256
-from natx.frozen import adversary_store, identity, task_of
+from natx.frozen import adversary_store, identity, recipe, task_of
 from natx.hooks import EMA, Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
 from natx.learner import Learner
 from natx.methods import Method
 from natx.progress import Meter, say
 from natx.registry import HOOKS, METHODS, METRICS, TASKS
 from natx.runner import NatxRunner
+from natx.task import Task
 
 COPIES = ("data.copies.source", "data.copies.attack")  # what data.copies must name
 
@@ -54,8 +55,10 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     meta = {
         "task": json.loads(json.dumps(plain_dict(config.task), default=str)),
         "fingerprint": identity(config, whole, getattr(dataset, "generated", None)),
+        "recipe": recipe(config),
         "seed": seed,
         "classes": list(learner.task.classes or ()),
+        **_input_size(learner.task, whole),
         "selected_on": selection.name if selection else "nothing (last epoch)",
         "terms": [term.describe() for term in learner.method.terms],
     }
@@ -86,6 +89,11 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
         cfg=config,
         device=device,
     )
+
+
+def _input_size(task: Task, dataset: Any) -> dict[str, list[int]]:
+    """Channels, height and width of the images as entries of a checkpoint's meta; nothing where they may differ."""
+    return {"input_size": list(dataset.__getitems__([0])["inputs"].shape[1:])} if task.per_image_success else {}
 
 
 def build_learner(config: Config, *, seed: int) -> Learner:

@@ -65,11 +65,16 @@ def card(facts: Facts) -> str:
 
 def threat_of(config: dict[str, Any]) -> ThreatModel | None:
     """The threat model that a config names, for itself or for its method's attack."""
-    method = config.get("method") or {}
-    while isinstance(method.get("method"), dict):  # a method around another
-        method = method["method"]
-    found = config.get("threat") or (method.get("attack") or {}).get("threat")
+    found = config.get("threat") or (_innermost(config).get("attack") or {}).get("threat")
     return THREATS.build(dict(found)) if found else None
+
+
+def _innermost(config: dict[str, Any]) -> dict[str, Any]:
+    """The method that makes the views, within those around it (AWP, SAM)."""
+    method = config.get("method") or {}
+    while isinstance(method.get("method"), dict):
+        method = method["method"]
+    return method
 
 
 def method_text(method: dict[str, Any]) -> str:
@@ -100,9 +105,11 @@ def _type(settings: Any) -> str:
 def _origin(facts: Facts) -> str:
     meta, threat = facts.meta, threat_of(facts.config)
     method = facts.config.get("method")
+    plain = threat is not None and _innermost(facts.config).get("type") == "Standard"
     lines = [
         f"trained by: {method_text(method) if method else 'unknown'}",
-        f"threat model: {threat or 'none named in the config'}",
+        f"threat model: {threat or 'none named in the config'}"
+        + (", for judging only: it learned from clean images" if plain else ""),
         f"classes: {facts.described['num_classes']}" + _classes(facts.described.get("label_names")),
         f"epochs: {meta.get('epoch', 'unknown')}, selected on {meta.get('selected_on', 'unknown')}, "
         f"seed {meta.get('seed', 'unknown')}",
@@ -124,7 +131,7 @@ def _inputs(facts: Facts) -> str:
         "**Inputs.** The weights expect normalised inputs, `(pixels - mean) / std`, in the library that they come "
         "from; `natx.load` has the normalisation inside and takes pixels in [0,1].\n\n"
         f"- mean {settings['mean']}, std {settings['std']}\n"
-        f"- {channels} channels, {size} {height} x {width} pixels"
+        f"- {channels} channel{'s' * (channels != 1)}, {size} {height} x {width} pixels"
     )
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,6 +62,21 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
             torch.cuda.set_device(device)
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def output_folder(path: str | Path) -> Path:
+    """A folder to write to, which need not exist yet; asked before anything is computed.
+
+    Raises:
+        ConfigError: a file lies there, or where one of its parents should be, or it may not be written to.
+    """
+    folder = Path(path)
+    present = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not present.is_dir():
+        raise ConfigError(f"{folder} cannot be a folder to write to: {present} is a file; name another place")
+    if not os.access(present, os.W_OK):
+        raise ConfigError(f"{folder} cannot be written to: no permission in {present}; name another place")
+    return folder
 
 
 def console(*, quiet: bool = False) -> Console:

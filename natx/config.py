@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ TRAINING = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", 
 # Keys a training config may lack; an option with any other unknown first key is a typing error.
 OPTIONAL = {
     *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),
-    *("ema", "sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row"),
+    *("ema", "sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row", "start"),
 }
 
 
@@ -79,6 +80,27 @@ def require(config: Config, keys: tuple[str, ...], *, path: str | Path) -> None:
     missing = [key for key in keys if not has(config, key)]
     if missing:
         raise ConfigError(f"{path} lacks {', '.join(missing)}: is it the right kind of config?")
+
+
+def require_training(config: Config, *, path: str | Path) -> None:
+    """Raise ConfigError where a training config lacks a key, or has a misspelt one."""
+    refuse_misspelt(config, [*(key.partition(".")[0] for key in TRAINING), *OPTIONAL], path=path)
+    require(config, TRAINING, path=path)
+
+
+def refuse_misspelt(config: Config, known: Iterable[str], *, path: str | Path) -> None:
+    """Raise ConfigError for a key that nothing reads and that is nearly one which the config lacks.
+
+    Other unknown keys are a config's own variables.
+    """
+    known = [*known]
+    lacking = [name for name in known if name not in config]
+    for key in config:
+        close = [] if key in known else get_close_matches(key, lacking, n=1, cutoff=0.8)
+        if close:
+            raise ConfigError(
+                f"{path}: nothing reads {key!r}; is {close[0]!r} meant? (Give a variable of your own another name.)"
+            )
 
 
 def plain_dict(config: Config | dict[str, Any]) -> dict[str, Any]:

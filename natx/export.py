@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from natx.loading import SOURCES
 from natx.task import Task
 
 # What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
-KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema")
+KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "input_size")
 
 
 def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
@@ -49,7 +50,7 @@ def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
         "task": json.loads(json.dumps(settings, default=str)),
         "classes": list(task.classes or ()),
     }
-    described = describe(task, settings)
+    described = describe(task, settings, input_size=meta.get("input_size"))
     facts = Facts(
         described,
         library="timm" if upstream_name(task) else None,
@@ -72,12 +73,14 @@ def upstream_name(task: Task) -> str | None:
     return None if own or not isinstance(described, dict) else described.get("architecture")
 
 
-def describe(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] | None = None) -> dict[str, Any]:
     """The content of config.json, in the layout that timm reads.
 
     Args:
         task: a classification task with ``mean``, ``std`` and ``input_size``.
         settings: the task's settings in its config.
+        input_size: channels, height and width of the images that it learned from; the architecture's usual ones where
+            a checkpoint does not name them.
     """
     arguments = dict(settings.get("model_args") or {})
     if getattr(task, "fixed_size", False) and settings.get("image_size"):
@@ -89,7 +92,7 @@ def describe(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
         **({"label_names": list(task.classes)} if task.classes else {}),
         **({"model_args": arguments} if arguments else {}),
         "pretrained_cfg": {
-            "input_size": list(task.input_size),
+            "input_size": list(input_size or task.input_size),
             "fixed_input_size": bool(getattr(task, "fixed_size", False)),
             "mean": mean,
             "std": std,

@@ -8,10 +8,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config import TRAINING, fingerprint, load_config, plain_dict, require, with_options
+from natx.config import fingerprint, load_config, plain_dict, require_training, with_options
 from natx.data import build_dataset
 from natx.files import sha256
+from natx.loading import SOURCES
 
+# What tells one training from another.
+RECIPE = ("task", "data", "method", "optim_wrapper", "param_scheduler", "train_cfg")
 DONE = "done.json"  # what a finished training leaves in its folder
 
 
@@ -50,7 +53,7 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
     schedule, batch size and seed are its own. ``options`` of the entry override everything.
     """
     recipe = load_config(entry["config"])
-    require(recipe, TRAINING, path=entry["config"])
+    require_training(recipe, path=entry["config"])
     recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
@@ -85,6 +88,21 @@ def stored_folder(config: Config, store: Path) -> Path:
             entry["config"] = stored_folder(adversary_recipe(config, entry, store), store).name
     data = build_dataset(plain_dict(config.data.train)).fingerprint()
     return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
+
+
+def recipe(config: Config) -> dict[str, str]:
+    """Fingerprint of each part of a training config that makes its models what they are, whatever its seed.
+
+    Weights that others trained (adversaries, where a network starts from) do not count, and neither do the test images:
+    a checkpoint may be judged on others.
+    """
+    copy = Config(plain_dict(config))
+    for entry in frozen_models(copy):
+        entry.clear()
+    for part, drop in (("data", ("test",)), ("task", SOURCES)):
+        for key in drop:
+            copy.get(part, {}).pop(key, None)
+    return {part: fingerprint({part: copy.get(part)}) for part in RECIPE}
 
 
 def identity(config: Config, dataset: Any, generated: Any = None) -> str:

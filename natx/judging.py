@@ -14,7 +14,7 @@ from natx.attacks import Attack, build_attack
 from natx.attacks.sources import with_sources
 from natx.checkpoint import load_weights
 from natx.checks import AuditOptions, audit, audited
-from natx.config import VOLATILE_DATA, fingerprint, plain_dict, require
+from natx.config import VOLATILE_DATA, fingerprint, plain_dict, refuse_misspelt, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation import Metric, evaluate, evaluate_set
@@ -23,11 +23,14 @@ from natx.evaluation.pictures import draw_pictures
 from natx.evaluation.progress import Progress, by_content
 from natx.evaluation.report import make_report, make_set_report
 from natx.files import sha256
-from natx.frozen import frozen_models
+from natx.frozen import frozen_models, recipe
 from natx.progress import Meter
 from natx.provenance import package_versions, provenance
 from natx.registry import METRICS, TASKS
 from natx.task import Task
+
+# What is read of an attack config; ``paper`` is for tables.
+ATTACK_KEYS = ("attacks", "threat", "success", "pool", "sources", "paper")
 
 
 def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
@@ -49,6 +52,7 @@ def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
 
 def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:
     """The attacks of an attack config; ``seed`` overrides each attack's."""
+    refuse_misspelt(config, ATTACK_KEYS, path=path)
     require(config, ("attacks",), path=path)
     attacks = [build_attack(given, threat=plain_dict(config).get("threat")) for given in attack_dicts(config)]
     for attack in attacks:
@@ -143,13 +147,26 @@ def judge(
     if not isinstance(attacks.get("pool", False), bool):
         raise ConfigError(f"pool is True (only the worst case is wanted) or False; got {attacks.pool!r}")
     if task.per_image_success:
-        return _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
-    if resume or attacks.get("pool", False):
+        report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
+    elif resume or attacks.get("pool", False):
         raise ConfigError(
             f"{'--resume' if resume else 'pool=True'} is for tasks in which an image by itself is right or wrong; a "
             f"{type(task).__name__} is measured over the whole set: leave it out"
         )
-    return _judge_set(job, pictures=pictures, audited_too=checks is not None)
+    else:
+        report = _judge_set(job, pictures=pictures, audited_too=checks is not None)
+    report["notes"] = [*report.get("notes", []), *_other_training(config, meta)]
+    return report
+
+
+def _other_training(config: Config, meta: dict[str, Any]) -> list[str]:
+    """A note where a checkpoint says that another training than the config's made it."""
+    own = recipe(config)
+    differing = [part for part, trained in meta.get("recipe", {}).items() if own.get(part) != trained]
+    if not differing:
+        return []
+    name = Path(config.filename or "this config").name
+    return [f"the checkpoint was trained with other settings of {', '.join(differing)} than {name} has now"]
 
 
 @dataclass
@@ -174,10 +191,11 @@ def _judge_images(
     how = {"success": job.attacks.get("success", "any"), "pool": job.attacks.get("pool", False)}
     kept = None if progress is None else Progress(progress, {**_decisive(job), **how}, resume=resume)
     settled = {"batch_size": job.batch_size, "meter": job.meter}
+    # Weights that do not load are refused before hours of attacks.
+    vanilla = _undefended(job.config, task, checks) if checks is not None and first else None
     evaluation = evaluate(task, dataset, job.built, progress=kept, **settled, **how)
     report = make_report(evaluation, **job.common)
     if checks is not None and first:
-        vanilla = _undefended(job.config, task, checks)
         settled |= {"images": checks.images, "draws": checks.draws}
         report["settings"] |= {"audit": _told(checks)}
         report |= audited(audit(task, dataset, attacks=job.built, evaluation=evaluation, vanilla=vanilla, **settled))

@@ -5,6 +5,8 @@ mmengine configs resolve natx classes by bare class name. A class registers itse
 its classes by being named in the config's ``custom_imports``.
 """
 
+import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -27,6 +29,16 @@ def require_known(registry: MMEngineRegistry, name: str) -> None:
     close = get_close_matches(name, known, n=3)
     listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(known) or 'none'}"
     raise ConfigError(f"unknown {registry.name} {name!r}; {listed} (name other modules in custom_imports)")
+
+
+def _close(kind: Any, error: TypeError) -> str:
+    """What a misspelt argument may have been meant as, for the end of a message; empty for other errors."""
+    misspelt = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if misspelt is None or not isinstance(kind, type):
+        return ""
+    taken = {name for one in kind.__mro__ if "__init__" in vars(one) for name in inspect.signature(one).parameters}
+    close = get_close_matches(misspelt[1], sorted(taken - {"args", "kwargs"}), n=3)
+    return f"; close: {', '.join(close)}" if close else ""
 
 
 class Registry(MMEngineRegistry):
@@ -55,7 +67,7 @@ class Registry(MMEngineRegistry):
         try:
             return super().build(cfg, *args, **kwargs)
         except TypeError as error:
-            raise ConfigError(f"{self.name} {name} cannot be built: {error}") from error
+            raise ConfigError(f"{self.name} {name} cannot be built: {error}{_close(self.get(name), error)}") from error
 
 
 TASKS = Registry("task", scope="natx")

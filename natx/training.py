@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
 from natx.build import build_runner, with_generated
-from natx.config import TRAINING, fingerprint, plain_dict, require
+from natx.config import fingerprint, plain_dict, require_training
 from natx.data import build_dataset
 from natx.errors import ConfigError, DataError
 from natx.files import exclusive, sha256, write_json
@@ -37,7 +37,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     Raises:
         UserError: anything in the config or data that does not fit.
     """
-    require(config, TRAINING, path=config.filename or "config")
+    require_training(config, path=config.filename or "config")
     if not resume and (work_dir / "last.pth").exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
     if any(map(needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary

@@ -38,7 +38,7 @@ def main() -> None:
     if arguments.attacks:
         path = arguments.attacks
         attack = build_attacks(load_config(path), seed=arguments.seed, path=path)[0]
-    folder = Path(arguments.work_dir or models[0][1].parent / "analysis")
+    folder = cli.output_folder(arguments.work_dir or models[0][1].parent / "analysis")
     analysis = analyse(
         models,
         folder,

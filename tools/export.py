@@ -19,7 +19,7 @@ from natx.export import export  # noqa: E402
 def main() -> None:
     arguments = parse_arguments()
     config = load_config(arguments.config, options=arguments.cfg_options)
-    files = export(config, Path(arguments.checkpoint), Path(arguments.out))
+    files = export(config, Path(arguments.checkpoint), cli.output_folder(arguments.out))
     cli.console().print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
 
 

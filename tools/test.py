@@ -18,6 +18,7 @@ from natx import cli  # noqa: E402
 from natx.checks import AuditOptions  # noqa: E402
 from natx.checks.text import console_checks  # noqa: E402
 from natx.config import load_config  # noqa: E402
+from natx.errors import ConfigError  # noqa: E402
 from natx.evaluation.cells import outcome  # noqa: E402
 from natx.evaluation.progress import clear_progress  # noqa: E402
 from natx.evaluation.report import write_report  # noqa: E402
@@ -34,8 +35,10 @@ def main() -> None:
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
-    folder = Path(arguments.out or Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}")
+    default = Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}"
+    folder = cli.output_folder(arguments.out or default)
     config = load_config(arguments.config, options=arguments.cfg_options)
+    checks = audit_options(arguments)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))
     judged = (config, Path(arguments.checkpoint), load_config(arguments.attacks))
@@ -54,7 +57,7 @@ def main() -> None:
         pictures=folder,
         progress=folder,
         resume=arguments.resume,
-        checks=audit_options(arguments),
+        checks=checks,
     )
     if arguments.save_adv:
         report["saved"] = save_judged(*judged, Path(arguments.save_adv), **how)
@@ -82,9 +85,12 @@ def main() -> None:
 def audit_options(arguments: argparse.Namespace) -> AuditOptions | None:
     """What the audit is told; None where none is wanted."""
     if not arguments.audit:
+        if arguments.vanilla is not None or arguments.audit_images is not None:
+            raise ConfigError("--vanilla and --audit-images are for the audit: add --audit")
         return None
     vanilla = None if arguments.vanilla is None else Path(arguments.vanilla)
-    return AuditOptions(images=arguments.audit_images, vanilla=vanilla)
+    images = AuditOptions.images if arguments.audit_images is None else arguments.audit_images
+    return AuditOptions(images=images, vanilla=vanilla)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -96,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
     parser.add_argument("--resume", action="store_true", help="go on with a stopped evaluation, if there is one")
     parser.add_argument("--audit", action="store_true", help="run the reliability checks (docs/checks.md) as well")
-    parser.add_argument("--audit-images", type=int, default=200, metavar="N", help="images they attack (default: 200)")
+    parser.add_argument("--audit-images", type=int, metavar="N", help="images they attack (default: 200)")
     parser.add_argument("--vanilla", metavar="CHECKPOINT", help="an undefended model of CONFIG's task, for check G5")
     parser.add_argument("--save-adv", metavar="DIR", help="attack once more and save the images: float32 and PNG")
     parser.add_argument("--out", help="folder of report.html, .md and .json (default: beside the checkpoint)")

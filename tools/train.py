@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 from mmengine.dist import get_dist_info  # noqa: E402
 
 from natx import cli  # noqa: E402
-from natx.config import TRAINING, load_config, require  # noqa: E402
+from natx.config import load_config, require_training  # noqa: E402
 from natx.plan import describe_plan  # noqa: E402
 from natx.training import train  # noqa: E402
 
@@ -22,13 +22,13 @@ def main() -> None:
     arguments = parse_arguments()
     device = cli.set_up(arguments)
     config = load_config(arguments.config, options=arguments.cfg_options)
-    require(config, TRAINING, path=arguments.config)
+    require_training(config, path=arguments.config)
     config.launcher = arguments.launcher
     if arguments.seed is not None:
         config.seed = arguments.seed
     if arguments.amp:
         config.amp = "bfloat16"
-    work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem)
+    work_dir = cli.output_folder(arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem)
     if get_dist_info()[0] == 0:
         print("\n".join(describe_plan(config, work_dir, device=device)), flush=True)
     if arguments.dry_run:

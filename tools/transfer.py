@@ -29,6 +29,7 @@ def main() -> None:
     console = cli.console(quiet=not first)
     if len(arguments.models) % 2:
         raise ConfigError(f"models are pairs CONFIG CHECKPOINT; got {len(arguments.models)} words")
+    folder = cli.output_folder(arguments.out)
     report = judge_transfer(
         list(zip(arguments.models[::2], arguments.models[1::2])),
         load_config(arguments.attacks),
@@ -41,7 +42,6 @@ def main() -> None:
         meter=Meter(Console(stderr=True), console.print, enabled=first),
     )
     if first:
-        folder = Path(arguments.out)
         write_transfer(folder, report)
         console.print(markdown(report), markup=False, soft_wrap=True)
         console.print(f"written: {folder / 'transfer.md'}, {folder / 'transfer.json'}", soft_wrap=True)

@@ -13,7 +13,7 @@ from natx.analysis.collect import CLEAN
 from natx.analysis.embedding import FIT
 from natx.analysis.figures import draw_figures
 from natx.analysis.sparsity import check_temperature
-from natx.analysis.subjects import Run, Subject, check_alike, subject, subject_names
+from natx.analysis.subjects import Run, Subject, check_alike, class_number, subject, subject_names
 from natx.analysis.summaries import (
     boundary_section,
     lowest_confidence,
@@ -92,6 +92,7 @@ def analyse(
         must="sparsity" not in what,
         pixel_margins="boundaries" in what,
         data=data,
+        shown=shown,
         subset_size=subset_size,
         batch_size=batch_size,
         meter=meter,
@@ -142,18 +143,6 @@ def nasty_temperatures(configs: Sequence[Config]) -> list[float]:
                 yield from walk(value)
 
     return sorted({value for config in configs for value in walk(plain_dict(config).get("method", {}))})
-
-
-def class_number(shown: str | None, classes: Sequence[str]) -> int:
-    """The position of a class given by name or number; raises ConfigError for one that is not there."""
-    if shown is None:
-        return 0
-    if shown in classes:
-        return list(classes).index(shown)
-    if shown.isdigit() and int(shown) < len(classes):
-        return int(shown)
-    listed = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-    raise ConfigError(f"--class {shown} is no class: give a name ({listed}) or a number below {len(classes)}")
 
 
 def _sections(

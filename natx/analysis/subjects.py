@@ -31,6 +31,7 @@ class Run:
         must: whether nothing is left to do without it.
         pixel_margins: whether margins in pixel space are.
         data: 'test' or 'train': the images of which part of the config's data.
+        shown: a class that must be there, by name or number, or None.
         subset_size: only so many images, see :func:`natx.data.subset`.
         batch_size: images per step.
         meter: progress display.
@@ -42,6 +43,7 @@ class Run:
     must: bool = False
     pixel_margins: bool = True
     data: str = "test"
+    shown: str | None = None
     subset_size: int | None = None
     batch_size: int = 250
     meter: Meter | None = None
@@ -82,6 +84,8 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
     whole = whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole
     task.check_data(whole)
     dataset = subset(whole, run.subset_size)
+    classes = tuple(str(c) for c in getattr(whole, "classes", None) or task.classes or range(task.num_classes))
+    class_number(run.shown, classes)  # before anything is attacked
     collected = collect(
         task.to(run.device),
         dataset,
@@ -94,7 +98,6 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
     )
     if run.must and collected.weight is None:
         raise ConfigError(f"{name}: {collected.notes[0]}")
-    classes = tuple(str(c) for c in getattr(whole, "classes", None) or task.classes or range(task.num_classes))
     extra = collected.views[CLEAN].logits.shape[1] - len(classes)
     settings = {
         "config": str(config.filename),
@@ -119,6 +122,18 @@ def check_alike(first: Subject, other: Subject) -> None:
         raise ConfigError(
             f"{first.name} and {other.name} name different images in data: analyse models of one data set together"
         )
+
+
+def class_number(shown: str | None, classes: Sequence[str]) -> int:
+    """The position of a class given by name or number, 0 for None; raises ConfigError for one that is not there."""
+    if shown is None:
+        return 0
+    if shown in classes:
+        return list(classes).index(shown)
+    if shown.isdigit() and int(shown) < len(classes):
+        return int(shown)
+    listed = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+    raise ConfigError(f"--class {shown} is no class: give a name ({listed}) or a number below {len(classes)}")
 
 
 def subject_names(configs: Sequence[Config]) -> list[str]:

@@ -30,11 +30,18 @@ class AuditOptions:
         images: how many images are attacked again.
         draws: random points an image that G15 tries.
         vanilla: weights of a normally trained model of the same config's task, for G5.
+
+    Raises:
+        ConfigError: fewer than one image or draw.
     """
 
     images: int = 200
     draws: int = 10_000
     vanilla: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.draws < 1:
+            raise ConfigError(f"an audit needs at least 1 image and 1 draw; got {self.images} and {self.draws}")
 
 
 CHECKS: list[Check] = [

@@ -152,6 +152,17 @@ def test_the_card_of_an_unjudged_model(tmp_path: Path) -> None:
     assert str(tmp_path) not in text and "robust" not in text.replace("robustbench", "").replace("RobustBench", "")
 
 
+def test_the_images_that_a_model_learned_from_are_told(tmp_path: Path) -> None:
+    path, out = run(tmp_path / "run", OWN, input_size=[1, 8, 8]), tmp_path / "out"
+    plain = config(OWN, "Digits")
+    plain.method = dict(type="AWP", gamma=0.01, method=dict(type="Standard"))
+    export(plain, path, out)
+    assert json.loads((out / "config.json").read_text())["pretrained_cfg"]["input_size"] == [1, 8, 8]
+    text = (out / "README.md").read_text()
+    assert "- 1 channel, trained at or near 8 x 8 pixels" in text
+    assert "threat model: Linf 8/255, for judging only" in text  # a model that saw no attack claims none
+
+
 def test_the_card_has_the_numbers_of_these_very_weights(tmp_path: Path) -> None:
     path, out = run(tmp_path / "run", SMALL), tmp_path / "out"
 
@@ -248,3 +259,5 @@ def test_the_tool_is_the_function(tmp_path: Path) -> None:
     assert fresh.stdout == "4\n", fresh.stderr
     bad = subprocess.run([*tool, str(tmp_path / "none.safetensors"), "--out", "x"], capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stderr.startswith("error: no checkpoint") and bad.stderr.count("\n") == 1
+    file = subprocess.run([*tool, str(path), "--out", str(path)], capture_output=True, text=True)
+    assert file.returncode == 2 and "best.safetensors is a file" in file.stderr and file.stderr.count("\n") == 1

@@ -95,6 +95,7 @@ BAD_TRAINING: dict[str, tuple[Callable[[Workshop], list[Any]], list[str]]] = {
     "missing base": (lambda s: [s.write("b.py", {"_base_": ["gone.py"]})], ["_base_", "gone.py"]),
     "missing keys": (lambda s: [s.digits(train_cfg={"max_epochs": None}, seed=None)], ["train_cfg.max_epochs", "seed"]),
     "an attack config": (lambda s: [s.write("a.py", ATTACKS)], ["lacks", "task", "method"]),
+    "misspelt key": (lambda s: [s.digits(selct={"every": 2})], ["nothing reads 'selct'", "'select'"]),
     "missing module": (
         lambda s: [s.digits(custom_imports={"imports": ["tasks.segmentation"]})],
         ["custom_imports", "tasks.segmentation"],
@@ -135,7 +136,7 @@ BAD_TRAINING: dict[str, tuple[Callable[[Workshop], list[Any]], list[str]]] = {
     "eps below 0": (lambda s: [s.digits(method=adversarial(threat={"type": "Linf", "eps": -0.1}))], ["eps", "-0.1"]),
     "no threat": (lambda s: [s.digits(method=adversarial(threat=None))], ["threat"]),
     "unknown attack": (lambda s: [s.digits(method=adversarial(type="PDG"))], ["unknown attack 'PDG'", "PGD"]),
-    "attack argument": (lambda s: [s.digits(method=adversarial(stepz=3))], ["PGD", "stepz"]),
+    "attack argument": (lambda s: [s.digits(method=adversarial(stepz=3))], ["PGD", "stepz", "close: steps"]),
     "attack steps 0": (lambda s: [s.digits(method=adversarial(steps=0))], ["steps=0"]),
     "unknown method": (lambda s: [s.digits(method={"type": "Adversarail"})], ["unknown method", "Adversarial"]),
     "missing argument": (lambda s: [s.digits(method={"type": "Adversarial"})], ["Adversarial", "'attack'"]),
@@ -310,6 +311,17 @@ BAD_JUDGING: dict[str, tuple[Callable[[Workshop, Path], Ran], list[str]]] = {
         lambda s, r: judge(s, r, attacks={**ATTACKS, "threat": {"type": "Linf", "eps": 8}}),
         ["outside [0,1]", "8/255"],
     ),
+    "misspelt key": (
+        lambda s, r: judge(s, r, attacks={**{k: v for k, v in ATTACKS.items() if k != "success"}, "sucess": "last"}),
+        ["nothing reads 'sucess'", "'success'"],
+    ),
+    "no images to audit": (lambda s, r: judge(s, r, "--audit", "--audit-images", 0), ["at least 1 image", "got 0"]),
+    "images to audit without an audit": (lambda s, r: judge(s, r, "--audit-images", 9), ["--audit-images", "--audit"]),
+    "vanilla without an audit": (lambda s, r: judge(s, r, "--vanilla", "x.pth"), ["--vanilla", "add --audit"]),
+    "vanilla is missing": (
+        lambda s, r: unattacked(s, r, "--audit", "--vanilla", "gone.pth"),
+        ["no checkpoint at gone.pth"],
+    ),
     "success": (lambda s, r: judge(s, r, attacks={**ATTACKS, "success": "first"}), ["'any' or 'last'", "first"]),
     "two attacks of a name": (
         lambda s, r: judge(s, r, attacks={**ATTACKS, "attacks": ATTACKS["attacks"] * 2}),
@@ -336,6 +348,11 @@ BAD_JUDGING: dict[str, tuple[Callable[[Workshop, Path], Ran], list[str]]] = {
 }
 
 
+def unattacked(shop: Workshop, run: Path, *arguments: Any) -> Ran:
+    """tools/test.py with an attack that takes days: what is wrong must be said before it starts."""
+    return judge(shop, run, *arguments, attacks={**ATTACKS, "attacks": [{"type": "PGD", "steps": 10**7}]})
+
+
 def color(shop: Workshop) -> Path:
     """A folder with weights of an untrained net for coloured images of two classes."""
     net = create_model("small_cnn", num_classes=2, width=4)
@@ -349,6 +366,30 @@ def test_bad_input_to_judging(shop: Workshop, run: Path, name: str) -> None:
     line = call(shop, run).error()
     assert [part for part in parts if part not in line] == [], line
     assert not (shop.folder / "out").exists()  # no report, and no payload that was run
+
+
+@pytest.mark.parametrize("place", ["{file}", "{file}/below"])
+@pytest.mark.parametrize("tool", ["train.py", "test.py", "analyze.py", "transfer.py"])
+def test_a_file_where_a_folder_is_to_be(shop: Workshop, run: Path, tool: str, place: str) -> None:
+    file = shop.folder / "taken.txt"
+    file.write_text("mine")
+    config, weights, table = shop.digits("config.py"), run / "best.safetensors", shop.write("attacks.py", ATTACKS)
+    given = [] if tool in ("analyze.py", "train.py") else ["--attacks", table]
+    models = [config] if tool == "train.py" else [config, weights]
+    option = "--work-dir" if tool in ("train.py", "analyze.py") else "--out"
+    line = shop.run(tool, *models, *given, option, place.format(file=file)).error()
+    assert "taken.txt is a file" in line
+    assert file.read_text() == "mine"
+
+
+def test_a_checkpoint_of_another_training_is_told(shop: Workshop, run: Path) -> None:
+    judge(shop, run, train_cfg={"max_epochs": 12})
+    report = json.loads((shop.folder / "out" / "report.json").read_text())
+    assert not any("other settings" in note for note in report["notes"])
+    other = judge(shop, run, train_cfg={"max_epochs": 12}, method=adversarial(), seed=7)
+    report = json.loads((shop.folder / "out" / "report.json").read_text())
+    said = [note for note in report["notes"] if "trained with other settings of method than config.py" in note]
+    assert len(said) == 1 and said[0] in " ".join(other.out.split())
 
 
 # --- how errors are shown ---------------------------------------------------------------------------------------------
