@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from natx.analysis.boundary import feature_margins
@@ -19,6 +21,7 @@ from natx.analysis.collect import CLEAN
 from natx.files import write_atomic
 
 DOTS = 110  # an inch
+COLOURS = 128
 NAMED = 30  # classes up to which axes name them, and bars are drawn of
 FAINTEST = 1e-5  # probabilities below it look alike
 STYLES = {CLEAN: "-"}  # others are dashed
@@ -76,7 +79,11 @@ def _figure(rows: int, columns: int, *, width: float = 4.2, height: float = 3.8)
 
 
 def _write(path: Path, figure: Figure) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=DOTS, metadata={"Software": None}))
+    """Save with a palette: drawings have few colours, and the files are a quarter of the size."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DOTS)
+    image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    write_atomic(path, lambda file: image.save(file, "PNG", optimize=True))
 
 
 def _name_classes(axis: Any, names: Sequence[str], *, rotation: float = 0) -> None:
