@@ -13,6 +13,10 @@ from natx.registry import THREATS
 from natx.threat import Linf, ThreatModel
 
 BENCHMARKS = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}  # RobustBench's test sets, by the data set's class here
+INSTALL = (  # seen in release 1.1.1 on PyPI, where all of eval.py is a comment
+    "From its repository, as the release on PyPI has no `benchmark()`: "
+    "`pip install git+https://github.com/RobustBench/robustbench`."
+)
 NOT_JUDGED = "Not judged: no report of these weights was found, so nothing is claimed about them."
 WRAPPER = '''\
 import torch
@@ -170,7 +174,7 @@ def _benchmark(facts: Facts) -> list[str]:
         'import torch\nfrom robustbench import benchmark\n\ndevice = torch.device("cuda")\n'
         f"clean, attacked = benchmark(model.to(device), {arguments})\n"
     )
-    return ["## With RobustBench", _code(call)]
+    return ["## With RobustBench", INSTALL, _code(call)]
 
 
 def _code(text: str) -> str:
