@@ -70,7 +70,7 @@ class Victim:
         with torch.enable_grad():
             output = self.output(x)
             scores = objective(output, self.batch, x=x)
-            grad = _pixel_gradient(scores.sum(), x)
+            grad = pixel_gradient(scores.sum(), x)
         self.cost.backwards += len(x)
         forwards, backwards = objective.cost()
         self.cost += Cost(forwards * len(x), backwards * len(x))
@@ -106,8 +106,12 @@ class Victim:
         return Victim(self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost)
 
 
-def _pixel_gradient(total: Tensor, x: Tensor) -> Tensor:
-    """Gradient of a scalar with respect to the pixels ``x`` only: no parameter gradient is computed or communicated."""
+def pixel_gradient(total: Tensor, x: Tensor) -> Tensor:
+    """Gradient of a scalar with respect to the pixels ``x`` only: no parameter gradient is computed or communicated.
+
+    Raises:
+        ConfigError: autograd has no path from the pixels to the scalar.
+    """
     grad = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     if grad is None:
         raise ConfigError(CUT)

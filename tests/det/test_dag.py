@@ -220,6 +220,17 @@ def test_images_without_objects_stay_as_they_are(model: DetectionTask) -> None:
     assert [torch.equal(a, b) for a, b in zip(found.x_adv, x)] == [False, True, False]
 
 
+@pytest.mark.parametrize("name", ["DAG", "RAP"])
+def test_a_detector_that_is_cut_off_from_the_pixels_is_refused(
+    model: DetectionTask, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    network = DetectionTask.network
+    monkeypatch.setattr(DetectionTask, "network", lambda task, x, batch: network(task, x.detach(), batch))
+    attack = build_attack(dict(type=name, steps=2), threat=dict(type="Linf", eps=8 / 255))
+    with pytest.raises(ConfigError, match="no gradient with respect to the pixels"):
+        attack(model, faint(mixed_batch()))
+
+
 def test_the_model_and_the_generators_are_as_before(model: DetectionTask) -> None:
     task = copy.deepcopy(model).float().train()
     task.net.backbone.layer1.eval()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import Victim
+from natx.attacks.base import pixel_gradient
 from natx.errors import ConfigError
 from natx.precision import full_precision
 from natx.task import Task
@@ -76,8 +77,7 @@ def look(victim: Victim, x: Tensor) -> Dense:
 def climb(victim: Victim, x: Tensor, total: Tensor) -> Tensor:
     """Gradient ``[n, 3, H, W]`` of a sum over the images with respect to ``x`` (one backward, counted)."""
     victim.cost.backwards += len(x)
-    (grad,) = torch.autograd.grad(total, x)
-    return grad
+    return pixel_gradient(total, x)
 
 
 def _of_anchors(head: nn.Module, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
