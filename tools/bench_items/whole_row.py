@@ -1,7 +1,7 @@
 """Judging with AutoAttack: its column against the library itself, and a table's row with and without a pool.
 
 An image that withstands AutoAttack takes thousands of forwards: these items look at the first images of the other
-columns items, and repeat seldom.
+columns items, and the first repeats seldom.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def first_images(bench: Bench) -> tuple[Any, Part, dict[str, Any]]:
     return task, few, {"images": f"the first {len(few)}", "net": f"{origin} (all {len(data)})", "seconds": SECONDS}
 
 
-def compared(bench: Bench, a: Any, b: Any) -> Paired:
+def compared(bench: Bench, a: Any, b: Any, *, repeats: int) -> Paired:
     """A and B in turns, after a few steps of PGD as a warm-up: either takes minutes."""
     task, data, _ = first_images(bench)
     batch = pixel_batches(task, data, bench.batch_size)[0]
     warm_up = [lambda: PGD(Linf(EPS), 3)(task, batch)]
-    return interleave(a, b, repeats=min(bench.repeats, REPEATS), measure=watch(bench), warm_up=warm_up)
+    return interleave(a, b, repeats=repeats, measure=watch(bench), warm_up=warm_up)
 
 
 @item(
@@ -65,6 +65,7 @@ def autoattack_vs_pyaa(bench: Bench) -> Measured:
         bench,
         partial(evaluate, task, data, [attack], batch_size=bench.batch_size),
         partial(peer_autoattack, net, batches, eps=EPS, seed=SEED),
+        repeats=min(bench.repeats, REPEATS),
     )
     found, other = paired.outputs
     rows = agreement(found, {attack.name: other}, library="pyautoattack")
@@ -102,7 +103,8 @@ def costs(each: Evaluation, pooled: Evaluation) -> list[dict[str, Any]]:
 def worst_case_pool(bench: Bench) -> Measured:
     task, data, details = first_images(bench)
     row = partial(evaluate, task, data, attacks(), batch_size=bench.batch_size)
-    paired = compared(bench, row, partial(row, pool=True))
+    # All pairs that were asked for: what counting predicts is near the limit, and three pairs scatter by more.
+    paired = compared(bench, row, partial(row, pool=True), repeats=bench.repeats)
     each, pooled = paired.outputs
     right = torch.stack(list(each.correct.values())).all(0)
     details |= {
