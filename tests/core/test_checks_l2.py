@@ -1,4 +1,4 @@
-"""Checks G5 and G6 under an L2 threat model: silent on an honest net, red where they should be."""
+"""Checks G5, G6 and G12 under an L2 threat model: silent on an honest net, red where they should be."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from natx.attacks import PGD, Attack
 from natx.attacks.base import Attacked, Cost
 from natx.checks import Verdict
 from natx.checks.case import Case
+from natx.checks.gradients import Alignment
 from natx.checks.pipeline import VanillaBreaks
 from natx.checks.strength import EpsSweep
 from natx.context import attack_mode
 from natx.testing import WrappedTask
-from natx.threat import L2
+from natx.threat import L2, Linf, ThreatModel
 
 TRAINING_EPS, EPS = 1.0, 1.25
 COUNT = 60
@@ -221,3 +222,85 @@ def test_a_larger_eps_that_leaves_more_is_red(trained: Trained) -> None:
     batch = Digits(train=False).__getitems__(range(COUNT))
     verdict = ask(EpsSweep(), Shell(trained.plain, batch["inputs"], batch["data_samples"]), attacks=[pgd()])
     assert verdict.verdict == "red" and verdict.reason.endswith("a larger eps leaves more"), verdict.reason
+
+
+# G12
+
+SIDE, FINE = 16, 0.0625  # images have SIDE^2 pixels; the eps of the waves' threat models
+
+
+class Waves(nn.Module):
+    """Two classes whose loss is a sine of the place along one direction ``u``, the same +-1/SIDE for every pixel.
+
+    A step of length s along the gradient moves the image by s, a step of s in every pixel by SIDE times as much.
+    """
+
+    def __init__(self, angle: float) -> None:
+        super().__init__()
+        signs = torch.randint(2, (SIDE, SIDE), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+        self.direction = nn.Parameter(signs / SIDE)
+        self.speed = angle / (FINE / 16)  # so that eps/16 along u turns the sine by ``angle``
+
+    def forward(self, x: Tensor) -> Tensor:
+        place = ((x - 0.5) * self.direction).sum((1, 2, 3)) * self.speed
+        return torch.stack([-place.sin(), place.sin()], 1)
+
+
+class Grey:
+    """Grey images of class 0, at the middle of the waves."""
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitems__(self, rows: Any) -> dict[str, Tensor]:
+        rows = torch.as_tensor(rows)
+        inputs = torch.full((len(rows), 1, SIDE, SIDE), 0.5)
+        return {"inputs": inputs, "data_samples": torch.zeros(len(rows), dtype=torch.int64), "index": rows}
+
+
+@pytest.mark.parametrize(
+    ("threat", "angle", "colour"),
+    [
+        (L2(FINE), 0.3, "green"),  # sin(0.3) rises; SIDE times as far sin(4.8) has fallen
+        (L2(FINE), 4.0, "red"),  # sin(4) has fallen already
+        (Linf(FINE), 0.3, "red"),
+        (Linf(FINE), 0.3 / SIDE, "green"),
+    ],
+)
+def test_the_loss_must_rise_over_a_sixteenth_of_eps_in_the_threats_own_norm(
+    threat: ThreatModel, angle: float, colour: str
+) -> None:
+    task = WrappedTask(Waves(angle), 2).eval()
+    case = Case(task, Grey(), attacks=[], threat=threat)
+    with attack_mode(task):
+        verdict = Alignment()(case)
+    assert verdict.verdict == colour, verdict.reason
+    share = 100.0 if colour == "green" else 0.0
+    assert verdict.reason.endswith(f"the loss rises along the gradient for {share} % of the images")
+
+
+class Looked(WrappedTask):
+    """Remembers the images that were only looked at."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net, 10)
+        self.images: list[Tensor] = []
+
+    def logits(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            self.images.append(x)
+        return super().logits(x)
+
+
+def test_both_sides_are_a_sixteenth_of_eps_away_along_the_gradient(trained: Trained) -> None:
+    task, data = Looked(trained.robust).eval(), Digits(train=False)
+    with attack_mode(task):
+        verdict = Alignment()(Case(task, data, attacks=[], threat=L2(EPS), images=COUNT))
+    assert verdict.verdict == "green", verdict.reason
+    batch = data.__getitems__(range(COUNT))
+    x = batch["inputs"].requires_grad_()
+    (grad,) = torch.autograd.grad(F.cross_entropy(trained.robust(x), batch["data_samples"], reduction="sum"), x)
+    unit = grad / grad.flatten(1).norm(dim=1)[:, None, None, None]
+    ahead, behind = task.images[-2:]
+    torch.testing.assert_close(ahead, x.detach() + EPS / 16 * unit, rtol=0, atol=1e-5)
+    torch.testing.assert_close(behind, x.detach() - EPS / 16 * unit, rtol=0, atol=1e-5)

@@ -19,7 +19,7 @@ from natx.batch import START
 from natx.checkpoint import save_weights
 from natx.config import plain_dict
 from natx.errors import ConfigError
-from natx.evaluation.transfer_matrix import transfer_matrix
+from natx.evaluation.transfer_matrix import Matrix, transfer_matrix
 from natx.judging import build_attacks
 from natx.registry import TASKS
 from natx.study import load_table
@@ -298,6 +298,42 @@ def test_a_target_that_hides_its_gradient_is_flagged() -> None:
     names = {"attack": "PGD-6", "source": "honest", "target": "hidden"}
     assert matrix.flags() == [{**names, "transfer": 100 - 5 * broken, "white_box": 100.0, "missed": broken}]
     assert all(p.requires_grad for p in honest.parameters())  # left as it was
+
+
+@pytest.mark.parametrize(
+    ("count", "own", "transferred", "flagged"),
+    [
+        (1000, 500, 500, False),
+        (1000, 500, 498, False),  # 0.2 points
+        (1000, 500, 497, True),
+        (100, 50, 49, False),  # a point, but one image
+        (100, 50, 48, True),
+        (1000, 500, 501, False),
+    ],
+)
+def test_a_transfer_is_flagged_above_a_fifth_of_a_point_and_from_two_images(
+    count: int, own: int, transferred: int, flagged: bool
+) -> None:
+    """The images that the transfer leaves right are others than those of the white box, all but one."""
+    place = torch.arange(count)
+    correct = {("PGD", "t", "t"): place < own, ("PGD", "s", "t"): (place >= own - 1) & (place < own - 1 + transferred)}
+    found = Matrix(["t", "s"], ["t"], ["PGD"], correct).flags()
+    assert len(found) == flagged
+    if flagged:
+        accuracies = {"transfer": 100 * transferred / count, "white_box": 100 * own / count}
+        assert found[0] == pytest.approx({**found[0], **accuracies}) and found[0]["missed"] == own - 1
+
+
+def test_attacks_of_one_name_are_refused() -> None:
+    """Their columns differ, but a matrix knows attacks by name."""
+    threat = Linf(EPS)
+    attacks = [PGD(threat, 4, milestones=(2, 4)), PGD(threat, 6, milestones=(3, 6)), PGD(threat, 1)]
+    target = LinearTask(scene()[1])
+    with pytest.raises(ConfigError, match="two attacks are called PGD: give one of them name='...'") as error:
+        transfer_matrix({"a": target}, Set(scene()[2]), attacks)
+    assert "\n" not in str(error.value)
+    attacks[1].name = "longer"
+    assert transfer_matrix({"a": target}, Set(scene()[2]), attacks).attacks == ["PGD", "longer", "PGD-1"]
 
 
 @pytest.mark.parametrize(
