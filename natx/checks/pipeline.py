@@ -14,6 +14,7 @@ from natx.attacks.autoattack import LibraryAttack
 from natx.batch import Batch, select
 from natx.checks.base import Check, Finding, NotApplicableError
 from natx.checks.case import Case
+from natx.data import some_positions
 from natx.errors import ConfigError, ConstraintError
 from natx.evaluation.robust import CLEAN
 from natx.rng import uniform
@@ -189,7 +190,9 @@ class RandomSearch(Check):
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         case.require_better_than_chance()
-        searched = case.right.nonzero().squeeze(1)[: max(self.least, case.count // self.share)]
+        right = case.right.nonzero().squeeze(1).tolist()
+        some = some_positions(case.dataset, max(self.least, case.count // self.share), among=right)
+        searched = torch.tensor(some, dtype=torch.long)
         by_pgd = int((~case.pgd_right[searched]).sum())
         by_chance = sum(self._breaks(case, select(case.batch, row[None])) for row in searched)
         reason = (

@@ -80,9 +80,15 @@ def subset(dataset: Any, count: int | None) -> Any:
     return Part(dataset, some_positions(dataset, count))
 
 
-def some_positions(dataset: Any, count: int) -> list[int]:
-    """The positions of ``count`` images at most: the first, or evenly spaced ones of a set that is sorted by class."""
-    total = len(dataset)
-    count = min(count, total)
+def some_positions(dataset: Any, count: int, *, among: Sequence[int] | None = None) -> list[int]:
+    """The positions of ``count`` images at most: the first, or evenly spaced ones of a set that is sorted by class.
+
+    Args:
+        dataset: the images.
+        count: how many.
+        among: the positions to choose from, in order; all by default.
+    """
+    among = range(len(dataset)) if among is None else among
+    count = min(count, len(among))
     spaced = getattr(dataset, "sorted_by_class", False)
-    return [i * total // count for i in range(count)] if spaced else list(range(count))
+    return [among[i * len(among) // count if spaced else i] for i in range(count)]

@@ -18,6 +18,7 @@ from natx.adversary import Adversary
 from natx.attacks import APGD, FGSM, PGD, Attack, Square, Targeted, Transfer, WorstOf
 from natx.checks import CHECKS, AuditOptions, Verdict, audit, audited
 from natx.checks.case import Case
+from natx.checks.pipeline import RandomSearch
 from natx.checks.text import wording
 from natx.context import attack_mode
 from natx.data import subset
@@ -85,6 +86,21 @@ def test_audited_images_are_spread_over_a_part_of_such_a_set() -> None:
     data = Watched(100, sorted_by_class=True)
     audit(linear(), subset(data, 50), attacks=[PGD(LINF, 2)], images=5, draws=1)
     assert data.seen == {0, 20, 40, 60, 80}
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+def test_random_points_are_tried_around_images_of_all_classes(spaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(
+        RandomSearch, "_breaks", lambda check, case, batch: tried.append(int(batch["data_samples"][0])) or False
+    )
+    data = Watched(100, sorted_by_class=spaced)
+    task = fit(TinyCNNTask(channels=1, dropout=0.0), data)
+    right = int(evaluate(task, data, []).correct["Clean"].sum())
+    assert right > 60
+    audit(task, data, attacks=[PGD(LINF, 2)], images=100, draws=1)
+    assert len(tried) == 20
+    assert set(tried) == (set(range(5)) if spaced else set(tried[:1]))  # the first 20 that are right are of class 0
 
 
 def test_clean_outcomes_are_compared_at_the_audited_images() -> None:
