@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
 from natx import cli  # noqa: E402
+from natx.errors import ConfigError  # noqa: E402
 from natx.evaluation.compare import compare, read_runs  # noqa: E402
 from natx.evaluation.html_compare import comparison_page  # noqa: E402
 from natx.files import write_text  # noqa: E402
@@ -19,8 +20,12 @@ from natx.files import write_text  # noqa: E402
 
 def main() -> None:
     arguments = parse_arguments()
+    out = Path(arguments.out)
+    cli.output_folder(out.parent)
+    if out.is_dir():
+        raise ConfigError(f"--out is the page to write; {out} is a folder: name a file, such as {out / 'compare.html'}")
     tables = compare(read_runs([Path(path) for path in arguments.runs]))
-    write_text(Path(arguments.out), comparison_page(tables, title=arguments.title))
+    write_text(out, comparison_page(tables, title=arguments.title))
     console = cli.console()
     for table in tables:
         if table.reason:

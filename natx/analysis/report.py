@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.analysis.sparsity import MEASURES
-from natx.evaluation.cells import setting_text
+from natx.evaluation.cells import settings_text
 from natx.files import write_text
 
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")  # a list of numbers in indented JSON; text holds no line breaks there
@@ -27,8 +27,7 @@ def write_analysis(folder: Path, analysis: dict[str, Any]) -> None:
 def markdown(analysis: dict[str, Any]) -> str:
     """The whole analysis as Markdown."""
     models, attack = analysis["models"], analysis["attack"]
-    described = ", ".join(f"{key}={setting_text(key, value)}" for key, value in attack.items())
-    lines = ["# Analysis", "", f"Adversarial images: each model's own, {described}.", ""]
+    lines = ["# Analysis", "", f"Adversarial images: each model's own, {settings_text(attack)}.", ""]
     lines += _table(["", "rows", *(f"{view} accuracy (%)" for view in models[0]["accuracy"])], _accuracies(models))
     lines += [f"Note: {note}.\n" for note in analysis["notes"]]
     lines += [f"Note ({model['name']}): {note}.\n" for model in models for note in model["notes"]]

@@ -47,6 +47,7 @@ class Verdict:
         figure: the measured number; None where not applicable.
         threshold: what the figure is compared with; None for a check without one.
         unit: of both.
+        limit: in words, where the figure is red; empty without a threshold.
         reason: one line: what was seen, or why the check does not apply.
         points: the curve behind the figure, see :class:`Finding`.
     """
@@ -57,6 +58,7 @@ class Verdict:
     figure: float | None
     threshold: float | None
     unit: str
+    limit: str
     reason: str
     points: tuple[tuple[float, float], ...] = ()
 
@@ -71,14 +73,16 @@ class Check:
     Attributes:
         id: short and unique (``G1``).
         title: what it looks at, in a few words.
-        threshold: red beyond this; None where there is no number to compare.
+        threshold: what the figure is compared with; None where there is no number to compare.
         unit: of figure and threshold.
+        limit: in words, where the figure is red.
     """
 
     id: ClassVar[str]
     title: ClassVar[str]
     threshold: ClassVar[float | None] = None
     unit: ClassVar[str] = ""
+    limit: ClassVar[str] = "above {threshold:g} {unit}"
 
     @final
     def __call__(self, case: Case) -> Verdict:
@@ -101,7 +105,8 @@ class Check:
         raise NotImplementedError
 
     def _verdict(self, verdict: Colour, reason: str, *, figure: float | None = None) -> Verdict:
-        return Verdict(self.id, self.title, verdict, figure, self.threshold, self.unit, reason)
+        limit = "" if self.threshold is None else self.limit.format(threshold=self.threshold, unit=self.unit)
+        return Verdict(self.id, self.title, verdict, figure, self.threshold, self.unit, limit.strip(), reason)
 
 
 def exceeds(points: float, threshold: float, *, images: int) -> bool:

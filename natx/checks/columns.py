@@ -81,6 +81,7 @@ class AutoAttackGap(Check):
     """G2: AutoAttack is not far below PGD, by more than the images at hand can tell."""
 
     id, title, threshold, unit = "G2", "PGD-20 above AutoAttack", 6.0, "points"
+    limit = "above {threshold:g} {unit} by more than its standard error"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""

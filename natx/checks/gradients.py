@@ -35,6 +35,7 @@ class Alignment(Check):
     """G12: gradients of near points agree, and the loss rises along them."""
 
     id, title, threshold, unit = "G12", "alignment of nearby gradients", 0.1, "cosine"
+    limit = "below {threshold:g} {unit}"
     agreement = 90.0  # % of the images whose loss must rise along the gradient
     small = 1 / 16  # of eps: the distance over which it must rise
 

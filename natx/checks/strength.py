@@ -94,4 +94,5 @@ class Convergence(Check):
         if total <= 0.01 * float(loss[0].clamp_min(1e-6)):
             return Finding(0.0, True, f"{reason}: the attack climbs nothing")
         rise = 100 * late / total
-        return Finding(rise, rise > self.threshold, f"{reason}, {rise:.1f} % of the climb in the last fifth")
+        told = round(rise, 1) + 0.0  # no zero is negative
+        return Finding(rise, rise > self.threshold, f"{reason}, {told:.1f} % of the climb in the last fifth")

@@ -34,8 +34,8 @@ def markdown_checks(report: dict[str, Any]) -> list[str]:
     """The section of report.md; empty where there was no audit."""
     if "checks" not in report:
         return []
-    lines = ["## Checks", "", wording(report), "", "| id | check | verdict | figure | red beyond | reason |"]
-    lines.append("|---|---|---|---:|---:|---|")
+    lines = ["## Checks", "", wording(report), "", "| id | check | verdict | figure | red where | reason |"]
+    lines.append("|---|---|---|---:|---|---|")
     for check in report["checks"]:
         verdict = f"**{RED}**" if check["verdict"] == RED else check["verdict"]
         cells = [check["id"], check["title"], verdict, *_numbers(check), check["reason"].replace("|", "\\|")]
@@ -51,7 +51,7 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     """
     lines = ["## Checks", "", *(f"- {name}: {wording(report)}" for name, report in reports.items())]
     first = next(iter(reports.values()))
-    titles = {check["id"]: f"{check['title']} ({_limit(check)})" for check in first["checks"]}
+    titles = {check["id"]: f"{check['title']} (red {limit_text(check)})" for check in first["checks"]}
     lines += ["", "| | check | " + " | ".join(reports) + " |", "|---|---|" + "---:|" * len(reports)]
     for number, title in titles.items():
         found = [next(c for c in report["checks"] if c["id"] == number) for report in reports.values()]
@@ -60,16 +60,18 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _limit(check: dict[str, Any]) -> str:
-    """What a check's figure is compared with."""
-    return "no limit" if check["threshold"] is None else f"limit {check['threshold']:g} {check['unit']}"
+def limit_text(check: dict[str, Any]) -> str:
+    """Where a check's figure is red; empty where it has no threshold."""
+    if "limit" in check or check["threshold"] is None:
+        return check.get("limit", "")
+    return f"beyond {check['threshold']:g} {check['unit']}"  # a report of before checks told the side
 
 
 def _verdict_cell(check: dict[str, Any]) -> str:
     """A verdict in a narrow column."""
     if check["figure"] is None:
         return "–"
-    figure = f"{check['figure']:.3g}"
+    figure = number_text(check["figure"])
     return f"**red {figure}**" if check["verdict"] == RED else figure
 
 
@@ -78,8 +80,8 @@ def console_checks(report: dict[str, Any]) -> Table:
     table = Table(title=wording(report))
     for name in ("", "check", "verdict"):
         table.add_column(name, no_wrap=True)
-    for name in ("figure", "red beyond"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("figure", justify="right", no_wrap=True)
+    table.add_column("red where")
     table.add_column("reason")
     for check in report["checks"]:
         style = STYLES[check["verdict"]]
@@ -89,8 +91,12 @@ def console_checks(report: dict[str, Any]) -> Table:
 
 
 def _numbers(check: dict[str, Any]) -> tuple[str, str]:
-    """Figure and threshold with their unit; empty where there is none."""
-    figure, threshold, unit = check["figure"], check["threshold"], check["unit"]
-    if figure is None:
+    """The figure with its unit, and where it is red; empty where there is none."""
+    if check["figure"] is None:
         return "", ""
-    return f"{figure:.3g} {unit}", "" if threshold is None else f"{threshold:g} {unit}"
+    return f"{number_text(check['figure'])} {check['unit']}", limit_text(check)
+
+
+def number_text(value: float) -> str:
+    """Three digits; no zero is negative."""
+    return f"{value + 0.0:.3g}"

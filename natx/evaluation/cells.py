@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from natx.threat import pixel_fraction
@@ -64,9 +64,14 @@ def outcome_text(key: str, value: dict[str, Any] | None) -> str:
     )
 
 
-def setting_text(key: str, value: Any) -> str:
-    """An attack's setting; a step size as a fraction, as eps is."""
-    return pixel_fraction(value) if key == "step_size" else short(value)
+def settings_text(settings: dict[str, Any], *, without: Collection[str] = ()) -> str:
+    """An attack's settings in a line, but for some; a step size as a fraction, as eps is, but under L2."""
+    euclidean = str(settings.get("threat", "")).startswith("L2")
+    return ", ".join(
+        f"{key}={pixel_fraction(value) if key == 'step_size' and not euclidean else short(value)}"
+        for key, value in settings.items()
+        if key not in without
+    )
 
 
 def short(value: Any) -> str:

@@ -48,9 +48,10 @@ def draw_class_pictures(
         evaluation: what it found; its clean column says which images are right.
         success: as in the evaluation.
     """
-    right = evaluation.correct[CLEAN].tolist()
-    spread = some_positions(dataset, CANDIDATES)
-    positions = sorted(sorted(spread, key=lambda position: not right[position])[:EXAMPLES])
+    right, spread = evaluation.correct[CLEAN].tolist(), some_positions(dataset, CANDIDATES)
+    chosen = some_positions(dataset, EXAMPLES, among=[position for position in spread if right[position]])
+    others = [position for position in spread if position not in chosen]
+    positions = sorted([*chosen, *others[: EXAMPLES - len(chosen)]])
     batch = to_device(dataset.__getitems__(positions), next(task.parameters()).device)
     x = task.pixels(batch).detach()
     if x.shape[1] not in (1, 3):

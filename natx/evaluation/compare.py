@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from natx.errors import DataError
-from natx.evaluation.cells import NOT_RUN, cell_values, column_names, short
+from natx.evaluation.cells import NOT_RUN, cell_values, column_names, settings_text, short
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.summary import mean_and_deviation
 
 REPORT = "report.json"
 SEED = re.compile(r"\bseed\d+(?=/)")
+SETTING = re.compile(r"(\w+)=(.*?)(?=, \w+=|\)?$)")  # one of an attack's, in the text of the conditions
 NEEDED = ("name", "threat", "images", "columns", "attacks", "settings", "provenance")
 SHARED = ("device", "packages")  # of the provenance: what may differ within a table, and is then said
 
@@ -169,9 +170,9 @@ def _conditions(report: dict[str, Any]) -> dict[str, str]:
     for attack in report["attacks"]:
         if attack["columns"] == [CLEAN]:
             continue
-        given = {key: value for key, value in sorted(attack["settings"].items()) if key not in ("seed", "threat")}
+        given = settings_text(dict(sorted(attack["settings"].items())), without=("seed", "threat"))
         # Models that an attack looks at are those of the run's own seed, in folders named after it.
-        told = SEED.sub("seed*", ", ".join(f"{key}={short(value)}" for key, value in given.items()))
+        told = SEED.sub("seed*", given)
         attacks.append(f"{', '.join(attack['columns'])} ({told})")
     return {
         "measure": "/".join(report["cell"]) if "cell" in report else "accuracy",
@@ -187,12 +188,32 @@ def _conditions(report: dict[str, Any]) -> dict[str, str]:
 
 
 def _difference(first: dict[str, str], other: dict[str, str]) -> str:
-    """Which conditions differ, with both sides where they are short."""
+    """Which conditions differ, with both sides."""
     told = []
     for key, value in other.items():
         if value != first[key]:
-            told.append(key if key == "attacks" else f"{key} ({value} instead of {first[key]})")
+            sides = _other_attacks(first[key], value) if key == "attacks" else f"{value} instead of {first[key]}"
+            told.append(f"{key} ({sides})")
     return ", ".join(told)
+
+
+def _other_attacks(first: str, other: str) -> str:
+    """How two lists of attacks differ: which are missing, which are new, and which settings are others."""
+    before, now = _attack_settings(first), _attack_settings(other)
+    told = [f"without {name}" for name in before if name not in now]
+    told += [f"with {name}" for name in now if name not in before]
+    for name in now:
+        old, new = before.get(name, now[name]), now[name]
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        changes = ", ".join(f"{key} {new.get(key, 'none')} instead of {old.get(key, 'none')}" for key in keys)
+        told += [f"{name}: {changes}"] if changes else []
+    return "; ".join(told)
+
+
+def _attack_settings(told: str) -> dict[str, dict[str, str]]:
+    """Settings by attack, from the text of the conditions."""
+    parts = [part.partition(" (") for part in told.split("; ")]
+    return {name: dict(SETTING.findall(settings)) for name, _, settings in parts}
 
 
 def _distinct_names(rows: list[Row]) -> None:

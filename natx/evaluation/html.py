@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 
 from natx.checks.base import GREEN, RED
-from natx.checks.text import wording
-from natx.evaluation.cells import WORST, cell_values, cells, column_names, outcome, paper_cells, setting_text, short
+from natx.checks.text import limit_text, number_text, wording
+from natx.evaluation.cells import WORST, cell_values, cells, column_names, outcome, paper_cells, settings_text, short
 from natx.evaluation.html_charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.evaluation.html_page import page
 from natx.evaluation.html_tags import Html, facts, html, section, table, tag
@@ -120,8 +120,8 @@ def check_cards(report: dict[str, Any]) -> Html:
 
 
 def _card(check: dict[str, Any]) -> Html:
-    limit = "" if check["threshold"] is None else f", red beyond {short(check['threshold'])} {check['unit']}"
-    figure = None if check["figure"] is None else tag("p", f"{check['figure']:.3g} {check['unit']}{limit}")
+    limit = f", red {limit_text(check)}" if limit_text(check) else ""
+    figure = None if check["figure"] is None else tag("p", f"{number_text(check['figure'])} {check['unit']}{limit}")
     title = tag("b", f"{check['id']}: {check['title']}")
     verdict, reason = check["verdict"], tag("p", check["reason"])
     return tag("li", badge(verdict), " ", title, figure, reason, class_=tone(verdict))
@@ -146,7 +146,7 @@ def _pictures(report: dict[str, Any], folder: Path) -> list[Html]:
             figures.append(tag("p", f"{attack}: the picture {path.name} is missing.", class_="notice"))
             continue
         picture = tag("img", src=_data(path), alt=f"Examples without attack and under {attack}")
-        figures.append(tag("figure", picture, tag("figcaption", attack)))
+        figures.append(tag("figure", tag("figcaption", attack), picture, class_="examples"))
     return figures
 
 
@@ -164,11 +164,7 @@ def _data(path: Path) -> str:
 
 def _settings(report: dict[str, Any]) -> Html:
     """Every attack's settings, one below the other."""
-    told = [
-        (", ".join(a["columns"]), ", ".join(f"{key}={setting_text(key, v)}" for key, v in a["settings"].items()))
-        for a in report["attacks"]
-    ]
-    return facts(told)
+    return facts((", ".join(attack["columns"]), settings_text(attack["settings"])) for attack in report["attacks"])
 
 
 def _cost(report: dict[str, Any]) -> Html:

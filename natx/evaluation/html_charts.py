@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from natx.evaluation.robust import CLEAN
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 250, 46, 14, 18, 44  # in units of the drawing
 COLOURS = 6
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")  # colour alone tells nothing to some readers
-APART = 30  # units between two labels on the horizontal axis
+LETTER, GAP = 7, 5  # units that a letter takes, and between two labels
 SWEEP = "G6"  # the check that sweeps eps
 
 
@@ -111,11 +112,8 @@ def _axes(at_x: dict[float, float], *, x_name: str) -> list[Html]:
         y = _y(accuracy)
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="grid"))
         parts.append(tag("text", accuracy, x=LEFT - 8, y=f"{y + 4:.1f}", text_anchor="end"))
-    last = -APART
-    for x, place in at_x.items():
-        if place - last >= APART:
-            parts.append(tag("text", f"{x:g}", x=f"{place:.1f}", y=HEIGHT - BOTTOM + 18, text_anchor="middle"))
-            last = place
+    for label, place, side in _with_room([(f"{x:g}", place, "middle") for x, place in at_x.items()]):
+        parts.append(tag("text", label, x=f"{place:.1f}", y=HEIGHT - BOTTOM + 18, text_anchor=side))
     parts.append(tag("text", x_name, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle"))
     return parts
 
@@ -125,15 +123,31 @@ def _curve(number: int, line: Line, at_x: dict[float, float], *, alone: bool) ->
     places = [(at_x[x], _y(accuracy)) for x, accuracy in line.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     parts = [tag("polyline", points=path, class_="curve", stroke=_colour(number), stroke_dasharray=_dash(number))]
-    last = -APART
     for (x, y), (value, accuracy) in zip(places, line.points):
         told = tag("title", f"{line.name}, {value:g}: {accuracy:.2f} %")
         parts.append(tag("circle", told, cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.5, fill=_colour(number)))
-        if alone and x - last >= APART:
-            side = "start" if x < LEFT + 12 else "end" if x > WIDTH - RIGHT - 12 else "middle"
-            parts.append(tag("text", f"{accuracy:.1f}", x=f"{x:.1f}", y=f"{y - 8:.1f}", text_anchor=side))
-            last = x
+    if alone:
+        heights = {x: y for x, y in places}
+        labels = [(f"{accuracy:.1f}", x, _side(x)) for (x, _), (_, accuracy) in zip(places, line.points)]
+        for label, x, side in _with_room(labels):
+            parts.append(tag("text", label, x=f"{x:.1f}", y=f"{heights[x] - 8:.1f}", text_anchor=side))
     return tag("g", *parts)
+
+
+def _side(x: float) -> str:
+    """How a value's label lies at its point, so that it stays within the chart."""
+    return "start" if x < LEFT + 12 else "end" if x > WIDTH - RIGHT - 12 else "middle"
+
+
+def _with_room(labels: Sequence[tuple[str, float, str]]) -> Iterator[tuple[str, float, str]]:
+    """The labels (text, x, anchor; from left to right) that do not overlap one before them."""
+    end = -math.inf
+    for text, x, side in labels:
+        width = LETTER * len(text)
+        left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[side] * width
+        if left >= end + GAP:
+            yield text, x, side
+            end = left + width
 
 
 def _mark(number: int) -> Html:

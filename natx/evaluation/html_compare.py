@@ -6,12 +6,13 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from natx.evaluation.cells import cells, paper_cells, short
+from natx.evaluation.cells import WORST, cells, paper_cells, settings_text, short
 from natx.evaluation.compare import Comparison, Row, shown_columns
 from natx.evaluation.html import badge, charts
 from natx.evaluation.html_charts import Line, eps_chart, step_chart, step_lines, sweep_line
 from natx.evaluation.html_page import page
 from natx.evaluation.html_tags import Html, facts, html, section, table, tag
+from natx.evaluation.robust import CLEAN
 
 
 def comparison_page(tables: Sequence[Comparison], *, title: str = "Comparison") -> str:
@@ -50,7 +51,7 @@ def _section(number: int, one: Comparison) -> Html:
 
 def _table(one: Comparison) -> Html:
     """A row a training, its seeds and the paper's row beneath it."""
-    columns, rows = shown_columns(one), []
+    columns, rows = _headline_early(shown_columns(one)), []
     for row in one.rows:
         rows.append((None, [tag("b", row.name), str(len(row.runs)), *row.cells(columns)]))
         if len(row.runs) > 1:
@@ -59,6 +60,12 @@ def _table(one: Comparison) -> Html:
             rows.append(("part", [paper["name"], "", *paper_cells(paper, columns)]))
     measure, threat, data = (one.conditions[key] for key in ("measure", "threat", "data"))
     return table(["", "seeds", *columns], rows, caption=f"{measure[:1].upper() + measure[1:]} (%), {threat}, {data}")
+
+
+def _headline_early(columns: Sequence[str]) -> list[str]:
+    """The columns with the headline after the clean accuracy: a phone shows the first ones only."""
+    early = [name for name in (CLEAN, WORST) if name in columns]
+    return [*early, *(name for name in columns if name not in early)]
 
 
 def mean_lines(row: Row, lines: Sequence[Sequence[Line]]) -> list[Line]:
@@ -97,10 +104,7 @@ def _checks(one: Comparison) -> Html:
 
 def _attacks(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Every attack's settings."""
-    return [
-        (", ".join(attack["columns"]), ", ".join(f"{key}={short(value)}" for key, value in attack["settings"].items()))
-        for attack in report["attacks"]
-    ]
+    return [(", ".join(attack["columns"]), settings_text(attack["settings"])) for attack in report["attacks"]]
 
 
 def _sources(one: Comparison) -> list[Html]:

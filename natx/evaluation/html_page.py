@@ -48,7 +48,8 @@ dl > div { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .
   border-bottom: 1px solid var(--line); }
 dt { color: var(--quiet); }
 dd { margin: 0; min-width: 0; }
-@media (max-width: 30rem) { dl > div { grid-template-columns: 1fr; gap: 0; } .bar { width: 2.5rem; } }
+@media (max-width: 30rem) { dl > div { grid-template-columns: 1fr; gap: 0; } .bar { width: 2.5rem; }
+  th:first-child { min-width: 6.5rem; } thead th { white-space: normal; overflow-wrap: normal; } }
 .checks { list-style: none; margin: .6rem 0; padding: 0; display: grid; gap: .6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .checks li { border: 1px solid var(--line); border-left-width: .3rem; border-radius: .4rem; padding: .5rem .7rem; }
@@ -60,6 +61,9 @@ dd { margin: 0; min-width: 0; }
 .notice { border: 1px solid var(--line); border-left: .3rem solid var(--tone, var(--grey)); border-radius: .4rem;
   padding: .5rem .8rem; margin: .8rem 0; }
 figure { margin: .8rem 0; }
+figure.examples { border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; width: fit-content;
+  max-width: 100%; }
+figure.examples figcaption { color: var(--text); font-weight: 600; margin-bottom: .4rem; }
 figure img { max-width: 100%; height: auto; background: #ffffff; border-radius: .3rem; padding: .3rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 1.5rem; }
 figure.chart { max-width: 34rem; min-width: 0; }

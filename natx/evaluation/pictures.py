@@ -14,6 +14,8 @@ from natx.evaluation.metric import Metric
 from natx.evaluation.predictions import replaced, taken
 from natx.evaluation.robust import CLEAN
 
+SIGNS = {"+": "plus", "-": "minus"}
+SIGN = re.compile(r"(?<![^\s(])[+-](?=\w)")  # before a word or a number, and no hyphen between two
 LONGEST = 80  # letters of a file's name that an attack's name may take
 
 
@@ -58,12 +60,14 @@ def draw_pictures(folder: Path, dataset: Any, metric: Metric, *, examples: Examp
 def file_names(attacks: Iterable[str]) -> dict[str, str]:
     """A picture's file name for each attack: ``examples-SMA-8-255.png`` for SMA 8/255.
 
-    Names that differ in other signs or in upper and lower case only get a number.
+    A sign before a word or a number is spelt out (``+w``). Names that differ in other signs or in upper and lower case
+    only get a number.
     """
     names: dict[str, str] = {}
     used: set[str] = set()
     for attack in attacks:
-        plain = re.sub(r"[^\w.]+", "-", attack)[:LONGEST].strip("-.") or "attack"
+        spelt = SIGN.sub(lambda sign: f"{SIGNS[sign[0]]}-", attack)
+        plain = re.sub(r"[^\w.]+", "-", spelt)[:LONGEST].strip("-.") or "attack"
         name, number = plain, 1
         while name.casefold() in used:
             number += 1

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from natx.checks.text import markdown_checks
-from natx.evaluation.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, setting_text, short
+from natx.evaluation.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
 from natx.progress import duration
 
 
@@ -102,7 +102,7 @@ def _attack_table(report: dict[str, Any]) -> list[str]:
     for attack in report["attacks"]:
         cells = [
             ", ".join(attack["columns"]),
-            ", ".join(f"{key}={setting_text(key, value)}" for key, value in attack["settings"].items()),
+            settings_text(attack["settings"]),
             *(outcome_text(key, attack.get(key)) for key in measured),
             str(attack["forwards"]),
             str(attack["backwards"]),

@@ -13,7 +13,7 @@ from natx.attacks import Attack
 from natx.config import load_config, plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
-from natx.evaluation.cells import setting_text
+from natx.evaluation.cells import settings_text
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.transfer_matrix import Matrix, transfer_matrix
 from natx.files import sha256, write_json, write_text
@@ -131,8 +131,7 @@ def markdown(report: dict[str, Any]) -> str:
             lines.append(f"| {source} | " + " | ".join(cells) + " |")
         spent = {key: sum(cost[key] for cost in attack["cost"].values()) for key in ("forwards", "backwards")}
         lines += ["", f"Cost: {spent['forwards']} forwards and {spent['backwards']} backwards."]
-        settings = ", ".join(f"{key}={setting_text(key, value)}" for key, value in attack["settings"].items())
-        lines += ["", f"Settings: {settings}."]
+        lines += ["", f"Settings: {settings_text(attack['settings'])}."]
     lines += ["", "## Where transfer beats the white-box attack", ""]
     lines += [
         f"- {flag['attack']}, {flag['source']} to {flag['target']}: {flag['transfer']:.2f} below "

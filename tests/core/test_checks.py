@@ -446,17 +446,17 @@ def test_the_model_is_left_as_it_was_and_verdicts_repeat() -> None:
 def test_a_red_verdict_withholds_the_word(honest: dict[str, Verdict]) -> None:
     report = audited(list(honest.values()))
     assert report["robust_wording"] is True and "withheld" not in wording(report)
-    unasked = {**honest, "G2": Verdict("G2", "a gap", "not applicable", None, None, "", "AutoAttack was not run")}
+    unasked = {**honest, "G2": Verdict("G2", "a gap", "not applicable", None, None, "", "", "AutoAttack was not run")}
     report = audited(list(unasked.values()))
     assert report["robust_wording"] is False
     assert wording(report).endswith("PGD was not held against AutoAttack (G2: AutoAttack was not run).")
-    honest = {**honest, "G9": Verdict("G9", "a title", "red", 40.0, 1.0, "%", "because | of this")}
+    honest = {**honest, "G9": Verdict("G9", "a title", "red", 40.0, 1.0, "%", "above 1 %", "because | of this")}
     report = audited(list(honest.values()))
     assert report["robust_wording"] is False
     assert wording(report) == 'The word "robust" is withheld from this model: G9 (a title): because | of this.'
     lines = markdown_checks(report)
     assert lines[0] == "## Checks" and wording(report) in lines
-    assert "| G9 | a title | **red** | 40 % | 1 % | because \\| of this |" in lines
+    assert "| G9 | a title | **red** | 40 % | above 1 % | because \\| of this |" in lines
     assert markdown_checks({}) == []
 
 

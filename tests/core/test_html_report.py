@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
 import runpy
@@ -14,16 +15,22 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
+from rich.table import Table
 
 from natx.attacks import PGD
+from natx.checks import CHECKS as CHECKED
 from natx.checks.case import Case
 from natx.checks.strength import EpsSweep
+from natx.checks.text import limit_text, number_text
+from natx.cli import print_table
 from natx.errors import DataError
 from natx.evaluation import evaluate
+from natx.evaluation.cells import settings_text
 from natx.evaluation.class_pictures import draw_class_pictures
 from natx.evaluation.compare import compare, read_runs
 from natx.evaluation.html import report_page
-from natx.evaluation.html_charts import sweep_line
+from natx.evaluation.html_charts import Line, chart, sweep_line
 from natx.evaluation.html_compare import comparison_page
 from natx.evaluation.report import write_report
 from natx.evaluation.text import markdown_table
@@ -35,6 +42,7 @@ EVIL = 'NAT <script>alert("1")</script> & co'
 VOID = {"meta", "img", "br"}
 PROVENANCE = {"packages": {"torch": "2.9.1", "natx": "0.3.0"}, "git": "abc123", "device": "a CPU", "threads": 1}
 SWEEP = {"id": "G6", "title": "eps", "verdict": "green", "figure": 0.5, "threshold": 1.0, "unit": "%"}
+SWEEP["limit"] = "above 1 %"
 CHECKS = [
     {**SWEEP, "reason": "the curve", "points": [[0, 91.0], [8, 62.5], [128, 0.5]]},
     {**SWEEP, "id": "G2", "title": "gap < 6", "verdict": "red", "figure": 7.25, "reason": "PGD-20 <70>"},
@@ -163,9 +171,38 @@ def test_checks_have_words_beside_colours_and_red_ones_come_first(tmp_path: Path
     ]
     text = Reader(page).text
     assert (
-        "7.25 %, red beyond 1 %" in text and "gap < 6" in text and "PGD-20 <70>" in text and "no vanilla model" in text
+        "7.25 %, red above 1 %" in text and "gap < 6" in text and "PGD-20 <70>" in text and "no vanilla model" in text
     )
     assert "withheld" in text and "Checks" not in Reader(report_page(report(), folder=tmp_path)).text
+
+
+def test_where_a_check_is_red_is_said_with_its_side() -> None:
+    limits = {check.id: limit_text(check.not_applicable("").plain()) for check in CHECKED}
+    assert limits["G12"] == "below 0.1 cosine"
+    assert limits["G2"] == "above 6 points by more than its standard error"
+    assert limits["G6"] == "above 1 %"
+    assert all(text.startswith(("above ", "below ")) for text in limits.values() if text)
+    assert limit_text({"threshold": 6.0, "unit": "points"}) == "beyond 6 points"  # an older report
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.0, "0"), (0.0, "0"), (-0.25, "-0.25"), (12.3456, "12.3")])
+def test_no_zero_is_negative(value: float, text: str) -> None:
+    assert number_text(value) == text
+
+
+def test_labels_of_a_chart_do_not_overlap() -> None:
+    eps = [0, 1, 2, 4, 8, 16, 32, 64, 128]
+    drawn = str(chart([Line("NAT", [(x, 100.0) for x in eps])], title="t", x_name="eps", even=True))
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)</text>', drawn)
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for x, y, side, text in found:
+        width = 6.5 * len(text)  # of 12 px letters
+        left = float(x) - {"start": 0, "middle": 0.5, "end": 1}[side] * width
+        rows.setdefault(y, []).append((left, left + width))
+    several = [row for row in rows.values() if len(row) > 3]
+    assert len(several) == 2  # eps, and the accuracies
+    for row in several:
+        assert all(end < begin for (_, end), (begin, _) in zip(row, row[1:]))
 
 
 def test_charts_show_steps_and_eps_where_they_belong(tmp_path: Path) -> None:
@@ -258,6 +295,35 @@ def test_pictures_of_a_classifier_show_the_evaluated_attack(tmp_path: Path, monk
         assert image.format == "PNG" and image.width == 576
 
 
+def test_pictures_of_a_sorted_set_are_of_several_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = TinyDataset(100)
+    order = dataset.labels.argsort(stable=True)
+    dataset.images, dataset.labels, dataset.sorted_by_class = dataset.images[order], dataset.labels[order], True
+    task, drawn = fit(TinyCNNTask(seed=1), dataset), []
+    monkeypatch.setattr("natx.evaluation.class_pictures._draw", lambda *arguments: drawn.append(arguments[3]))
+    attacks = [PGD(Linf(20 / 255), 1)]
+    evaluation = evaluate(task, dataset, attacks)
+    assert int(evaluation.correct["Clean"].sum()) > 90
+    draw_class_pictures(tmp_path, task, dataset, attacks, evaluation=evaluation)
+    assert len({clean for clean, _ in drawn[0]}) == 4
+
+
+@pytest.mark.parametrize(("threat", "text"), [("Linf 8/255", "1.5/255"), ("L2 0.5", "0.00588235")])
+def test_step_sizes_are_in_the_threats_unit(threat: str, text: str) -> None:
+    told = settings_text({"type": "PGD", "threat": threat, "step_size": 1.5 / 255, "seed": 3}, without=("seed",))
+    assert told == f"type=PGD, threat={threat}, step_size={text}"
+
+
+def test_a_wide_table_keeps_its_letters() -> None:
+    table = Table(title="wide")
+    for number in range(20):
+        table.add_column(f"a column {number}", justify="right")
+    table.add_row(*[f"{number}2.30 ± 0.40" for number in range(20)])
+    told = io.StringIO()
+    print_table(Console(file=told, width=60), table)
+    assert all(f"a column {n}" in told.getvalue() and f"{n}2.30 ± 0.40" in told.getvalue() for n in range(20))
+
+
 def write(folder: Path, content: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(content))
@@ -272,9 +338,10 @@ def test_seeds_become_mean_and_deviation_by_hand(tmp_path: Path) -> None:
     assert len(tables) == 1 and tables[0].notes == []
     reader = check_page(comparison_page(tables))
     # (90 + 92) / 2, and sqrt(1 + 1); 41.5 and sqrt(2 * 1.5 ** 2)
-    assert ["NAT", "2", "91.00 ± 1.41", "43.50 ± 2.12", "41.50 ± 2.12", "41.25 ± 2.12"] in reader.rows
-    assert ["seed 1, b", "", "92.00", "45.00", "43.00", "42.75"] in reader.rows
-    assert ["TRADES <1>", "1", "80.00", "52.00", "50.00", "49.75"] in reader.rows
+    assert ["", "seeds", "Clean", "Worst case", "PGD-10", "PGD-20"] in reader.rows  # the headline comes early
+    assert ["NAT", "2", "91.00 ± 1.41", "41.25 ± 2.12", "43.50 ± 2.12", "41.50 ± 2.12"] in reader.rows
+    assert ["seed 1, b", "", "92.00", "42.75", "45.00", "43.00"] in reader.rows
+    assert ["TRADES <1>", "1", "80.00", "49.75", "52.00", "50.00"] in reader.rows
     assert ["10", "43.50", "52.00"] in reader.rows  # the chart's numbers are means
 
 
@@ -286,8 +353,8 @@ def test_seeds_become_mean_and_deviation_by_hand(tmp_path: Path) -> None:
         ({"success": "last"}, "success (last instead of any)"),
         ({"settings": {"data": "CIFAR100"}}, "data (CIFAR100 instead of CIFAR10, the first 400 of 10000 test images)"),
         ({"settings": {"data_fingerprint": "e1"}}, "data fingerprint (e1 instead of d0d0)"),
-        ({"attacks": {"steps": 40}}, "attacks"),
-        ({"attacks": {"objective": "Margin"}}, "attacks"),
+        ({"attacks": {"steps": 40}}, "attacks (PGD-10, PGD-20: steps 40 instead of 20)"),
+        ({"attacks": {"objective": "Margin"}}, "attacks (PGD-10, PGD-20: objective Margin instead of none)"),
     ],
 )
 def test_what_was_measured_otherwise_gets_a_table_of_its_own(
@@ -362,6 +429,11 @@ def test_the_tool_writes_a_page_or_says_one_line(
         tool(str(tmp_path / "missing"))
     told = capsys.readouterr().err
     assert told.startswith("error: no report at") and told.count("\n") == 1
+    for out, words in ((tmp_path / "a", "is a folder"), (tmp_path / "compare.html" / "x.html", "is a file")):
+        with pytest.raises(SystemExit, match="2"):
+            tool(*runs, "--out", str(out))
+        told = capsys.readouterr().err
+        assert words in told and told.count("\n") == 1
 
 
 CHROMIUM = shutil.which("chromium")

@@ -469,7 +469,7 @@ def test_a_picture_is_drawn_for_each_attack(tmp_path: Path) -> None:
 
 
 def test_files_of_pictures_have_plain_names_of_their_own() -> None:
-    names = ["PGD-20", "C&W", "C/W", "../up", "  ", "?", "a" * 300, "schön"]
+    names = ["PGD-20", "C&W", "C/W", "../up", "  ", "?", "a" * 300, "schön", "Eq. 14, -10w", "Eq. 14, +10w"]
     files = file_names(names)
     assert list(files) == names
     assert list(files.values()) == [
@@ -481,6 +481,8 @@ def test_files_of_pictures_have_plain_names_of_their_own() -> None:
         "examples-attack-2.png",
         f"examples-{'a' * 80}.png",
         "examples-schön.png",
+        "examples-Eq.-14-minus-10w.png",
+        "examples-Eq.-14-plus-10w.png",
     ]
 
 
