@@ -51,7 +51,7 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     """
     lines = ["## Checks", "", *(f"- {name}: {wording(report)}" for name, report in reports.items())]
     first = next(iter(reports.values()))
-    titles = {check["id"]: f"{check['title']} (red {limit_text(check)})" for check in first["checks"]}
+    titles = {check["id"]: f"{check['title']} ({_limit(check)})" for check in first["checks"]}
     lines += ["", "| | check | " + " | ".join(reports) + " |", "|---|---|" + "---:|" * len(reports)]
     for number, title in titles.items():
         found = [next(c for c in report["checks"] if c["id"] == number) for report in reports.values()]
@@ -60,11 +60,9 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def limit_text(check: dict[str, Any]) -> str:
-    """Where a check's figure is red; empty where it has no threshold."""
-    if "limit" in check or check["threshold"] is None:
-        return check.get("limit", "")
-    return f"beyond {check['threshold']:g} {check['unit']}"  # a report of before checks told the side
+def _limit(check: dict[str, Any]) -> str:
+    """Where a check's figure is red."""
+    return f"red {check['limit']}" if check["limit"] else "no limit"
 
 
 def _verdict_cell(check: dict[str, Any]) -> str:
@@ -94,7 +92,7 @@ def _numbers(check: dict[str, Any]) -> tuple[str, str]:
     """The figure with its unit, and where it is red; empty where there is none."""
     if check["figure"] is None:
         return "", ""
-    return f"{number_text(check['figure'])} {check['unit']}", limit_text(check)
+    return f"{number_text(check['figure'])} {check['unit']}", check["limit"]
 
 
 def number_text(value: float) -> str:

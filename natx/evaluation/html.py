@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from natx.checks.base import GREEN, RED
-from natx.checks.text import limit_text, number_text, wording
+from natx.checks.text import number_text, wording
 from natx.evaluation.cells import WORST, cell_values, cells, column_names, outcome, paper_cells, settings_text, short
 from natx.evaluation.html_charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.evaluation.html_page import page
@@ -120,7 +120,7 @@ def check_cards(report: dict[str, Any]) -> Html:
 
 
 def _card(check: dict[str, Any]) -> Html:
-    limit = f", red {limit_text(check)}" if limit_text(check) else ""
+    limit = f", red {check['limit']}" if check["limit"] else ""
     figure = None if check["figure"] is None else tag("p", f"{number_text(check['figure'])} {check['unit']}{limit}")
     title = tag("b", f"{check['id']}: {check['title']}")
     verdict, reason = check["verdict"], tag("p", check["reason"])

@@ -145,7 +145,7 @@ def row(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> Modul
 def test_a_pool_saves_what_is_counted(row: ModuleType, items: ModuleType, bench: Any, monkeypatch: Any) -> None:
     attacks = [Breaks("dear", 100, {0, 1, 2}, block_size=4), Breaks("cheap", 10, {1, 2, 3})]
     monkeypatch.setattr(row, "attacks", lambda: attacks)
-    found = run_item(items.ITEMS["worst_case_pool"], bench, SETTING)
+    found = run_item(items.ITEMS["worst_case_pool"], replace(bench, images=8), SETTING)
     each, pooled = 8 + 8 * 100 + 8 * 10, 8 + 8 * 10 + 5 * 100  # the clean pass included
     assert found["predicted"] == pytest.approx(each / pooled, rel=1e-4) and found["repeats"] == 1
     assert (found["limit"], found["bound"]) == (1.05, "at least")

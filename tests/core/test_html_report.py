@@ -22,7 +22,7 @@ from natx.attacks import PGD
 from natx.checks import CHECKS as CHECKED
 from natx.checks.case import Case
 from natx.checks.strength import EpsSweep
-from natx.checks.text import limit_text, number_text
+from natx.checks.text import number_text
 from natx.cli import print_table
 from natx.errors import DataError
 from natx.evaluation import evaluate
@@ -177,12 +177,11 @@ def test_checks_have_words_beside_colours_and_red_ones_come_first(tmp_path: Path
 
 
 def test_where_a_check_is_red_is_said_with_its_side() -> None:
-    limits = {check.id: limit_text(check.not_applicable("").plain()) for check in CHECKED}
+    limits = {check.id: check.not_applicable("").limit for check in CHECKED}
     assert limits["G12"] == "below 0.1 cosine"
     assert limits["G2"] == "above 6 points by more than its standard error"
     assert limits["G6"] == "above 1 %"
     assert all(text.startswith(("above ", "below ")) for text in limits.values() if text)
-    assert limit_text({"threshold": 6.0, "unit": "points"}) == "beyond 6 points"  # an older report
 
 
 @pytest.mark.parametrize(("value", "text"), [(-0.0, "0"), (0.0, "0"), (-0.25, "-0.25"), (12.3456, "12.3")])
