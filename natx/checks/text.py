@@ -79,7 +79,7 @@ def console_checks(report: dict[str, Any]) -> Table:
     for name in ("", "check", "verdict"):
         table.add_column(name, no_wrap=True)
     table.add_column("figure", justify="right", no_wrap=True)
-    table.add_column("red where")
+    table.add_column("red where", max_width=18)
     table.add_column("reason")
     for check in report["checks"]:
         style = STYLES[check["verdict"]]

@@ -49,7 +49,8 @@ dl > div { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .
 dt { color: var(--quiet); }
 dd { margin: 0; min-width: 0; }
 @media (max-width: 30rem) { dl > div { grid-template-columns: 1fr; gap: 0; } .bar { width: 2.5rem; }
-  th:first-child { min-width: 6.5rem; } thead th { white-space: normal; overflow-wrap: normal; } }
+  th, td { padding: .3rem .35rem; } th:first-child { min-width: 6rem; overflow-wrap: break-word; }
+  thead th { white-space: normal; overflow-wrap: normal; } }
 .checks { list-style: none; margin: .6rem 0; padding: 0; display: grid; gap: .6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .checks li { border: 1px solid var(--line); border-left-width: .3rem; border-radius: .4rem; padding: .5rem .7rem; }
