@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from mmengine.config import DictAction
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 
 from natx.errors import ConfigError, UserError
 
@@ -85,13 +83,6 @@ def console(*, quiet: bool = False) -> Console:
     """A console for results; wide enough for a table where the output is no terminal (a log, a pipe)."""
     probe = Console(quiet=quiet)
     return probe if probe.is_terminal else Console(quiet=quiet, width=160)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table of results with all its letters; one that is wider than the terminal runs on in the next line."""
-    wide = Console(file=console.file, quiet=console.quiet, width=100_000)
-    wide.width = max(console.width, Measurement.get(wide, wide.options, table).maximum)
-    wide.print(table)
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -95,7 +95,7 @@ def main() -> None:
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)
         reports.append(judged(name, config, best, demo=demo, device=device, console=console))
-    cli.print_table(console, console_table(reports))
+    console.print(console_table(reports))
     write_text(out / "table.md", markdown_table(reports) + "\n")
     console.print(f"table: {out}/table.md", soft_wrap=True)
     if arguments.demo == "cls":

@@ -17,22 +17,35 @@ from natx.evaluation.compare import compare, read_runs  # noqa: E402
 from natx.evaluation.html_compare import comparison_page  # noqa: E402
 from natx.files import write_text  # noqa: E402
 
+PAGES = (".html", ".htm")  # what may be overwritten
+
 
 def main() -> None:
     arguments = parse_arguments()
-    out = Path(arguments.out)
-    cli.output_folder(out.parent)
-    if out.is_dir():
-        raise ConfigError(f"--out is the page to write; {out} is a folder: name a file, such as {out / 'compare.html'}")
+    out = page_file(Path(arguments.out))
     tables = compare(read_runs([Path(path) for path in arguments.runs]))
-    write_text(out, comparison_page(tables, title=arguments.title))
+    text = comparison_page(tables, title=arguments.title)
+    try:
+        write_text(out, text)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written ({error.strerror}): name another place") from error
     console = cli.console()
     for table in tables:
         if table.reason:
-            console.print(f"a table of its own: {table.reason}", markup=False)
+            console.print(f"a table of its own: {table.reason}", soft_wrap=True, markup=False)
         for note in table.notes:
-            console.print(f"note: {note}", markup=False)
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
     console.print(f"written: {arguments.out}", soft_wrap=True, markup=False)
+
+
+def page_file(out: Path) -> Path:
+    """The page to write, asked before anything is read: neither a folder nor a file of another kind."""
+    cli.output_folder(out.parent)
+    if out.is_dir():
+        raise ConfigError(f"--out is the page to write; {out} is a folder: name a file, such as {out / 'compare.html'}")
+    if out.exists() and out.suffix.lower() not in PAGES:
+        raise ConfigError(f"--out is the page to write; {out} exists and is no {PAGES[0]} file: name another")
+    return out
 
 
 def parse_arguments() -> argparse.Namespace:

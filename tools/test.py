@@ -65,7 +65,7 @@ def main() -> None:
     if first:
         write_report(folder, report)
         clear_progress(folder)
-        cli.print_table(console, console_table([report]))
+        console.print(console_table([report]))
         if "checks" in report:
             console.print(console_checks(report))
         for note in report.get("notes", []):

@@ -44,7 +44,7 @@ class Alignment(Check):
         case.require_gradients()
         cosines, rises = zip(*(self._look(case, batch) for _, batch in case.parts()))
         cosine, rise = float(torch.cat(cosines).mean()), case.accuracy(torch.cat(rises))
-        reason = f"mean cosine {cosine:.3f}, the loss rises along the gradient for {rise:.1f} % of the images"
+        reason = f"mean cosine {cosine:z.3f}, the loss rises along the gradient for {rise:.1f} % of the images"
         return Finding(cosine, cosine < self.threshold or rise < self.agreement, reason)
 
     def _look(self, case: Case, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from natx.checks.base import DECISIVE, GREEN, NOT_APPLICABLE, RED
 
+ROOM = 120  # letters of a line that the table takes at least
 STYLES = {GREEN: "green", RED: "bold red", NOT_APPLICABLE: "dim"}
 
 
@@ -73,19 +78,49 @@ def _verdict_cell(check: dict[str, Any]) -> str:
     return f"**red {figure}**" if check["verdict"] == RED else figure
 
 
-def console_checks(report: dict[str, Any]) -> Table:
+def console_checks(report: dict[str, Any]) -> CheckTable:
     """The verdicts for a terminal."""
-    table = Table(title=wording(report))
-    for name in ("", "check", "verdict"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("figure", justify="right", no_wrap=True)
-    table.add_column("red where", max_width=18)
-    table.add_column("reason")
-    for check in report["checks"]:
-        style = STYLES[check["verdict"]]
-        verdict = f"[{style}]{check['verdict']}[/{style}]"
-        table.add_row(check["id"], check["title"], verdict, *_numbers(check), check["reason"])
-    return table
+    return CheckTable(report)
+
+
+@dataclass(frozen=True)
+class CheckTable:
+    """The verdicts for a terminal: a table, or a few lines a check where that has no room; figures stay whole.
+
+    Attributes:
+        report: the content of report.json, with checks.
+    """
+
+    report: dict[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """See rich's console protocol."""
+        if options.max_width >= ROOM:
+            yield self._table()
+            return
+        yield Text(wording(self.report), end="\n\n")
+        for check in self.report["checks"]:
+            figure, limit = _numbers(check)
+            said = f" ({figure}{limit and f', red {limit}'})" if figure else ""
+            yield Text.assemble(check["id"], " ", _coloured(check), f": {check['title']}{said}")
+            yield Padding(Text(check["reason"]), (0, 0, 0, 4), expand=False)
+
+    def _table(self) -> Table:
+        table = Table(title=Text(wording(self.report), "table.title"))
+        table.add_column("", no_wrap=True)
+        table.add_column("check", overflow="fold")
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("figure", justify="right", no_wrap=True)
+        table.add_column("red where", max_width=18, overflow="fold")
+        table.add_column("reason", overflow="fold")
+        for check in self.report["checks"]:
+            table.add_row(check["id"], check["title"], _coloured(check), *_numbers(check), Text(check["reason"]))
+        return table
+
+
+def _coloured(check: dict[str, Any]) -> Text:
+    """A verdict in its colour."""
+    return Text(check["verdict"], STYLES[check["verdict"]])
 
 
 def _numbers(check: dict[str, Any]) -> tuple[str, str]:
@@ -97,4 +132,4 @@ def _numbers(check: dict[str, Any]) -> tuple[str, str]:
 
 def number_text(value: float) -> str:
     """Three digits; no zero is negative."""
-    return f"{value + 0.0:.3g}"
+    return f"{value:z.3g}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from natx.threat import pixel_fraction
 
 WORST = "Worst case"
 NOT_RUN = "not run"
+INNER_THREAT = re.compile(r"\bthreat=(\w+)")
+INNER_STEP = re.compile(r"\bstep_size=(\d[\d.e+-]*)")
 OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a set
 
 
@@ -64,20 +67,36 @@ def outcome_text(key: str, value: dict[str, Any] | None) -> str:
     )
 
 
-def settings_text(settings: dict[str, Any], *, without: Collection[str] = ()) -> str:
-    """An attack's settings in a line, but for some; a step size as a fraction, as eps is, but under L2."""
-    euclidean = str(settings.get("threat", "")).startswith("L2")
-    return ", ".join(
-        f"{key}={pixel_fraction(value) if key == 'step_size' and not euclidean else short(value)}"
-        for key, value in settings.items()
-        if key not in without
-    )
+def settings_text(settings: dict[str, Any]) -> str:
+    """An attack's settings in a line."""
+    threat = str(settings.get("threat", ""))
+    return ", ".join(f"{key}={setting_text(key, value, threat=threat)}" for key, value in settings.items())
+
+
+def setting_text(key: str, value: Any, *, threat: str) -> str:
+    """An attack's setting; a step size as a fraction, as eps is, but under L2, where it is a length of all pixels.
+
+    Args:
+        key: its name.
+        value: a plain value; an attack inside the attack is text, whose step sizes are written the same way.
+        threat: the attack's threat model as text.
+    """
+    if key == "step_size" and isinstance(value, (int, float)):
+        return short(value) if threat.startswith("L2") else pixel_fraction(value)
+    return "; ".join(_inner(one, threat) for one in value.split("; ")) if isinstance(value, str) else short(value)
+
+
+def _inner(told: str, threat: str) -> str:
+    """The settings of one inner attack, which may name a threat model of its own."""
+    own = INNER_THREAT.search(told)
+    norm = own[1] if own else threat
+    return INNER_STEP.sub(lambda size: "step_size=" + setting_text("step_size", float(size[1]), threat=norm), told)
 
 
 def short(value: Any) -> str:
     """A value in a line of text."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:z.6g}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {short(entry)}" for key, entry in value.items())
     return str(value)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from natx.errors import DataError
-from natx.evaluation.cells import NOT_RUN, cell_values, column_names, settings_text, short
-from natx.evaluation.robust import CLEAN
+from natx.evaluation.cells import NOT_RUN, cell_values, column_names, short
+from natx.evaluation.conditions import conditions, difference
 from natx.evaluation.summary import mean_and_deviation
 
 REPORT = "report.json"
-SEED = re.compile(r"\bseed\d+(?=/)")
-SETTING = re.compile(r"(\w+)=(.*?)(?=, \w+=|\)?$)")  # one of an attack's, in the text of the conditions
 NEEDED = ("name", "threat", "images", "columns", "attacks", "settings", "provenance")
 SHARED = ("device", "packages")  # of the provenance: what may differ within a table, and is then said
 
@@ -103,18 +100,40 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        below = sorted(path.parent.glob(f"*/{REPORT}")) if path.name == REPORT else []
-        hint = f"; there is {below[0]}" if below else ""
-        raise DataError(f"no report at {path}: give the folder or the report.json that tools/test.py wrote{hint}")
     try:
+        if not path.is_file():
+            below = sorted(path.parent.glob(f"*/{REPORT}")) if path.name == REPORT else []
+            hint = f"; there is {below[0]}" if below else ""
+            raise DataError(f"no report at {path}: give the folder or the report.json that tools/test.py wrote{hint}")
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except RecursionError as error:
+        raise DataError(f"{path} is no report: give the report.json that tools/test.py wrote") from error
+    except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}): give the report.json that tools/test.py wrote") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): give a report.json that can be") from error
     missing = [key for key in NEEDED if key not in report] if isinstance(report, dict) else list(NEEDED)
     if missing:
         raise DataError(f"{path} is no report, it lacks {', '.join(missing)}: give what tools/test.py wrote")
+    wrong = [key for key, fits in _fits(report).items() if not fits]
+    if wrong:
+        raise DataError(f"{path} is no report, of another kind are {', '.join(wrong)}: give what tools/test.py wrote")
     return report
+
+
+def _fits(report: dict[str, Any]) -> dict[str, bool]:
+    """Whether the parts of a report that a comparison reads are what tools/test.py writes."""
+
+    def all_have(key: str, needed: set[str]) -> bool:
+        entries = report[key]
+        return isinstance(entries, list) and all(isinstance(one, dict) and needed <= one.keys() for one in entries)
+
+    return {
+        "columns": all_have("columns", {"name", "values" if "cell" in report else "accuracy"}),
+        "attacks": all_have("attacks", {"columns", "settings", "forwards", "backwards"}),
+        "settings": isinstance(report["settings"], dict),
+        "provenance": isinstance(report["provenance"], dict),
+    }
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
@@ -125,10 +144,10 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
     """
     tables: list[Comparison] = []
     for run in runs:
-        conditions = _conditions(run.report)
-        table = next((one for one in tables if one.conditions == conditions), None)
+        measured = conditions(run.report)
+        table = next((one for one in tables if one.conditions == measured), None)
         if table is None:
-            table = Comparison(conditions, _difference(tables[0].conditions, conditions) if tables else "")
+            table = Comparison(measured, difference(tables[0].reports[0], run.report) if tables else "")
             tables.append(table)
         _place(table, run)
     for table in tables:
@@ -161,59 +180,6 @@ def _training(report: dict[str, Any]) -> tuple[str, str, str, str]:
     settings = report["settings"]
     config, checkpoint = (Path(str(settings.get(key, ""))).stem for key in ("config", "checkpoint"))
     return report["name"], config, str(settings.get("config_fingerprint", "")), checkpoint
-
-
-def _conditions(report: dict[str, Any]) -> dict[str, str]:
-    """How a report's numbers were measured; a start's seed and the batch size do not count."""
-    settings = report["settings"]
-    attacks = []
-    for attack in report["attacks"]:
-        if attack["columns"] == [CLEAN]:
-            continue
-        given = settings_text(dict(sorted(attack["settings"].items())), without=("seed", "threat"))
-        # Models that an attack looks at are those of the run's own seed, in folders named after it.
-        told = SEED.sub("seed*", given)
-        attacks.append(f"{', '.join(attack['columns'])} ({told})")
-    return {
-        "measure": "/".join(report["cell"]) if "cell" in report else "accuracy",
-        "threat": str(report["threat"]),
-        "data": str(settings.get("data", "unknown")),
-        "data fingerprint": str(settings.get("data_fingerprint", "unknown")),
-        "images": str(report["images"]) + (f", {report['attacked']} attacked" if "attacked" in report else ""),
-        "success": str(report.get("success", "over the set")),
-        "worst case only": "yes" if report.get("pool") else "no",
-        "precision": str(settings.get("precision", "unknown")),
-        "attacks": "; ".join(sorted(attacks)),
-    }
-
-
-def _difference(first: dict[str, str], other: dict[str, str]) -> str:
-    """Which conditions differ, with both sides."""
-    told = []
-    for key, value in other.items():
-        if value != first[key]:
-            sides = _other_attacks(first[key], value) if key == "attacks" else f"{value} instead of {first[key]}"
-            told.append(f"{key} ({sides})")
-    return ", ".join(told)
-
-
-def _other_attacks(first: str, other: str) -> str:
-    """How two lists of attacks differ: which are missing, which are new, and which settings are others."""
-    before, now = _attack_settings(first), _attack_settings(other)
-    told = [f"without {name}" for name in before if name not in now]
-    told += [f"with {name}" for name in now if name not in before]
-    for name in now:
-        old, new = before.get(name, now[name]), now[name]
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        changes = ", ".join(f"{key} {new.get(key, 'none')} instead of {old.get(key, 'none')}" for key in keys)
-        told += [f"{name}: {changes}"] if changes else []
-    return "; ".join(told)
-
-
-def _attack_settings(told: str) -> dict[str, dict[str, str]]:
-    """Settings by attack, from the text of the conditions."""
-    parts = [part.partition(" (") for part in told.split("; ")]
-    return {name: dict(SETTING.findall(settings)) for name, _, settings in parts}
 
 
 def _distinct_names(rows: list[Row]) -> None:

@@ -13,7 +13,7 @@ from natx.evaluation.robust import CLEAN
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420, 250, 46, 14, 18, 44  # in units of the drawing
 COLOURS = 6
 DASHES = ("none", "6 3", "2 3", "8 3 2 3")  # colour alone tells nothing to some readers
-LETTER, GAP = 7, 5  # units that a letter takes, and between two labels
+LETTER, GAP = 7, 3  # units that a letter takes, and between two labels
 SWEEP = "G6"  # the check that sweeps eps
 
 

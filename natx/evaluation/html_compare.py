@@ -63,8 +63,8 @@ def _table(one: Comparison) -> Html:
 
 
 def _headline_early(columns: Sequence[str]) -> list[str]:
-    """The columns with the headline after the clean accuracy: a phone shows the first ones only."""
-    early = [name for name in (CLEAN, WORST) if name in columns]
+    """The columns with the headline first: a phone shows the first ones only."""
+    early = [name for name in (WORST, CLEAN) if name in columns]
     return [*early, *(name for name in columns if name not in early)]
 
 

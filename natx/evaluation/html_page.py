@@ -49,7 +49,8 @@ dl > div { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: .
 dt { color: var(--quiet); }
 dd { margin: 0; min-width: 0; }
 @media (max-width: 30rem) { dl > div { grid-template-columns: 1fr; gap: 0; } .bar { width: 2.5rem; }
-  th, td { padding: .3rem .35rem; } th:first-child { min-width: 6rem; overflow-wrap: break-word; }
+  th, td { padding: .3rem .35rem; } th:first-child { min-width: 6rem; max-width: 8.5rem;
+  overflow-wrap: break-word; }
   thead th { white-space: normal; overflow-wrap: normal; } }
 .checks { list-style: none; margin: .6rem 0; padding: 0; display: grid; gap: .6rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
@@ -69,7 +70,8 @@ figure img { max-width: 100%; height: auto; background: #ffffff; border-radius: 
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 0 1.5rem; }
 figure.chart { max-width: 34rem; min-width: 0; }
 svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--text); font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+svg text { fill: var(--text); stroke: var(--back); stroke-width: 3px; paint-order: stroke;
+  font: 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .curve { fill: none; stroke-width: 2; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .875rem; }

@@ -60,14 +60,12 @@ def draw_pictures(folder: Path, dataset: Any, metric: Metric, *, examples: Examp
 def file_names(attacks: Iterable[str]) -> dict[str, str]:
     """A picture's file name for each attack: ``examples-SMA-8-255.png`` for SMA 8/255.
 
-    A sign before a word or a number is spelt out (``+w``). Names that differ in other signs or in upper and lower case
-    only get a number.
+    Names that :func:`plain_name` makes the same, or that differ in upper and lower case only, get a number.
     """
     names: dict[str, str] = {}
     used: set[str] = set()
     for attack in attacks:
-        spelt = SIGN.sub(lambda sign: f"{SIGNS[sign[0]]}-", attack)
-        plain = re.sub(r"[^\w.]+", "-", spelt)[:LONGEST].strip("-.") or "attack"
+        plain = plain_name(attack)
         name, number = plain, 1
         while name.casefold() in used:
             number += 1
@@ -75,3 +73,9 @@ def file_names(attacks: Iterable[str]) -> dict[str, str]:
         used.add(name.casefold())
         names[attack] = f"examples-{name}.png"
     return names
+
+
+def plain_name(attack: str) -> str:
+    """An attack's name for a file or a folder: ``SMA-8-255``; a sign before a word is spelt out, ``APGD-plus-w``."""
+    spelt = SIGN.sub(lambda sign: f"{SIGNS[sign[0]]}-", attack)
+    return re.sub(r"[^\w.]+", "-", spelt)[:LONGEST].strip("-.") or "attack"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from natx.attacks.base import Success
 from natx.batch import Batch, select, to_device
 from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
+from natx.evaluation.pictures import plain_name
 from natx.evaluation.robust import check_columns, share
 from natx.files import write_atomic, write_json
 from natx.progress import Meter, silent
@@ -154,7 +154,7 @@ def read_saved(folder: str | Path) -> tuple[Tensor, Tensor, Tensor]:
 
 def _folders(folder: Path, columns: Sequence[str]) -> dict[str, Path]:
     """A new folder for each column; checked on every process before any of them writes."""
-    names = {column: folder / (re.sub(r"[^\w.]+", "-", column).strip("-.") or "attack") for column in columns}
+    names = {column: folder / plain_name(column) for column in columns}
     taken = [str(path) for path in names.values() if path.exists()]
     if len({str(path).casefold() for path in names.values()}) < len(names):
         raise ConfigError(f"columns {', '.join(columns)} differ in other signs only: give one of them name='...'")

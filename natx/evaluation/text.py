@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
 from natx.checks.text import markdown_checks
 from natx.evaluation.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
+from natx.evaluation.console import NumberTable
 from natx.progress import duration
 
 
-def console_table(reports: Sequence[dict[str, Any]]) -> Table:
+def console_table(reports: Sequence[dict[str, Any]]) -> NumberTable:
     """One row a report, for a terminal."""
     names = column_names(reports)
-    table = Table(title=_title(reports[0]))
-    table.add_column("", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right")
+    rows = []
     for report in reports:
-        table.add_row(report["name"], *cells(report, names))
+        rows.append((report["name"], cells(report, names), ""))
         if "paper" in report:
-            table.add_row(report["paper"]["name"], *paper_cells(report["paper"], names), style="dim")
-    return table
+            rows.append((report["paper"]["name"], paper_cells(report["paper"], names), "dim"))
+    return NumberTable(_title(reports[0]), names, rows)
 
 
 def _title(report: dict[str, Any]) -> str:

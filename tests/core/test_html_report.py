@@ -16,14 +16,12 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
 from natx.attacks import PGD
 from natx.checks import CHECKS as CHECKED
 from natx.checks.case import Case
 from natx.checks.strength import EpsSweep
-from natx.checks.text import number_text
-from natx.cli import print_table
+from natx.checks.text import console_checks, number_text
 from natx.errors import DataError
 from natx.evaluation import evaluate
 from natx.evaluation.cells import settings_text
@@ -33,7 +31,7 @@ from natx.evaluation.html import report_page
 from natx.evaluation.html_charts import Line, chart, sweep_line
 from natx.evaluation.html_compare import comparison_page
 from natx.evaluation.report import write_report
-from natx.evaluation.text import markdown_table
+from natx.evaluation.text import console_table, markdown_table
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import Linf
 
@@ -309,18 +307,49 @@ def test_pictures_of_a_sorted_set_are_of_several_classes(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(("threat", "text"), [("Linf 8/255", "1.5/255"), ("L2 0.5", "0.00588235")])
 def test_step_sizes_are_in_the_threats_unit(threat: str, text: str) -> None:
-    told = settings_text({"type": "PGD", "threat": threat, "step_size": 1.5 / 255, "seed": 3}, without=("seed",))
+    told = settings_text({"type": "PGD", "threat": threat, "step_size": 1.5 / 255})
     assert told == f"type=PGD, threat={threat}, step_size={text}"
 
 
-def test_a_wide_table_keeps_its_letters() -> None:
-    table = Table(title="wide")
-    for number in range(20):
-        table.add_column(f"a column {number}", justify="right")
-    table.add_row(*[f"{number}2.30 ± 0.40" for number in range(20)])
+def test_step_sizes_inside_other_attacks_are_written_the_same_way() -> None:
+    linf = "type=PGD, threat=Linf 8/255, step_size=0.00784313725490196, steps=5"
+    settings = {"threat": "Linf 8/255", "attacks": f"{linf}; type=PGD, threat=L2 0.5, step_size=0.125", "steps": 3}
+    assert settings_text(settings) == (
+        "threat=Linf 8/255, attacks=type=PGD, threat=Linf 8/255, step_size=2/255, steps=5; "
+        "type=PGD, threat=L2 0.5, step_size=0.125, steps=3"
+    )
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 120, 160])
+def test_no_width_of_a_terminal_cuts_a_number(width: int) -> None:
+    whole = report(name="a name that is [/too] long")
+    accuracies = {f"Eq. {i}, a{'long' * (i % 4)}name": 10 + i + i / 100 for i in range(20)}
+    whole["columns"] = [{"name": name, "accuracy": value} for name, value in accuracies.items()]
+    lines = printed(console_table([whole]), width=width)
+    assert all(len(line) <= width for line in lines)
+    assert re.findall(r"\d+\.\d\d", " ".join(line for line in lines if "│" in line)) == [
+        *(f"{value:.2f}" for value in accuracies.values()),
+        "43.25",
+    ]
+    assert "…" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 160])
+def test_no_width_of_a_terminal_hides_what_checks_say(width: int) -> None:
+    checks = [{**CHECKS[0], "id": "AA-CLASSES", "figure": -0.987654, "unit": "logits"}, CHECKS[2]]
+    checks[0] |= {"title": "rise of the loss in the last fifth of the steps", "reason": "hint " * 30 + "end"}
+    lines = printed(console_checks({**report(), "checks": checks}), width=width)
+    assert all(len(line) <= width for line in lines)
+    text = re.sub(r"[\s│┃]+", " ", " ".join(lines))
+    assert "AA-CLASSES" in text and text.count("hint") == 30 and "end" in text and "no vanilla model" in text
+    assert "-0.988" in text and "above" in text and "not applicable" in text and "…" not in text
+
+
+def printed(table: Any, *, width: int) -> list[str]:
+    """The lines of a terminal of some width."""
     told = io.StringIO()
-    print_table(Console(file=told, width=60), table)
-    assert all(f"a column {n}" in told.getvalue() and f"{n}2.30 ± 0.40" in told.getvalue() for n in range(20))
+    Console(file=told, width=width).print(table)
+    return told.getvalue().splitlines()
 
 
 def write(folder: Path, content: dict[str, Any]) -> Path:
@@ -337,10 +366,10 @@ def test_seeds_become_mean_and_deviation_by_hand(tmp_path: Path) -> None:
     assert len(tables) == 1 and tables[0].notes == []
     reader = check_page(comparison_page(tables))
     # (90 + 92) / 2, and sqrt(1 + 1); 41.5 and sqrt(2 * 1.5 ** 2)
-    assert ["", "seeds", "Clean", "Worst case", "PGD-10", "PGD-20"] in reader.rows  # the headline comes early
-    assert ["NAT", "2", "91.00 ± 1.41", "41.25 ± 2.12", "43.50 ± 2.12", "41.50 ± 2.12"] in reader.rows
-    assert ["seed 1, b", "", "92.00", "42.75", "45.00", "43.00"] in reader.rows
-    assert ["TRADES <1>", "1", "80.00", "49.75", "52.00", "50.00"] in reader.rows
+    assert ["", "seeds", "Worst case", "Clean", "PGD-10", "PGD-20"] in reader.rows  # the headline comes first
+    assert ["NAT", "2", "41.25 ± 2.12", "91.00 ± 1.41", "43.50 ± 2.12", "41.50 ± 2.12"] in reader.rows
+    assert ["seed 1, b", "", "42.75", "92.00", "45.00", "43.00"] in reader.rows
+    assert ["TRADES <1>", "1", "49.75", "80.00", "52.00", "50.00"] in reader.rows
     assert ["10", "43.50", "52.00"] in reader.rows  # the chart's numbers are means
 
 
@@ -371,6 +400,33 @@ def test_what_was_measured_otherwise_gets_a_table_of_its_own(
     assert f"A table of its own: {reason}." in text and "±" not in text
 
 
+def test_other_attacks_are_named_in_a_few_words(tmp_path: Path) -> None:
+    inner = "type=PGD, threat=Linf 8/255, steps={}, step_size=0.00784313725490196; type=FGSM, steps=1"
+    both = ["A", "B (b)", "C"]
+
+    def with_attacks(names: list[str], steps: int, **settings: Any) -> dict[str, Any]:
+        several = attack(["Several"], 1.0, attacks=inner.format(steps), **settings)
+        return {**report(), "attacks": [*(attack([name], 1.0, **settings) for name in names), several]}
+
+    def reason(one: dict[str, Any], other: dict[str, Any]) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        tables = compare(read_runs([write(folder / "a", one), write(folder / "b", other)]))
+        return tables[1].reason if len(tables) == 2 else ""
+
+    # An inner attack's text has the signs in it that settings and attacks are joined with.
+    same = with_attacks(both, 5)
+    assert reason(same, with_attacks(both, 5)) == ""
+    assert reason(same, with_attacks(both, 7)) == "attacks (Several: another attacks)"
+    assert reason(same, with_attacks(["C", "D", "E", "F", "G", "H"], 5)) == (
+        "attacks (without A / B (b); with D / E / F / 2 more)"
+    )
+    assert reason(same, with_attacks(both, 5, restarts=4)) == (
+        "attacks (A / B (b) / C / 1 more: restarts 4 instead of none)"
+    )
+    step = with_attacks(both, 5, step_size=1 / 255)
+    assert reason(same, step) == "attacks (A / B (b) / C / 1 more: step_size 1/255 instead of 2/255)"
+
+
 def test_runs_that_are_no_seeds_of_one_training_are_not_averaged(tmp_path: Path) -> None:
     reports = [
         report(90.0, 40.0),
@@ -396,7 +452,16 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text("no json")
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "half.json").write_text('{"name": "a", "columns": []}')
+    (tmp_path / "picture.json").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, change in {"number": {"columns": 3}, "texts": {"attacks": ["PGD"]}, "flat": {"settings": "none"}}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**report(), **change}))
     cases = {
+        "picture.json is no JSON": [tmp_path / "picture.json"],
+        "deep.json is no report": [tmp_path / "deep.json"],
+        "of another kind are columns": [tmp_path / "number.json"],
+        "of another kind are attacks": [tmp_path / "texts.json"],
+        "of another kind are settings": [tmp_path / "flat.json"],
         "no report at": [tmp_path / "nothing"],
         f"there is {good / 'report.json'}": [tmp_path / "run"],
         "is no JSON": [tmp_path / "text.json"],
@@ -428,11 +493,18 @@ def test_the_tool_writes_a_page_or_says_one_line(
         tool(str(tmp_path / "missing"))
     told = capsys.readouterr().err
     assert told.startswith("error: no report at") and told.count("\n") == 1
-    for out, words in ((tmp_path / "a", "is a folder"), (tmp_path / "compare.html" / "x.html", "is a file")):
+    outs = {
+        tmp_path / "a": "is a folder",
+        tmp_path / "compare.html" / "x.html": "is a file",
+        tmp_path / "a" / "report.json": "exists and is no .html file",
+    }
+    before = (tmp_path / "a" / "report.json").read_text()
+    for out, words in outs.items():
         with pytest.raises(SystemExit, match="2"):
             tool(*runs, "--out", str(out))
         told = capsys.readouterr().err
         assert words in told and told.count("\n") == 1
+    assert (tmp_path / "a" / "report.json").read_text() == before
 
 
 CHROMIUM = shutil.which("chromium")
@@ -443,10 +515,16 @@ addEventListener("load", () => {
     const page = frame.contentDocument, root = page.documentElement;
     page.querySelectorAll("details").forEach(part => part.open = true);
     const colour = (key) => frame.contentWindow.getComputedStyle(page.body)[key];
+    const boxes = [...page.querySelectorAll("svg text")].map(part => part.getBoundingClientRect());
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    const headlines = [...page.querySelectorAll("thead th")].filter(cell => cell.textContent == "Worst case");
     return {width: frame.clientWidth, scroll: root.scrollWidth,
       loaded: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name),
       broken: [...page.images].filter(image => !image.naturalWidth).length, images: page.images.length,
       boxes: [...page.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
+      labels: boxes.length, overlaps: boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b))).length,
+      headlines: headlines.map(cell => cell.getBoundingClientRect().right <=
+        cell.closest(".scroll").getBoundingClientRect().right),
       back: colour("backgroundColor"), text: colour("color")};
   }));
 });
@@ -480,19 +558,29 @@ def brightness(colour: str) -> int:
 def test_a_browser_shows_the_pages_at_any_width_and_loads_nothing(tmp_path: Path) -> None:
     Image.new("RGB", (900, 300), (200, 0, 0)).save(tmp_path / "wide.png")
     name = "A" * 120 + EVIL
-    page = report_page({**report(name=name), "checks": CHECKS, "pictures": {"PGD": "wide.png"}}, folder=tmp_path)
+    swept = [[eps, max(0.0, 100.0 - eps)] for eps in (0, 1, 2, 4, 8, 16, 32, 64, 128)]
+    checks = [{**CHECKS[0], "points": swept}, *CHECKS[1:]]
+    page = report_page({**report(name=name), "checks": checks, "pictures": {"PGD": "wide.png"}}, folder=tmp_path)
     (tmp_path / "one.html").write_text(page)
     (tmp_path / "set.html").write_text(report_page(set_report(), folder=tmp_path))
     runs = read_runs([write(tmp_path / n, report(90.0, p, name=name)) for n, p in (("a", 40.0), ("b", 41.0))])
     (tmp_path / "many.html").write_text(comparison_page(compare(runs)))
     # What the probe must notice, or it would prove nothing.
-    (tmp_path / "bad.html").write_text('<div style="width:2000px">wide<img src="http://127.0.0.1:9/x.png"></div>')
+    svg = '<svg><text x="10" y="20">100.0</text><text x="20" y="20">99.0</text></svg>'
+    far = (
+        '<div class="scroll" style="width:50px;overflow:auto"><table><thead><tr><th style="min-width:400px">Worst case'
+    )
+    (tmp_path / "bad.html").write_text(
+        f'<div style="width:2000px">wide<img src="http://127.0.0.1:9/x.png">{svg}{far}</table></div></div>'
+    )
     *good, bad, _ = probe(tmp_path, ["one.html", "set.html", "many.html", "bad.html"])
     assert bad["scroll"] >= 2000 and bad["loaded"] == ["http://127.0.0.1:9/x.png"] and bad["broken"] == 1
+    assert bad["overlaps"] == 1 and bad["headlines"] == [False]
     assert [found["width"] for found in good] == [360, 1200] * 3
     for found in good:
         assert found["scroll"] <= found["width"] and found["loaded"] == [] and found["broken"] == 0, found
-        assert brightness(found["back"]) > brightness(found["text"])
+        assert brightness(found["back"]) > brightness(found["text"]) and found["overlaps"] == 0, found
+    assert good[0]["labels"] > 20 and good[4]["headlines"] == good[5]["headlines"] == [True]
     assert good[0]["images"] == 1 and good[0]["boxes"] > 0  # tables scroll inside their boxes on a phone
     for found in probe(tmp_path, ["one.html", "many.html"], dark=True):
         assert brightness(found["back"]) < 150 < 550 < brightness(found["text"])

@@ -136,6 +136,8 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         save_adversarial(task, data, [attack()], tmp_path)
     with pytest.raises(ConfigError, match="differ in other signs only"):
         save_adversarial(task, data, [attack(name="a b"), attack(name="a&b")], tmp_path)
+    signs = save_adversarial(task, data, [attack(name="PGD +w"), attack(name="PGD -w")], tmp_path / "signs")
+    assert [Path(one["folder"]).name for one in signs] == ["PGD-plus-w", "PGD-minus-w"]
     with pytest.raises(ConfigError, match="two attacks fill the column"):
         save_adversarial(task, data, [attack(), attack()], tmp_path / "other")
     with pytest.raises(ConfigError, match="1 or 3 channels"):
