@@ -276,8 +276,10 @@ def test_judging_does_without_a_head_of_another_number_of_identities(
 ) -> None:
     attacks = load_config(folder / "attacks.py")
     other = judge(config(folder, **{"task.num_classes": 9}), weights, attacks, device=CPU, batch_size=3)
-    for key in ("columns", "images", "attacked", "notes"):
+    for key in ("columns", "images", "attacked"):
         assert other[key] == report[key]
+    told = "the checkpoint was trained with other settings of task than base.py has now"
+    assert other["notes"] == [*report["notes"], told]
     assert [attack["notes"] for attack in other["attacks"]] == [attack["notes"] for attack in report["attacks"]]
     assert other["settings"]["head"] == "classifier.weight of best.safetensors does not fit and was not loaded"
 
