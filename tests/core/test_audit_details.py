@@ -307,7 +307,7 @@ def report(settings: dict[str, Any], *, seed: int) -> dict[str, Any]:
         "success": "any",
         "images": 10,
         "columns": [{"name": "Clean", "accuracy": 90.0}, {"name": "Transfer", "accuracy": 50.0 + seed}],
-        "attacks": [{"columns": ["Transfer"], "settings": settings}],
+        "attacks": [{"columns": ["Transfer"], "settings": settings, "forwards": 1, "backwards": 1}],
         "settings": {"config": "nat.py", "config_fingerprint": "f", "training_seed": seed, "checkpoint_sha256": seed},
         "provenance": {},
     }
