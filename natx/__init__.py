@@ -8,14 +8,15 @@ first asked for, so that ``import natx`` itself imports nothing.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from natx.loading import load
-    from natx.notebook import evaluate
+from natx.version import __version__
 
-__version__ = "0.4.0"
+if TYPE_CHECKING:
+    from natx.judging.notebook import evaluate
+    from natx.models.load import load
+
 __all__ = ["__version__", "evaluate", "load"]
 
-_LAZY = {"load": "natx.loading", "evaluate": "natx.notebook"}
+_LAZY = {"load": "natx.models.load", "evaluate": "natx.judging.notebook"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,8 @@
 
 ``inputs`` are pixels (uint8 or float in [0,1]), ``data_samples`` what is to be predicted (a label tensor, or a list of
 annotations) and ``index`` the position of each image in its data set, which keys every random draw. Entries may be
-added: ``copies`` are adversarial copies of the images made before training (:mod:`natx.data.copies`), ``start`` pixels
-at which an attack begins (:mod:`natx.methods.free`), ``teacher`` a teacher's logits of the clean images
+added: ``copies`` are adversarial copies of the images made before training (:mod:`natx.training.copies`), ``start``
+pixels at which an attack begins (:mod:`natx.methods.free`), ``teacher`` a teacher's logits of the clean images
 (:mod:`natx.methods.distillation`).
 """
 

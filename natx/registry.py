@@ -72,14 +72,14 @@ class Registry(MMEngineRegistry):
 
 TASKS = Registry("task", scope="natx")
 THREATS = Registry("threat model", scope="natx", locations=["natx.threat"])
-OBJECTIVES = Registry("objective", scope="natx", locations=["natx.objectives", "natx.rescaled", "natx.targets"])
+OBJECTIVES = Registry("objective", scope="natx", locations=["natx.objectives"])
 ATTACKS = Registry("attack", scope="natx", locations=["natx.attacks"])
 TERMS = Registry("term", scope="natx", locations=["natx.terms"])
 METHODS = Registry("method", scope="natx", locations=["natx.methods"])
-AUGMENTS = Registry("augment", scope="natx", locations=["natx.augment"])
+AUGMENTS = Registry("augment", scope="natx", locations=["natx.data.augment"])
 DATASETS = Registry("dataset", scope="natx", parent=MMENGINE_DATASETS, locations=["natx.data"])
 SAMPLERS = Registry("sampler", scope="natx", parent=MMENGINE_SAMPLERS)
-HOOKS = Registry("hook", scope="natx", parent=MMENGINE_HOOKS, locations=["natx.hooks"])
+HOOKS = Registry("hook", scope="natx", parent=MMENGINE_HOOKS, locations=["natx.training.hooks"])
 METRICS = Registry("metric", scope="natx", parent=MMENGINE_METRICS, locations=["natx.evaluation"])
 
 __all__ = [

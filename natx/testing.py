@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision
 from natx.registry import DATASETS, TASKS
+from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
 
 

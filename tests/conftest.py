@@ -1,6 +1,18 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
+from workshop import Workshop
 
 # Beside another busy process, a second thread makes small steps many times slower.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return Workshop(tmp_path, capsys, monkeypatch)

@@ -21,16 +21,16 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from natx.build import build_runner
-from natx.checkpoint import save_weights
 from natx.config import load_config, plain_dict
 from natx.data import Mixed, Part, build_dataset, hold_out, subset
-from natx.data.copies import make_copies
 from natx.evaluation import evaluate, evaluate_set
-from natx.hooks import Checkpoints
-from natx.judging import build_attacks, build_metric, judge
+from natx.judging.judge import build_attacks, build_metric, judge
+from natx.models.checkpoint import save_weights
 from natx.registry import TASKS
-from natx.training import prepare_adversaries, train
+from natx.training.build import build_runner
+from natx.training.copies import make_copies
+from natx.training.hooks import Checkpoints
+from natx.training.run import prepare_adversaries, train
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -251,7 +251,7 @@ def test_training_config(
         images = max(images, 2)
     if "generated" in original["data"]:  # a real image and a generated one, and an epoch of the real images trained on
         images = max(images, 2)
-        monkeypatch.setattr("natx.build.Mixed", lambda *parts, whole: Mixed(*parts, whole=images * steps))
+        monkeypatch.setattr("natx.training.build.Mixed", lambda *parts, whole: Mixed(*parts, whole=images * steps))
     config = reduced(
         name,
         tmp_path,
@@ -260,11 +260,13 @@ def test_training_config(
         roots={"imagenet": imagenet, "market": market, "generated": generated, "voc": voc},
     )
     few = images * steps
-    monkeypatch.setattr("natx.build.hold_out", partial(first_images, train=few))
+    monkeypatch.setattr("natx.training.build.hold_out", partial(first_images, train=few))
     if not original["data"].get("heldout"):  # nothing is held out: the first images are trained on, and copied
-        monkeypatch.setattr("natx.build.build_selection", lambda config, whole: (Part(whole, range(few)), None))
         monkeypatch.setattr(
-            "natx.build.make_copies",
+            "natx.training.build.build_selection", lambda config, whole: (Part(whole, range(few)), None)
+        )
+        monkeypatch.setattr(
+            "natx.training.build.make_copies",
             lambda task, data, attack, **kwargs: make_copies(task, Part(data, range(few)), attack, **kwargs),
         )
     assert config.task.model == original["task"]["model"]

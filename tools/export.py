@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 
 from natx import cli  # noqa: E402
 from natx.config import load_config  # noqa: E402
-from natx.export import export  # noqa: E402
+from natx.export.weights import export  # noqa: E402
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 
 from natx import cli  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.evaluation.compare import compare, read_runs  # noqa: E402
-from natx.evaluation.html_compare import comparison_page  # noqa: E402
-from natx.files import write_text  # noqa: E402
+from natx.report.compare import compare, read_runs  # noqa: E402
+from natx.report.html_compare import comparison_page  # noqa: E402
+from natx.runtime.files import write_text  # noqa: E402
 
 PAGES = (".html", ".htm")  # what may be overwritten
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 from mmengine.dist import get_dist_info  # noqa: E402
 
 from natx import cli  # noqa: E402
-from natx.files import write_text  # noqa: E402
+from natx.runtime.files import write_text  # noqa: E402
 from natx.study import describe_study, draw_figure, load_table, made_by, render, run_row  # noqa: E402
 from natx.study.tables import TABLES  # noqa: E402
 

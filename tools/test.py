@@ -19,14 +19,14 @@ from natx.checks import AuditOptions  # noqa: E402
 from natx.checks.text import console_checks  # noqa: E402
 from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.evaluation.cells import outcome  # noqa: E402
 from natx.evaluation.progress import clear_progress  # noqa: E402
-from natx.evaluation.report import write_report  # noqa: E402
 from natx.evaluation.saved import sentence  # noqa: E402
-from natx.evaluation.text import console_table  # noqa: E402
-from natx.judging import judge  # noqa: E402
-from natx.progress import Meter  # noqa: E402
-from natx.saving import check_saving, save_judged  # noqa: E402
+from natx.judging.judge import judge  # noqa: E402
+from natx.judging.save import check_saving, save_judged  # noqa: E402
+from natx.report.cells import outcome  # noqa: E402
+from natx.report.report import write_report  # noqa: E402
+from natx.report.text import console_table  # noqa: E402
+from natx.runtime.progress import Meter  # noqa: E402
 from natx.study import printed_row  # noqa: E402
 
 

@@ -14,8 +14,8 @@ from mmengine.dist import get_dist_info  # noqa: E402
 
 from natx import cli  # noqa: E402
 from natx.config import load_config, require_training  # noqa: E402
-from natx.plan import describe_plan  # noqa: E402
-from natx.training import train  # noqa: E402
+from natx.training.plan import describe_plan  # noqa: E402
+from natx.training.run import train  # noqa: E402
 
 
 def main() -> None:

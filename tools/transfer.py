@@ -18,8 +18,9 @@ from rich.console import Console  # noqa: E402
 from natx import cli  # noqa: E402
 from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.evaluation.transfer_report import judge_transfer, markdown, write_transfer  # noqa: E402
-from natx.progress import Meter  # noqa: E402
+from natx.judging.transfer import judge_transfer  # noqa: E402
+from natx.report.transfer import markdown, write_transfer  # noqa: E402
+from natx.runtime.progress import Meter  # noqa: E402
 
 
 def main() -> None:

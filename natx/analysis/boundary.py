@@ -7,7 +7,7 @@ from torch import Tensor
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision
+from natx.runtime.precision import full_precision
 from natx.task import Task
 
 NEAREST = 9  # other classes that the pixel-space margin looks at: all of 10

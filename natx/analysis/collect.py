@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from natx.analysis.boundary import input_margins
 from natx.attacks import Attack
 from natx.batch import Batch, to_device
-from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
-from natx.progress import Meter, silent
+from natx.models.mode import attack_mode
+from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
 CLEAN, ADVERSARIAL = "clean", "adversarial"

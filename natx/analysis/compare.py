@@ -27,9 +27,9 @@ from natx.analysis.weights import EQ13
 from natx.attacks import PGD, Attack
 from natx.config import plain_dict
 from natx.errors import ConfigError
-from natx.progress import Meter, silent
-from natx.provenance import provenance
 from natx.registry import THREATS
+from natx.runtime.progress import Meter, silent
+from natx.runtime.provenance import provenance
 
 WHAT = ("sparsity", "boundaries", "weights", "umap")
 DEFAULT_TEMPERATURE = 4.0  # the adversary's where no config names one: CIFAR-10's

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from natx.analysis.boundary import feature_margins
 from natx.analysis.collect import CLEAN
-from natx.files import write_atomic
+from natx.runtime.files import write_atomic
 
 DOTS = 110  # an inch
 COLOURS = 128

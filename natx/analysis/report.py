@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from natx.analysis.sparsity import MEASURES
-from natx.evaluation.cells import settings_text
-from natx.files import write_text
+from natx.report.cells import settings_text
+from natx.runtime.files import write_text
 
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")  # a list of numbers in indented JSON; text holds no line breaks there
 

@@ -15,9 +15,9 @@ from natx.attacks import Attack
 from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import CheckpointError, ConfigError
-from natx.files import sha256
-from natx.judging import load_task
-from natx.progress import Meter
+from natx.judging.judge import load_task
+from natx.runtime.files import sha256
+from natx.runtime.progress import Meter
 
 
 @dataclass

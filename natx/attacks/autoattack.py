@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.attacks.pyaa import VERSION, run_members
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
 
@@ -45,13 +46,9 @@ class LibraryAttack(Attack):
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`; adds the library's version."""
-        from natx.attacks.pyaa import VERSION
-
         return {**super().describe(), "library": VERSION}
 
     def _run(self, victim: Victim) -> tuple[Tensor, list[str]]:
-        from natx.attacks.pyaa import run_members
-
         return run_members(victim, self.members, seed=self.seed, batch_size=self.block_size, **self.options)
 
 

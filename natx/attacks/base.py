@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from natx.batch import Batch, select, size
-from natx.context import BNMode, attack_mode
 from natx.errors import ConfigError
+from natx.models.mode import BNMode, attack_mode
 from natx.objectives import Objective
-from natx.registry import THREATS
-from natx.rng import uniform
+from natx.registry import ATTACKS, THREATS
+from natx.runtime.rng import uniform
 from natx.task import Output, Task
 from natx.threat import Ball, ThreatModel
 
@@ -96,7 +96,7 @@ class Victim:
         return logits
 
     def noise(self, seed: int, *, epoch: int, stream: int, draw: Callable[..., Tensor] = uniform) -> Tensor:
-        """Uniform noise in [0,1), or another draw of :mod:`natx.rng`, of the images' shape and keyed by image index."""
+        """Uniform noise in [0,1), or another draw of :mod:`natx.runtime.rng`, keyed by image index."""
         return draw(self.batch["index"].to(self.x.device), self.x.shape[1:], seed=seed, epoch=epoch, stream=stream)
 
     def select(self, rows: Tensor) -> Victim:
@@ -142,7 +142,7 @@ class Attack:
         threat: config of a threat model, or one.
         name: column name in tables; each attack has a default.
         seed: seed of the attack's own draws (global generators are never touched).
-        bn_mode: see :func:`natx.context.attack_mode`.
+        bn_mode: see :func:`natx.models.mode.attack_mode`.
 
     Attributes:
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
@@ -261,8 +261,6 @@ class Attack:
 
 def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[str, Any] | None = None) -> Attack:
     """An attack from its config; ``threat`` fills in where the config has none."""
-    from natx.registry import ATTACKS
-
     if isinstance(config, Attack):
         return config
     config = dict(config)

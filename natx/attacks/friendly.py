@@ -12,8 +12,8 @@ from natx.attacks.base import Attack, Attacked, Success, Victim
 from natx.attacks.pgd import PGD
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
-from natx.rng import normal
-from natx.schedule import Schedule
+from natx.runtime.rng import normal
+from natx.runtime.schedule import Schedule
 
 # Streams of the noise after each step, apart from those of random starts and restarts.
 NOISE = 1000
@@ -36,7 +36,7 @@ class FriendlyPGD(PGD):
         threat: threat model.
         steps: largest number of gradient steps K.
         tau: steps after the first misclassification, a whole number or a schedule by epoch
-            (:class:`~natx.schedule.Schedule`).
+            (:class:`~natx.runtime.schedule.Schedule`).
         omega: standard deviation, in pixel units of [0,1], of normal noise added at each step before the projection.
         **kwargs: see :class:`~natx.attacks.PGD`; without ``restarts``, ``milestones`` and ``momentum``.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from natx.attacks.base import Attack, build_attack
 from natx.errors import ConfigError
+from natx.registry import THREATS
 from natx.threat import ThreatModel
 
 CW_STEPS = 30
@@ -59,8 +60,6 @@ def build_named(
 
 def build_threat(threat: ThreatModel | dict[str, Any] | None) -> ThreatModel | None:
     """A threat model from its config."""
-    from natx.registry import THREATS
-
     return THREATS.build(threat) if isinstance(threat, dict) else threat
 
 

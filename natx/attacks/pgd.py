@@ -15,7 +15,7 @@ from natx.batch import START
 from natx.errors import ConfigError
 from natx.objectives import Objective
 from natx.registry import ATTACKS, OBJECTIVES
-from natx.rng import normal
+from natx.runtime.rng import normal
 
 
 @ATTACKS.register_module()

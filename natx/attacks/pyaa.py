@@ -21,8 +21,8 @@ from pyautoattack import checks
 from torch import Tensor
 
 from natx.attacks.base import Victim
+from natx.attacks.remarks import SQUARE
 from natx.errors import ConfigError
-from natx.remarks import SQUARE
 
 VERSION = f"pyautoattack {version('pyautoattack')}"
 

@@ -14,7 +14,7 @@ def with_sources(node: Any, sources: dict[str, Any]) -> Any:
 
     Args:
         node: dicts, lists and plain values; a text under ``adversary`` or ``source`` is a name.
-        sources: configs of the models by name, see :func:`natx.adversary.build_adversary`.
+        sources: configs of the models by name, see :func:`natx.models.adversary.build_adversary`.
 
     Raises:
         ConfigError: a name that ``sources`` lacks.

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
 from natx.errors import ConfigError
-from natx.objectives import margin
-from natx.precision import full_precision
+from natx.objectives import TARGET, TargetedObjective, margin
 from natx.registry import ATTACKS
-from natx.targets import TARGET, TargetedObjective
+from natx.runtime.precision import full_precision
 from natx.task import Output, Task
 from natx.threat import ThreatModel
 
@@ -30,7 +29,7 @@ class Targeted(Attack):
     Args:
         threat: threat model of the attack.
         attack: config of an attack without a threat model of its own, on a targeted objective
-            (:mod:`natx.targets`), with one column.
+            (:mod:`natx.objectives`), with one column.
         targets: number of classes aimed at, or 'all' wrong ones; more than there are wrong classes means all of them.
 
     Raises:

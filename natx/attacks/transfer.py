@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.adversary import Adversary, build_adversary
 from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
 from natx.batch import START
-from natx.context import attack_mode
 from natx.errors import ConfigError
+from natx.models.adversary import Adversary, build_adversary
+from natx.models.mode import attack_mode
 from natx.registry import ATTACKS
 from natx.task import Task
 from natx.threat import ThreatModel
@@ -28,7 +28,7 @@ class Transfer(Attack):
 
     Args:
         threat: threat model of both attacks.
-        source: config of the source model (:func:`natx.adversary.build_adversary`), or one; a single model.
+        source: config of the source model (:func:`natx.models.adversary.build_adversary`), or one; a single model.
         attack: config of the attack on the source, without a threat model of its own.
         refine: config of an attack that starts where the first one ended (PGD and its kin, without restarts), with one
             column; None to judge the result alone.

@@ -13,8 +13,8 @@ from natx.attacks.base import Attack, Victim, build_attack
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.objectives import Objective
-from natx.precision import full_precision
 from natx.registry import ATTACKS, OBJECTIVES
+from natx.runtime.precision import full_precision
 from natx.task import Output
 
 

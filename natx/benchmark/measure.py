@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from natx.errors import ConfigError
-from natx.provenance import provenance
+from natx.runtime.provenance import provenance
 
 # What numbers depend on beside what every report names.
 LIBRARIES = ("torchattacks", "foolbox", "adversarial-robustness-toolbox", "torchreid", "mmdet")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import PGD, Victim
+from natx.attacks.pyaa import contained
 from natx.batch import Batch, to_device
 from natx.benchmark.measure import NotRun
 from natx.evaluation import Evaluation
@@ -122,8 +123,6 @@ def peer_autoattack(net: nn.Module, batches: list[Batch], *, eps: float, seed: i
 
     Each batch is a call, seeded anew. The library seeds global generators; they are put back.
     """
-    from natx.attacks.pyaa import contained
-
     library, parts = peer("pyautoattack"), []
     for batch in batches:
         x, y = batch["inputs"], batch["data_samples"]

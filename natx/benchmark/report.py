@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from natx.errors import ConfigError
-from natx.files import write_json, write_text
-from natx.progress import duration
+from natx.runtime.files import write_json, write_text
+from natx.runtime.progress import duration
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:

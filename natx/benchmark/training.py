@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from natx.adversary import Adversary
 from natx.attacks import PGD, Attack
 from natx.batch import Batch, to_device
 from natx.evaluation import evaluate
-from natx.learner import Learner
 from natx.methods import Adversarial, Method, Standard
+from natx.models.adversary import Adversary
 from natx.task import Task
 from natx.terms import NastyKL, TaskLoss
+from natx.training.learner import Learner
 
 
 def recipe(kind: str, *, attack: Attack, adversary: Callable[[], Task]) -> Method:

@@ -14,10 +14,10 @@ from natx.attacks import Attack
 from natx.checks import columns, flags, gradients, pipeline, strength
 from natx.checks.base import DECISIVE, GREEN, RED, Check, Verdict
 from natx.checks.case import Case
-from natx.context import attack_mode
 from natx.errors import ConfigError
 from natx.evaluation.robust import Evaluation
-from natx.progress import Meter, silent
+from natx.models.mode import attack_mode
+from natx.runtime.progress import Meter, silent
 from natx.task import Task
 from natx.threat import ThreatModel
 

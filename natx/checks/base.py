@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
-if TYPE_CHECKING:
-    from natx.checks.case import Case
+from natx.checks.case import Case, NotApplicableError
 
 GREEN, RED, NOT_APPLICABLE = "green", "red", "not applicable"
 Colour = Literal["green", "red", "not applicable"]
 DECISIVE = "G2"  # PGD against AutoAttack: without it nothing is called robust
 IMAGES_TO_COUNT = 2  # a difference between two accuracies that a single image makes is chance
-
-
-class NotApplicableError(Exception):
-    """A check has nothing to look at in this setting; the text says why. Never leaves :class:`Check`."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,19 @@ from torch.nn import functional as F
 
 from natx.attacks import PGD, Attack, Cost, Victim
 from natx.batch import Batch, select, to_device
-from natx.checks.base import NotApplicableError
 from natx.data import some_positions
 from natx.evaluation.robust import Evaluation
 from natx.objectives import CrossEntropy, Objective
-from natx.precision import full_precision
+from natx.runtime.precision import full_precision
 from natx.task import Task
 from natx.threat import ThreatModel
 
 STEPS = 20  # of the attacks that checks run themselves: the PGD-20 of robustness tables
 LONG = 100  # steps of the trajectory that several checks read
+
+
+class NotApplicableError(Exception):
+    """A check has nothing to look at in this setting; the text says why. Never leaves :mod:`natx.checks.base`."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from natx.attacks import FGSM
-from natx.checks.base import Check, Finding, NotApplicableError, exceeds
-from natx.checks.case import STEPS, Case, require_above_chance
+from natx.checks.base import Check, Finding, exceeds
+from natx.checks.case import STEPS, Case, NotApplicableError, require_above_chance
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation
 
 BLACK_BOX = ("Square", "SPSA", "Transfer")  # attacks that see no gradient of the model

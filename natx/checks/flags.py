@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from natx.checks.base import Check, Finding, NotApplicableError, exceeds
-from natx.checks.case import Case
-from natx.remarks import square_broke
+from natx.attacks.remarks import square_broke
+from natx.checks.base import Check, Finding, exceeds
+from natx.checks.case import Case, NotApplicableError
 
 MEMBERS = ("AutoAttack", "APGD", "Square")
 

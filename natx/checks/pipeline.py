@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from natx.attacks import PGD, Attack, AutoAttack
 from natx.attacks.autoattack import LibraryAttack
 from natx.batch import Batch, select
-from natx.checks.base import Check, Finding, NotApplicableError
-from natx.checks.case import Case
+from natx.checks.base import Check, Finding
+from natx.checks.case import Case, NotApplicableError
 from natx.data import some_positions
 from natx.errors import ConfigError, ConstraintError
 from natx.evaluation.robust import CLEAN
-from natx.rng import uniform
+from natx.runtime.rng import uniform
 from natx.threat import Linf, pixel_fraction
 
 SLACK = 1e-6  # in float32, `x + eps - x` may be larger than eps by less than this

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from natx.attacks import PGD
-from natx.checks.base import Check, Finding, NotApplicableError, exceeds
-from natx.checks.case import STEPS, Case
-from natx.rescaled import RescaledCrossEntropy
+from natx.checks.base import Check, Finding, exceeds
+from natx.checks.case import STEPS, Case, NotApplicableError
+from natx.objectives import RescaledCrossEntropy
 from natx.threat import Linf, pixel_fraction
 
 SWEEP = (0, 1, 2, 4, 8, 16, 32, 64, 128)  # eps in 1/255

@@ -11,7 +11,7 @@ from typing import Any
 
 from natx.data.base import brief
 from natx.errors import DataError
-from natx.files import exclusive, write_json
+from natx.runtime.files import exclusive, write_json
 
 MANIFEST = "generated.json"
 

@@ -2,7 +2,6 @@
 
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation, evaluate
-from natx.evaluation.selection import Selection
 from natx.evaluation.sets import SetAttackResult, SetEvaluation, evaluate_set
 
 __all__ = [
@@ -10,7 +9,6 @@ __all__ = [
     "AttackResult",
     "Evaluation",
     "Metric",
-    "Selection",
     "SetAttackResult",
     "SetEvaluation",
     "evaluate",

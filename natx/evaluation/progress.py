@@ -13,7 +13,7 @@ from torch import Tensor
 
 from natx.attacks import Cost
 from natx.errors import ConfigError
-from natx.files import clear_unfinished, sha256, strict, write_json
+from natx.runtime.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
 FILES = "progress*.json"

@@ -11,8 +11,8 @@ from torch import Tensor
 from natx.attacks import PGD, Attack, Cost, Victim
 from natx.attacks.steps import Step
 from natx.batch import Batch, join
-from natx.context import attack_mode
 from natx.evaluation.progress import Block
+from natx.models.mode import attack_mode
 from natx.task import Task
 
 SPARE = 0.25  # share of a batch that is free before others enter: they come in groups, not one by one

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from natx.attacks import Attack, Cost
 from natx.attacks.base import Success
+from natx.attacks.remarks import merged
 from natx.batch import Batch, to_device
-from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
 from natx.evaluation.refill import judge_refilled, refills, worthwhile
-from natx.progress import Meter, silent
-from natx.remarks import merged
+from natx.models.mode import attack_mode
+from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
 CLEAN = "Clean"

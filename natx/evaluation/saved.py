@@ -18,12 +18,11 @@ from torch import Tensor
 from natx.attacks import PGD, Attack
 from natx.attacks.base import Success
 from natx.batch import Batch, select, to_device
-from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
-from natx.evaluation.pictures import plain_name
 from natx.evaluation.robust import check_columns, share
-from natx.files import write_atomic, write_json
-from natx.progress import Meter, silent
+from natx.models.mode import attack_mode
+from natx.runtime.files import plain_name, write_atomic, write_json
+from natx.runtime.progress import Meter, silent
 from natx.task import Task
 from natx.threat import pixel_fraction
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from natx.attacks import Attack, Cost
 from natx.batch import to_device
-from natx.context import attack_mode
 from natx.errors import ConfigError, DataError
+from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
-from natx.evaluation.pictures import Examples
 from natx.evaluation.predictions import gathered, replaced
 from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
-from natx.progress import Meter, silent
-from natx.realised import SIZES, realised, summary
+from natx.evaluation.size import SIZES, realised, summary
+from natx.models.mode import attack_mode
+from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
 EXAMPLES = 4
@@ -31,7 +31,7 @@ class SetAttackResult(AttackResult):
     """What one attack did over the whole set; plain values, None for the clean column.
 
     Attributes:
-        perturbation: how large the perturbations became, see :func:`natx.realised.summary`.
+        perturbation: how large the perturbations became, see :func:`natx.evaluation.size.summary`.
         success: how many images were ``fooled`` ``of`` those that had something to lose, and the ``rate`` (%, None of
             no image); None where the metric does not tell.
     """

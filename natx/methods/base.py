@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch, join, size
 from natx.errors import ConfigError
-from natx.precision import full_precision
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision
 from natx.task import Task, concat_pixels, slice_raw
 from natx.terms.base import Term, View
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from natx.adversary import Adversary, build_adversary
 from natx.batch import TEACHER, Batch, size
 from natx.errors import ConfigError
 from natx.methods.base import Method
+from natx.models.adversary import Adversary, build_adversary
 from natx.registry import METHODS
 from natx.task import Task
 from natx.terms.distill import Distilled
@@ -28,7 +28,7 @@ class Distillation(Method):
 
     Args:
         method: config of the method inside; one of its terms follows the teacher (ARD, RSLAD, IAD, KD).
-        teacher: a model of this project, see :func:`natx.adversary.build_adversary`.
+        teacher: a model of this project, see :func:`natx.models.adversary.build_adversary`.
 
     Raises:
         ConfigError: no term follows the teacher, or the teacher does not fit (at :meth:`prepare`, before epoch 1).

@@ -11,15 +11,15 @@ from torch import Tensor
 from natx.attacks import Attack, PerImagePGD, build_attack
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.batch import Batch
-from natx.companion import check_same_pixels
-from natx.context import attack_mode
 from natx.errors import ConfigError
 from natx.methods.adversarial import Adversarial
 from natx.methods.lookahead import after_one_step
 from natx.methods.strategy import Strategy
+from natx.models.companion import check_same_pixels
+from natx.models.mode import attack_mode
 from natx.objectives import CrossEntropy
 from natx.registry import METHODS
-from natx.schedule import Schedule
+from natx.runtime.schedule import Schedule
 from natx.task import Task
 from natx.threat import Linf
 
@@ -68,7 +68,7 @@ class LAS(Adversarial):
         interval: training steps from one lesson of the strategy to the next; 20 for LAS-PGD-AT, 1 for LAS-AWP (10 on
             CIFAR-100).
         reward: the factors a, b, c of R1, R2, R3; (1, 4, 2) for LAS-PGD-AT, (1, 1, 1) for LAS-AWP on CIFAR-10.
-        lr: the strategy's learning rate, a number or a schedule by epoch (:class:`~natx.schedule.Schedule`).
+        lr: the strategy's learning rate, a number or a schedule by epoch (:class:`~natx.runtime.schedule.Schedule`).
         max_norm: to which its gradient is clipped.
         copy_lr: learning rate of the copy's step, a number or a schedule; the original takes the target's.
         copy_weight_decay: of the copy's step.

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.batch import Batch
-from natx.companion import build_companion
 from natx.errors import ConfigError
-from natx.precision import full_precision
-from natx.rng import uniform
+from natx.models.companion import build_companion
+from natx.runtime.precision import full_precision
+from natx.runtime.rng import uniform
 from natx.task import Task
 
 

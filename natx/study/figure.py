@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from natx.evaluation.cells import cell_values
-from natx.files import write_atomic
+from natx.report.cells import cell_values
+from natx.runtime.files import write_atomic
 from natx.study.rows import Study
 from natx.study.run import find
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from natx.checks.text import markdown_checks_beside
 from natx.config import load_config, with_options
-from natx.evaluation.cells import NOT_RUN
-from natx.evaluation.summary import Beside, summary_table, with_average
-from natx.progress import duration
+from natx.report.cells import NOT_RUN
+from natx.report.summary import Beside, summary_table, with_average
+from natx.runtime.progress import duration
 from natx.study.rows import Row, Study
 from natx.study.run import Found, find
 from natx.study.trainings import passes

@@ -13,8 +13,8 @@ from mmengine.config import Config
 from natx.config import CHECKOUT, load_config, plain_dict, require, with_options
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
-from natx.frozen import frozen_models, task_of
-from natx.judging import build_attacks, paper_row
+from natx.judging.judge import build_attacks, paper_row
+from natx.training.frozen import frozen_models, task_of
 
 Checkpoint = Literal["best", "last"]
 

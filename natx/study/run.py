@@ -16,10 +16,10 @@ from natx.checks import AuditOptions
 from natx.config import plain_dict
 from natx.errors import ConfigError
 from natx.evaluation.progress import clear_progress
-from natx.evaluation.report import write_report
-from natx.files import sha256
-from natx.judging import judge
-from natx.progress import Meter
+from natx.judging.judge import judge
+from natx.report.report import write_report
+from natx.runtime.files import sha256
+from natx.runtime.progress import Meter
 from natx.study.rows import Row, Study
 from natx.study.times import epoch_report
 from natx.study.trainings import Training, opponents, row_training, train_first, undefended

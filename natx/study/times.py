@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from natx.checkpoint import load_state
-from natx.frozen import DONE
+from natx.models.checkpoint import load_state
+from natx.training.frozen import DONE
 
 
 def epoch_seconds(folder: Path) -> float | None:

@@ -13,14 +13,14 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
-from natx.build import build_learner
 from natx.config import fingerprint, load_config, plain_dict, with_options
 from natx.errors import ConfigError
-from natx.files import exclusive, write_json
-from natx.frozen import DONE, adversary_recipe, frozen_models, needs_training
-from natx.plan import without_weights
+from natx.runtime.files import exclusive, write_json
 from natx.study.rows import Row, Study
-from natx.training import train
+from natx.training.build import build_learner
+from natx.training.frozen import DONE, adversary_recipe, frozen_models, needs_training
+from natx.training.plan import without_weights
+from natx.training.run import train
 
 RECIPE = "recipe.json"  # what a folder was trained as
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from natx.adversary import Adversary
 from natx.errors import ConfigError
-from natx.precision import full_precision, kl_divergence
+from natx.models.adversary import Adversary
+from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Output, Task
 from natx.terms.base import Term, View
 

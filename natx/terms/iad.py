@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from natx.batch import TEACHER, Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision, kl_divergence
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Output
 from natx.terms.base import View
 from natx.terms.distill import Distilled, check_positive, check_share, hard_loss

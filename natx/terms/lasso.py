@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision
 from natx.task import Task
 from natx.terms.base import Term, View
 

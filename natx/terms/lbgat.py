@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.companion import build_companion, check_same_pixels
 from natx.errors import ConfigError
-from natx.precision import full_precision
+from natx.models.companion import build_companion, check_same_pixels
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision
 from natx.task import Task
 from natx.terms.base import Term, View
 

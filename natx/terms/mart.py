@@ -11,8 +11,8 @@ from torch import Tensor
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import kl_divergence
 from natx.registry import TERMS
+from natx.runtime.precision import kl_divergence
 from natx.task import Output
 from natx.terms.base import Term, View
 from natx.terms.trades import class_log_probs

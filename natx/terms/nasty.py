@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from natx.adversary import Adversary, build_adversary
 from natx.batch import Batch, join
 from natx.errors import ConfigError
-from natx.precision import full_precision, kl_divergence
+from natx.models.adversary import Adversary, build_adversary
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Link, Task, concat_pixels
 from natx.terms.base import Term, View
 
@@ -59,7 +59,7 @@ class NastyKL(Term):
     (``train_nasty.py``). The effective weight ``weight * tau^2`` is logged as ``nasty_weight``.
 
     Args:
-        adversary: see :func:`natx.adversary.build_adversary`.
+        adversary: see :func:`natx.models.adversary.build_adversary`.
         weight: omega_a; 0.06 for CIFAR-10 (Fig. 2), 0.006 for CIFAR-100.
         temperature: tau_a; 4 for CIFAR-10, 20 for CIFAR-100 and ImageNet-100 (Nasty-Teacher).
         direction: see :func:`nasty_divergence`.

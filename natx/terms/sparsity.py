@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision
 from natx.registry import TERMS
+from natx.runtime.precision import full_precision
 from natx.terms.base import Term, View
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.precision import full_precision
 from natx.registry import TASKS
+from natx.runtime.precision import full_precision
 from natx.task import Output
 from tasks.cls.models import BasicBlock, ConvNet, classifier
 from tasks.cls.task import ClassificationTask

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
-from natx.precision import full_precision
 from natx.registry import TASKS
+from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
 from tasks.cls.models import classifier, create_model, features, fixed_input_size, input_size, normalisation
 

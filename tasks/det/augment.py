@@ -1,7 +1,7 @@
 """Augmentations that move boxes with their images, for training batches of detection.
 
 Each takes the whole batch after :meth:`DetectionTask.pixels` (float inputs) and draws from (seed, epoch, image index),
-as :mod:`natx.augment` does. Boxes of an augmented image are in pixels of the augmented image.
+as :mod:`natx.data.augment` does. Boxes of an augmented image are in pixels of the augmented image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.registry import AUGMENTS
-from natx.rng import uniform
+from natx.runtime.rng import uniform
 from tasks.det.datasets import Annotation
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from natx.files import write_atomic
+from natx.runtime.files import write_atomic
 from tasks.det.finding import IOU, LEAST_SCORE, Finding
 
 MOST = 12  # detections that are drawn

@@ -14,8 +14,8 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from natx.batch import Batch
-from natx.checkpoint import load_into, read_tensors
 from natx.errors import CheckpointError, ConfigError, DataError
+from natx.models.checkpoint import load_into, read_tensors
 from natx.registry import TASKS
 from natx.task import Output, Task, unit_pixels
 from tasks.det.compat import build_detector

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from natx.checkpoint import read_tensors
 from natx.errors import CheckpointError, ConfigError
+from natx.models.checkpoint import read_tensors
 from tasks.reid.compat import build_model
 
 # The keys of a checkpoint that depend on the number of identities.

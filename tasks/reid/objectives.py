@@ -18,8 +18,8 @@ from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.evaluation.sets import attacked_positions
 from natx.objectives import Objective
-from natx.precision import full_precision
 from natx.registry import OBJECTIVES
+from natx.runtime.precision import full_precision
 from natx.task import Output, Task
 
 Guides = Literal["query", "gallery", "all", "batch"]

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from natx.files import write_atomic
+from natx.runtime.files import write_atomic
 
 LEGEND = "The query, then its nearest gallery images. Green \N{CHECK MARK}: the same person, red: another one."
 RIGHT, WRONG, ASKED = "#1a8a1a", "#d01c1c", "#444444"  # green, red, grey

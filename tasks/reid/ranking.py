@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.errors import ConfigError, DataError
-from natx.precision import full_precision
+from natx.runtime.precision import full_precision
 
 JUNK = -1  # identity of gallery images that the protocol ignores
 DISTANCES = ("cosine", "euclidean")

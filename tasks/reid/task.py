@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
-from natx.precision import full_precision
 from natx.registry import TASKS
+from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
 from tasks.reid.losses import batch_hard_triplet
 from tasks.reid.models import HEAD, create_model, features

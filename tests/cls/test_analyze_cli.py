@@ -14,8 +14,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from natx import cli
-from natx.checkpoint import save_weights
 from natx.data import subset
+from natx.models.checkpoint import save_weights
 from natx.testing import fit
 from tasks.cls import ClassificationTask
 from tasks.cls.datasets import Digits

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from natx.adversary import Adversary
 from natx.attacks import PGD
-from natx.checkpoint import load_weights, read_tensors, save_weights
 from natx.errors import CheckpointError, ConfigError
 from natx.evaluation import evaluate
-from natx.learner import Learner
 from natx.methods import Adversarial
+from natx.models.adversary import Adversary
+from natx.models.checkpoint import load_weights, read_tensors, save_weights
 from natx.registry import TASKS
 from natx.terms import TRADES, NastyKL, TaskLoss
 from natx.testing import TinyDataset
 from natx.threat import Linf
+from natx.training.learner import Learner
 from tasks.cls import CASTask, ClassificationTask
 
 CLASSES, EPS = 7, 8 / 255

@@ -19,9 +19,9 @@ from torch import Tensor
 
 import natx
 import tasks.cls  # noqa: F401 - registers its tasks
-from natx.checkpoint import save_weights
 from natx.errors import CheckpointError, ConfigError
-from natx.export import export
+from natx.export.weights import export
+from natx.models.checkpoint import save_weights
 from natx.registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 import natx
 import tasks.cls  # noqa: F401 - registers its tasks
-from natx.checkpoint import save_weights
-from natx.export import export
+from natx.export.weights import export
+from natx.models.checkpoint import save_weights
 from natx.registry import TASKS
 
 robustbench = pytest.importorskip("robustbench", reason="RobustBench is not installed", exc_type=ImportError)

@@ -14,8 +14,8 @@ import natx
 from natx.analysis.collect import collect, inputs_of
 from natx.attacks import PGD
 from natx.batch import select
-from natx.checkpoint import save_weights
 from natx.errors import CheckpointError, ConfigError
+from natx.models.checkpoint import save_weights
 from natx.objectives import ImageLoss
 from natx.threat import Linf
 

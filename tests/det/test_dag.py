@@ -13,7 +13,7 @@ from natx.attacks import build_attack
 from natx.attacks.base import Cost, Victim
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.realised import realised
+from natx.evaluation.size import realised
 from natx.task import Output, Task
 from natx.threat import L2, Linf
 from tasks.det import DetectionTask

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from natx.errors import ConfigError
-from natx.learner import Learner
 from natx.methods import Standard
 from natx.registry import AUGMENTS
 from natx.testing import TinyCNNTask, TinyDataset
+from natx.training.learner import Learner
 from tasks.det.augment import BoxFlip, BoxZoom
 from tasks.det.datasets import Annotation
 

@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from workshop import PGD, ROOT, Ran, Workshop, write_config
 
-from natx.checkpoint import save_weights
+from natx.models.checkpoint import save_weights
 from natx.registry import DATASETS
 from tasks.det import DetectionTask
 from tasks.det.compat import build_detector
@@ -417,7 +417,7 @@ def test_without_mmdet_classification_works_and_detection_says_what_to_install(t
     config = write_config(tmp_path / "det.py", base(digits))
     script = f"""
 import runpy, sys
-import natx.judging, natx.training, tasks.cls
+import natx.judging.judge, natx.training.run, tasks.cls
 from natx.registry import TASKS
 TASKS.build(dict(type="ClassificationTask", model="small_cnn", num_classes=10))
 print("classification works", flush=True)

@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 from workshop import ROOT
 
 from natx.attacks import Attack, build_attack
-from natx.checkpoint import load_weights, save_weights
 from natx.evaluation import evaluate_set
+from natx.models.checkpoint import load_weights, save_weights
 from natx.registry import DATASETS
 from tasks.det import DetectionTask
 from tasks.det.datasets import VOCDetection

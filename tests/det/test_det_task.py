@@ -26,12 +26,12 @@ from mmdet.models.backbones import ResNet
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from natx.adversary import Adversary
 from natx.attacks import PGD
 from natx.attacks.base import Cost, Victim
 from natx.batch import Batch
-from natx.checkpoint import load_weights, save_weights
 from natx.errors import CheckpointError, ConfigError, DataError
+from natx.models.adversary import Adversary
+from natx.models.checkpoint import load_weights, save_weights
 from natx.objectives import ImageLoss
 from natx.task import slice_raw
 from natx.terms import NastyKL, View

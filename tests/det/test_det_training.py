@@ -19,16 +19,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from workshop import ROOT, write_config
 
-from natx.adversary import Adversary
 from natx.attacks import build_attack
 from natx.batch import Batch
-from natx.checkpoint import load_state, read_meta
 from natx.config import load_config
 from natx.errors import ConfigError, UserError
-from natx.learner import Learner
+from natx.models.adversary import Adversary
+from natx.models.checkpoint import load_state, read_meta
 from natx.objectives import DLR, Adaptive, CrossEntropy, ImageLoss, Margin
 from natx.registry import METHODS, TASKS
-from natx.training import train
+from natx.training.learner import Learner
+from natx.training.run import train
 from tasks.det import DetectionTask
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def refused(kind: type[UserError], build: Callable[[], Any], *parts: str) -> Non
 KILLER = """
 import os, signal
 from mmengine.config import Config
-from natx.hooks import NonFiniteGuard
+from natx.training.hooks import NonFiniteGuard
 
 Config.pretty_text, check = "", NonFiniteGuard.after_train_iter
 

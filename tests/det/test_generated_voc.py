@@ -18,8 +18,8 @@ from sklearn.datasets import load_digits
 
 from natx.data.generated import MANIFEST
 from natx.errors import ConfigError, DataError
-from natx.files import exclusive
 from natx.registry import DATASETS
+from natx.runtime.files import exclusive
 from tasks.det.datasets import GeneratedVOC, VOCDetection
 from tasks.det.datasets.generated import FORMAT
 from tasks.det.datasets.scenes import GROUNDS, Box, Numbers, digits, draw, enlarge, ink

@@ -12,9 +12,9 @@ import torch
 from detectors import annotation, as_batch, detector, faster, mixed_batch, retina, square_batch, ssd
 from torch import Tensor
 
-from natx.adversary import Adversary
 from natx.batch import Batch, select
 from natx.methods import Adversarial
+from natx.models.adversary import Adversary
 from natx.task import Output
 from natx.terms import NastyKL
 from tasks.det import DetectionTask

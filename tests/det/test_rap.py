@@ -17,9 +17,9 @@ from natx.attacks import build_attack
 from natx.attacks.base import Cost, Victim
 from natx.batch import Batch, select
 from natx.errors import ConfigError
-from natx.evaluation.pictures import draw_pictures
 from natx.evaluation.sets import evaluate_set
-from natx.realised import realised
+from natx.evaluation.size import realised
+from natx.report.pictures import draw_pictures
 from natx.task import Output, Task
 from natx.threat import L2, Linf
 from tasks.det import DetectionTask

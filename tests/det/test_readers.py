@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
-from natx.adversary import Adversary
 from natx.attacks import PGD
 from natx.batch import Batch, join, select
 from natx.errors import ConfigError
 from natx.methods import Adversarial
+from natx.models.adversary import Adversary
 from natx.objectives import CrossEntropy, ImageLoss
 from natx.task import slice_raw
 from natx.terms import NastyKL, View

@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "train"))  # the workshop of the training tests
-
-from workshop import Workshop  # noqa: E402
 
 PEOPLE = (2, 5, 7, 11, 13, 17)
 
@@ -40,9 +34,3 @@ def _draw_street(root: Path, *, people: Sequence[int] = PEOPLE) -> Path:
 @pytest.fixture(scope="session")
 def draw_street() -> Callable[..., Path]:
     return _draw_street
-
-
-@pytest.fixture
-def shop(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Workshop:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return Workshop(tmp_path, capsys, monkeypatch)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import natx
 from natx.analysis.collect import collect
 from natx.attacks import PGD
-from natx.checkpoint import save_weights
 from natx.errors import CheckpointError
+from natx.models.checkpoint import save_weights
 from natx.threat import Linf
 from tasks.reid import ReIDTask
 from tasks.reid.models import features

@@ -15,8 +15,8 @@ import torch
 from workshop import ROOT
 
 from natx.attacks import Attack, build_attack
-from natx.data import copies as stored
 from natx.evaluation import evaluate_set
+from natx.training import copies as stored
 from tasks.reid import ReIDTask
 from tasks.reid.datasets import Market1501
 from tasks.reid.metrics import Retrieval

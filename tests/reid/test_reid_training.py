@@ -22,15 +22,16 @@ from torch import Tensor
 from workshop import ROOT, Workshop, merged, write_config
 
 from natx.attacks import PGD
-from natx.build import build_runner
-from natx.checkpoint import load_state, load_weights, read_meta, save_weights
 from natx.config import load_config
 from natx.data import hold_out, subset
 from natx.errors import CheckpointError, ConfigError
-from natx.evaluation import Selection, evaluate_set
-from natx.judging import judge
+from natx.evaluation import evaluate_set
+from natx.judging.judge import judge
+from natx.models.checkpoint import load_state, load_weights, read_meta, save_weights
 from natx.threat import Linf
-from natx.training import train
+from natx.training.build import build_runner
+from natx.training.run import train
+from natx.training.selection import Selection
 from tasks.reid import ReIDTask
 from tasks.reid.datasets import Market1501
 from tasks.reid.metrics import Retrieval
@@ -384,7 +385,7 @@ def test_a_query_in_a_subset_is_attacked_as_in_the_whole_set(folder: Path, weigh
 KILLER = """
 import os, signal
 from mmengine.config import Config
-from natx.hooks import NonFiniteGuard
+from natx.training.hooks import NonFiniteGuard
 
 Config.pretty_text, check = "", NonFiniteGuard.after_train_iter
 

@@ -24,8 +24,8 @@ from natx.benchmark.opponents import (
     torch_start,
 )
 from natx.benchmark.training import Patterns, train_until
-from natx.checkpoint import load_weights
 from natx.evaluation import CLEAN, evaluate
+from natx.models.checkpoint import load_weights
 from natx.threat import Linf
 from tasks.cls import ClassificationTask
 from tasks.cls.datasets import CIFAR10

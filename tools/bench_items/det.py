@@ -15,15 +15,15 @@ import torch
 
 from bench_items.common import Bench, compare_steps, item
 from bench_items.fresh import compare_memory, memory_work
-from natx.adversary import Adversary
 from natx.batch import Batch, to_device
 from natx.benchmark import Measured
 from natx.benchmark.opponents import peer
 from natx.benchmark.training import Trainer, settled
 from natx.config import load_config, plain_dict
-from natx.learner import Learner
+from natx.models.adversary import Adversary
 from natx.registry import METHODS, TASKS
 from natx.task import Task
+from natx.training.learner import Learner
 
 SIDE, BATCH = 160, 16
 SMALLEST, LARGEST, MOST = 24, 72, 4  # sides of the objects in pixels, and most objects an image, as in the digits' set

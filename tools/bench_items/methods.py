@@ -26,11 +26,11 @@ from natx.batch import Batch
 from natx.benchmark import Measured, Paired, interleave
 from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Trainer, settled
-from natx.build import build_learner
 from natx.config import load_config, plain_dict
-from natx.frozen import frozen_models
 from natx.methods import LAS, Method
 from natx.task import Task
+from natx.training.build import build_learner
+from natx.training.frozen import frozen_models
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/cls"
 PREFIX, REFERENCE = "r8_cifar10_", "pgd_at"

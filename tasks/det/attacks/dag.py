@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from natx.attacks import Attack, Victim
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
-from natx.rng import uniform
+from natx.runtime.rng import uniform
 from natx.task import Task
 from natx.threat import Linf
 from tasks.det.attacks.dense import Dense, check_dense, climb, look

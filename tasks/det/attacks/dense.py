@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from natx.attacks import Victim
 from natx.attacks.base import pixel_gradient
 from natx.errors import ConfigError
-from natx.precision import full_precision
+from natx.runtime.precision import full_precision
 from natx.task import Task
 
 

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from natx.attacks import Attack, Victim
 from natx.errors import ConfigError
-from natx.realised import realised
+from natx.evaluation.size import realised
 from natx.registry import ATTACKS
 from natx.task import Task
 from natx.threat import Linf

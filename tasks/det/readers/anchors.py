@@ -11,9 +11,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from natx.context import attack_mode
 from natx.errors import ConfigError
-from natx.precision import full_precision
+from natx.models.mode import attack_mode
+from natx.runtime.precision import full_precision
 from tasks.det.readers.base import Reader, Targets
 
 Raw = dict[str, tuple[Tensor, ...]]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.rng import uniform
+from natx.runtime.rng import uniform
 from natx.task import Output
 
 # Tells these draws from those of attacks and augmentations.

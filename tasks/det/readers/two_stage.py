@@ -12,7 +12,7 @@ from mmdet.models.task_modules import PseudoSampler, RandomSampler, SamplingResu
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from natx.precision import full_precision
+from natx.runtime.precision import full_precision
 from natx.task import Output
 from tasks.det.readers.anchors import anchor_losses, anchor_targets, seeded
 from tasks.det.readers.base import Reader, Targets

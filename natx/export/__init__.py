@@ -1,0 +1,1 @@
+"""Export: weights for other programs, with a card."""

@@ -1,0 +1,114 @@
+"""A checkpoint for other programs: weights under the upstream library's keys, a config.json and a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor
+
+from natx.config import plain_dict, require
+from natx.errors import ConfigError
+from natx.export.card import Facts, card
+from natx.judging.judge import load_task
+from natx.models.checkpoint import save_weights
+from natx.models.load import SOURCES
+from natx.runtime.files import sha256, write_json, write_text
+from natx.task import Task
+
+# What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
+KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "input_size")
+
+
+def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
+    """Write ``model.safetensors``, ``config.json`` and ``README.md`` of a classifier; returns their paths.
+
+    ``model.safetensors`` loads under upstream keys (in plain timm for a timm model) and with ``natx.load``.
+    ``config.json`` has timm's layout: ``architecture``, ``num_classes``, ``label_names`` where they are known,
+    ``model_args``, and mean, std and input size under ``pretrained_cfg``. Numbers in the card come from the
+    ``report.json`` of this very checkpoint, if there are any beside it.
+
+    Args:
+        config: the training config of the checkpoint.
+        checkpoint: a run's weights, or upstream weights.
+        out: the folder to write to.
+
+    Raises:
+        ConfigError: a task other than classification.
+        CheckpointError: see :func:`natx.models.checkpoint.load_weights`.
+    """
+    require(config, ("task",), path=config.filename or "config")
+    task, meta = load_task(config, checkpoint)
+    if not (task.per_image_success and isinstance(getattr(task, "mean", None), Tensor)):
+        raise ConfigError(f"{type(task).__name__} cannot be exported: tools/export.py is for image classification")
+    settings = {key: value for key, value in plain_dict(config.task).items() if key not in SOURCES}
+    meta = {
+        **{key: meta[key] for key in KEPT if key in meta},
+        "task": json.loads(json.dumps(settings, default=str)),
+        "classes": list(task.classes or ()),
+    }
+    described = describe(task, settings, input_size=meta.get("input_size"))
+    facts = Facts(
+        described,
+        library="timm" if upstream_name(task) else None,
+        config=plain_dict(config),
+        meta=meta,
+        checkpoint_sha256=sha256(checkpoint),
+        reports=reports_of(checkpoint),
+    )
+    files = [out / name for name in ("model.safetensors", "config.json", "README.md")]
+    save_weights(files[0], task, meta=meta)
+    write_json(files[1], described)
+    write_text(files[2], card(facts))
+    return files
+
+
+def upstream_name(task: Task) -> str | None:
+    """The name under which timm itself builds the task's network; None where natx changes it or has its own."""
+    described = getattr(task.upstream, "pretrained_cfg", None) or {}
+    own = not type(task.upstream).__module__.startswith("timm.")
+    return None if own or not isinstance(described, dict) else described.get("architecture")
+
+
+def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] | None = None) -> dict[str, Any]:
+    """The content of config.json, in the layout that timm reads.
+
+    Args:
+        task: a classification task with ``mean``, ``std`` and ``input_size``.
+        settings: the task's settings in its config.
+        input_size: channels, height and width of the images that it learned from; the architecture's usual ones where
+            a checkpoint does not name them.
+    """
+    arguments = dict(settings.get("model_args") or {})
+    if getattr(task, "fixed_size", False) and settings.get("image_size"):
+        arguments.setdefault("img_size", settings["image_size"])
+    mean, std = ([round(float(value), 6) for value in getattr(task, name).flatten()] for name in ("mean", "std"))
+    return {
+        "architecture": upstream_name(task) or settings.get("model"),
+        "num_classes": task.num_classes,
+        **({"label_names": list(task.classes)} if task.classes else {}),
+        **({"model_args": arguments} if arguments else {}),
+        "pretrained_cfg": {
+            "input_size": list(input_size or task.input_size),
+            "fixed_input_size": bool(getattr(task, "fixed_size", False)),
+            "mean": mean,
+            "std": std,
+            "num_classes": task.num_classes,
+        },
+    }
+
+
+def reports_of(checkpoint: Path) -> list[dict[str, Any]]:
+    """Contents of every report.json beside a checkpoint that is about exactly this file."""
+    digest, found = sha256(checkpoint), []
+    for path in sorted([*checkpoint.parent.glob("report.json"), *checkpoint.parent.glob("*/report.json")]):
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is no readable report ({error}): remove it or judge again") from error
+        if isinstance(report, dict) and report.get("settings", {}).get("checkpoint_sha256") == digest:
+            found.append(report)
+    return found

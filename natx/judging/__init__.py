@@ -1,0 +1,1 @@
+"""Judging: from a config and a checkpoint to a report."""

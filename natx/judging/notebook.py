@@ -1,0 +1,188 @@
+"""Judging any torch module on images at hand, without a config."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from natx.attacks import Attack
+from natx.attacks.base import Success
+from natx.attacks.named import build_named, build_threat
+from natx.data.base import InMemory
+from natx.errors import ConfigError, DataError
+from natx.evaluation import Evaluation
+from natx.evaluation import evaluate as run_evaluation
+from natx.models.wrap import wrap
+from natx.report.report import make_report
+from natx.report.text import console_table, markdown_table
+from natx.runtime.device import usable_device
+from natx.runtime.progress import Meter
+from natx.task import unit_pixels
+from natx.threat import Linf, ThreatModel
+
+DEFAULT = ("PGD-20", "C&W", "AutoAttack")
+PROBABILITIES = (
+    "the outputs look like probabilities (no value below 0, each row sums to 1): softmax hides gradients from attacks, "
+    "so accuracies may be too high; give the model without its softmax"
+)
+
+
+@dataclass
+class Result:
+    """Outcomes of :func:`evaluate`; ``str()`` of it is the table.
+
+    Attributes:
+        evaluation: what every attack did: settings, forwards and backwards, seconds.
+        threat: the threat model as text.
+        name: the row's name.
+        notes: what to know before believing the numbers.
+    """
+
+    evaluation: Evaluation
+    threat: str
+    name: str = "model"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def correct(self) -> dict[str, Tensor]:
+        """Per column, which images are classified right, bool ``[N]``; the first column is 'Clean'."""
+        return self.evaluation.correct
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Accuracy of every column in percent."""
+        return {column: self.evaluation.accuracy(column) for column in self.correct}
+
+    @property
+    def survivors(self) -> Tensor:
+        """Which images are right in every column, bool ``[N]``."""
+        return torch.stack(list(self.correct.values())).all(0)
+
+    @property
+    def worst_case(self) -> float:
+        """Accuracy (%) where an image counts only if it is right in every column: the headline."""
+        return self.evaluation.worst_case()
+
+    def report(self) -> dict[str, Any]:
+        """The table's numbers as plain values, in the form of a report.json without settings and provenance."""
+        report = make_report(self.evaluation, name=self.name, threat=self.threat, settings={}, provenance={})
+        return {**report, **({"notes": self.notes} if self.notes else {})}
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=160)
+        console.print(console_table([self.report()]))
+        for note in self.notes:
+            console.print(f"note: {note}", soft_wrap=True, markup=False)
+        return console.file.getvalue().rstrip("\n")
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return "\n\n".join([markdown_table([self.report()]), *(f"Note: {note}." for note in self.notes)])
+
+
+def evaluate(
+    model: nn.Module,
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray | Sequence[int],
+    *,
+    attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack = DEFAULT,
+    eps: float | None = None,
+    threat: ThreatModel | dict[str, Any] | None = None,
+    success: Success = "any",
+    batch_size: int = 250,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    name: str = "model",
+    meter: Meter | None = None,
+) -> Result:
+    """Judge a classifier under attacks, in eval mode and fp32, as tools/test.py does.
+
+    The model's modes, gradient flags, device and precision are the same before and after, also when interrupted.
+
+    Args:
+        model: maps pixels in [0,1] to logits ``[N, classes]``; normalisation belongs inside it.
+        images: ``[N, C, H, W]``, floats in [0,1] or uint8.
+        labels: classes ``[N]``.
+        attacks: names, configs or attacks; see :func:`natx.attacks.named.build_named`. One pass over all of them;
+            'AutoAttack' is the standard version.
+        eps: radius of the Linf ball in pixel units of [0,1], such as 8/255.
+        threat: another threat model instead, such as ``L2(0.5)``.
+        success: 'any' counts an image broken at any step as broken, 'last' looks at the last step only.
+        batch_size: images per step for attacks whose result does not depend on it.
+        device: where to run; where the model is by default.
+        seed: seed of attacks given by name or config.
+        name: the row's name in the table.
+        meter: progress display; silent by default.
+
+    Raises:
+        DataError: pixels outside [0,1], images, labels or outputs of the wrong shape, labels that are no classes.
+        ConfigError: no threat model, an unknown attack, or settings that do not fit.
+    """
+    if eps is not None and threat is not None:
+        raise ConfigError("give eps (Linf) or threat, not both")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
+    threat = Linf(eps) if eps is not None else build_threat(threat)
+    built = build_named(attacks, threat=threat, seed=seed)
+    images, labels = _checked(model, images, labels)
+    device = None if device is None else usable_device(device)
+    with _on(model, device):
+        task, logits = wrap(model, images[:batch_size], device=device)
+        if int(labels.max()) >= task.num_classes:
+            raise DataError(f"labels go up to {int(labels.max())}, the model has {task.num_classes} classes (0 first)")
+        notes = []
+        if _probabilities(logits):
+            warnings.warn(PROBABILITIES, stacklevel=2)
+            notes.append(PROBABILITIES)
+        dataset = InMemory(images, labels, classes=[str(i) for i in range(task.num_classes)])
+        evaluation = run_evaluation(task, dataset, built, batch_size=batch_size, success=success, meter=meter)
+    notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
+    return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)
+
+
+def _checked(model: nn.Module, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors; raises DataError where they cannot be what they should."""
+    if not isinstance(model, nn.Module):
+        raise DataError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    images, labels = torch.as_tensor(images).detach(), torch.as_tensor(labels).detach()
+    if images.dim() != 4 or len(images) == 0:
+        raise DataError(f"images are {list(images.shape)}, expected [N, channels, height, width] with N >= 1")
+    if not (images.is_floating_point() or images.dtype == torch.uint8):
+        raise DataError(f"images are {images.dtype}, expected floats in [0,1] or uint8")
+    if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
+        raise DataError(f"images are {list(images.shape)}: the channels come second; use images.permute(0, 3, 1, 2)")
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise DataError(f"labels are {labels.dtype} {list(labels.shape)}, expected integers [{len(images)}]")
+    if int(labels.min()) < 0:
+        raise DataError(f"labels are classes from 0 on; got {int(labels.min())}")
+    if images.is_floating_point():
+        unit_pixels(images, images.dtype)
+    return images, labels.cpu()
+
+
+@contextmanager
+def _on(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """The model on a device, and back where it was on any exit."""
+    own = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
+    if device is None or own is None or device == own:
+        yield
+        return
+    try:
+        model.to(device)
+        yield
+    finally:
+        model.to(own)
+
+
+def _probabilities(logits: Tensor) -> bool:
+    """Whether rows are distributions: logits are only by chance, all at once never."""
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())

@@ -1,0 +1,170 @@
+"""Black-box transfer between several models: a matrix of sources and targets, and what it says about masking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_dist_info
+
+from natx.attacks import Attack, Cost
+from natx.batch import to_device
+from natx.checks.base import exceeds
+from natx.checks.columns import BlackBoxWeaker
+from natx.errors import ConfigError
+from natx.evaluation.robust import CLEAN, check_columns, share
+from natx.models.adversary import Adversary
+from natx.models.mode import attack_mode
+from natx.runtime.progress import Meter, silent
+from natx.task import Task
+
+
+@dataclass
+class Matrix:
+    """Outcomes of a transfer matrix.
+
+    Attributes:
+        sources: names of the models that attacks were crafted on.
+        targets: names of those that were asked; each is a source too.
+        correct: which images a target gets right, bool ``[N]``, by (attack, source, target), and by ('Clean', target).
+        costs: forwards and backwards by (attack, source), the targets' own included.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    attacks: list[str]
+    correct: dict[tuple[str, ...], torch.Tensor] = field(default_factory=dict)
+    costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
+
+    def accuracy(self, *key: str) -> float:
+        """Accuracy (%) of a target by (attack, source, target), or by ('Clean', target)."""
+        return 100 * float(self.correct[key].double().mean())
+
+    def flags(self) -> list[dict[str, Any]]:
+        """Where pixels crafted on another model do more harm than those crafted on the target itself.
+
+        By more than 0.2 points and at least two images, as in check G8: one image more is chance. Each entry has the
+        accuracies (%) and ``missed``: images that only the transferred pixels break.
+        """
+        found = []
+        for attack in self.attacks:
+            for target in self.targets:
+                own = self.correct[attack, target, target]
+                for source in self.sources:
+                    other = self.correct[attack, source, target]
+                    more = 100 * float(own.double().mean() - other.double().mean())
+                    if exceeds(more, BlackBoxWeaker.threshold, images=len(own)):
+                        accuracies = {
+                            "transfer": self.accuracy(attack, source, target),
+                            "white_box": self.accuracy(attack, target, target),
+                        }
+                        names = {"attack": attack, "source": source, "target": target}
+                        found.append({**names, **accuracies, "missed": int((own & ~other).sum())})
+        return found
+
+
+def transfer_matrix(
+    targets: dict[str, Task],
+    dataset: Any,
+    attacks: Sequence[Attack],
+    *,
+    sources: dict[str, Task] | None = None,
+    batch_size: int = 250,
+    meter: Meter | None = None,
+) -> Matrix:
+    """Craft every attack on every source and ask every target.
+
+    The pixels are those at the end of the attack (success='last'): a point that the source barely gets wrong transfers
+    badly. The diagonal is judged on its own model by the same pixels, so that transfer accuracy must be at least
+    white-box accuracy wherever gradients lead the attack. Several processes share the batches.
+
+    Args:
+        targets: models by name, on one device; each is a source too.
+        dataset: the test images.
+        attacks: run with all images, also those that are wrong without attack.
+        sources: further models to craft on.
+        batch_size: images per step, where the attack does not decide it.
+        meter: progress display.
+
+    Raises:
+        ConfigError: a name given twice, models that differ in classes or input size, or tasks without one class per
+            image.
+    """
+    sources = sources or {}
+    if set(sources) & set(targets):
+        raise ConfigError(f"{', '.join(sorted(set(sources) & set(targets)))}: a target is a source already")
+    if not targets:
+        raise ConfigError("a transfer matrix needs at least one target")
+    models = {**targets, **sources}
+    _check_models(models, targets)
+    check_columns(attacks)
+    names = [attack.name for attack in attacks]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two attacks are called {', '.join(double)}: give one of them name='...'")
+    matrix = Matrix(list(models), list(targets), names)
+    meter, count = meter or silent(), len(dataset)
+    for name, task in targets.items():
+        outcomes = torch.zeros(1, count, dtype=torch.uint8)
+        for block in share(list(range(count)), batch_size):
+            outcomes[:, block] = _asked({name: task}, _batch(dataset, block, task), None)
+        matrix.correct[CLEAN, name] = _merged(outcomes, task)[0]
+    for attack in attacks:
+        for name, source in models.items():
+            outcomes, cost = torch.zeros(len(targets), count, dtype=torch.uint8), Cost()
+            mine = share(list(range(count)), attack.block_size or batch_size)
+            meter.begin(f"{attack.name} on {name}", sum(map(len, mine)))
+            for block in mine:
+                batch = _batch(dataset, block, source)
+                found = attack.judge(source, batch, success="last")
+                outcomes[:, block] = _asked(targets, batch, found.x_adv)
+                cost += found.cost
+                cost.forwards += len(targets) * len(block)
+                meter.advance(len(block))
+            meter.end()
+            merged = _merged(outcomes, source)
+            matrix.correct.update({(attack.name, name, target): row for target, row in zip(targets, merged)})
+            matrix.costs[attack.name, name] = _total(cost)
+    return matrix
+
+
+def _check_models(models: dict[str, Task], targets: dict[str, Task]) -> None:
+    """Raise ConfigError where a model has no class per image, or one of the targets cannot take another's images."""
+    for name, task in models.items():
+        if not task.per_image_success:
+            raise ConfigError(f"{name}: a {type(task).__name__} has no one class per image, so no accuracy to compare")
+        with attack_mode(task):  # an adversary freezes its model: undone on exit
+            source = Adversary([task], role=f"source {name}")
+            for target in targets.values():
+                source.check(target)
+
+
+def _batch(dataset: Any, block: list[int], task: Task) -> dict[str, Any]:
+    return to_device(dataset.__getitems__(block), next(task.parameters()).device)
+
+
+def _asked(targets: dict[str, Task], batch: dict[str, Any], x: torch.Tensor | None) -> torch.Tensor:
+    """Which images each target gets right, uint8 ``[targets, N]``, at pixels ``x`` or at the batch's own."""
+    rows = []
+    for task in targets.values():
+        with attack_mode(task), torch.no_grad(), torch.autocast(batch["inputs"].device.type, enabled=False):
+            rows.append(task.correct(task(batch, x)))
+    return torch.stack(rows).to("cpu", torch.uint8)
+
+
+def _merged(outcomes: torch.Tensor, task: Task) -> torch.Tensor:
+    """Outcomes of all processes, bool."""
+    if get_dist_info()[1] == 1:
+        return outcomes.bool()
+    outcomes = outcomes.to(next(task.parameters()).device, torch.int32)
+    all_reduce(outcomes)
+    return outcomes.cpu().bool()
+
+
+def _total(cost: Cost) -> Cost:
+    """The cost of all processes."""
+    if get_dist_info()[1] == 1:
+        return cost
+    parts = all_gather_object(cost)
+    return Cost(sum(part.forwards for part in parts), sum(part.backwards for part in parts))

@@ -1,0 +1,109 @@
+"""A checkpoint as a torch module on pixels: what it is, is read from the file itself, and nothing in it is executed."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from natx.errors import CheckpointError, ConfigError
+from natx.models.checkpoint import load_into, read_tensors
+from natx.registry import TASKS
+from natx.runtime.device import usable_device
+from natx.task import Task
+
+SHIPPED = ("tasks.cls",)  # adapters whose tasks a file may name; imported when a file names one
+SOURCES = ("pretrained", "checkpoint")  # a task's settings that say where other weights lie
+# Settings that could make an adapter's library read another file, download one, or build an object by its name.
+UNSAFE = re.compile(r"(^|_)(pretrained|checkpoint|file|url|cache|hub)(_|$)|(^|(?<!drop)_)path$|^type$", re.IGNORECASE)
+
+
+class PixelModel(nn.Module):
+    """A classification task as a plain module: pixels in [0,1] in, logits out.
+
+    Attributes:
+        task: the task; ``task.upstream`` is the library's own module, which takes normalised pixels.
+        classes: names of the classes in label order, where the checkpoint names them.
+    """
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+        self.classes = task.classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of pixels ``[N, C, H, W]`` in [0,1], or uint8; gradients reach ``x``.
+
+        Raises:
+            DataError: pixels outside [0,1], or another number of channels or another size than the network takes.
+        """
+        return self.task.logits(self.task.pixels({"inputs": x}))
+
+
+def load(path: str | Path, *, device: torch.device | str | None = None) -> PixelModel:
+    """A classifier from a natx checkpoint, in eval mode; normalisation is inside.
+
+    The file says by itself what it holds (its metadata has the task's settings), so no config is needed. Only tasks
+    of natx, or those whose module was imported before, are built; nothing is unpickled or downloaded, and the global
+    random state stays as it was.
+
+    Args:
+        path: ``best.safetensors`` or ``last.safetensors`` of a run, or the ``model.safetensors`` of an export.
+        device: where to put it; the CPU by default.
+
+    Raises:
+        CheckpointError: no such file, damaged, no task named, a task that is unknown, no classifier or not safe to
+            build, or weights that do not fit it.
+        ConfigError: a device that this machine does not have.
+    """
+    path, device = Path(path), usable_device(device or "cpu")
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"natx.load reads .safetensors; got {path}: give a run's best.safetensors")
+    tensors, meta = read_tensors(path)
+    task = _named_task(meta.get("task"), path)
+    load_into(task.upstream, tensors, source=str(path))
+    if meta.get("classes"):
+        task.classes = tuple(meta["classes"])
+    return PixelModel(task).to(device).eval()
+
+
+def _named_task(settings: Any, path: Path) -> Task:
+    """The task that a file's metadata describes, without weights."""
+    if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
+        raise CheckpointError(
+            f"{path} does not say which task it holds: export it with tools/export.py CONFIG {path.name}, or load it "
+            "with the library it comes from"
+        )
+    name = settings["type"]
+    if name not in TASKS.module_dict:
+        for module in SHIPPED:
+            import_module(module)
+    # Looked up in the table itself: the registry would go on to import a dotted name, which a file must not decide.
+    kind = TASKS.module_dict.get(name)
+    if kind is None or not kind.per_image_success:
+        known = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
+        raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {known}: use tools/test.py with its config")
+    arguments = {key: value for key, value in settings.items() if key not in ("type", *SOURCES)}
+    if unsafe := _unsafe(arguments):
+        raise CheckpointError(f"{path} was not loaded: its task sets {unsafe}, which could read or run something else")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return TASKS.build({"type": name, **arguments})
+    except ConfigError as error:
+        raise CheckpointError(f"{path} names a task that cannot be built: {error}") from error
+
+
+def _unsafe(settings: Any) -> str | None:
+    """The first key, at any depth, that :data:`UNSAFE` describes."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            found = key if UNSAFE.search(str(key)) else _unsafe(value)
+            if found is not None:
+                return found
+    elif isinstance(settings, list):
+        return next((found for value in settings if (found := _unsafe(value)) is not None), None)
+    return None

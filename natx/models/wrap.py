@@ -1,0 +1,107 @@
+"""Any torch classifier on [0,1] pixels as a task: what attacks and evaluation need, and no config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.batch import Batch
+from natx.errors import DataError
+from natx.models.mode import attack_mode
+from natx.runtime.precision import full_precision
+from natx.task import Output, Task, unit_pixels
+
+
+class ModuleTask(Task):
+    """Softmax classification of whole images by a module that maps pixels in [0,1] to logits.
+
+    Attacks work on float32 pixels (float64 for a float64 module); a module in half precision gets them in its own
+    precision, and its logits are read in float32.
+
+    Args:
+        module: maps pixels ``[N, C, H, W]`` to logits ``[N, num_classes]``; normalisation is inside.
+        num_classes: number of classes.
+        device: where the images go; the module's own by default.
+    """
+
+    per_image_success = True
+
+    def __init__(self, module: nn.Module, num_classes: int, *, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.module, self.num_classes = module, num_classes
+        tensors = [*module.parameters(), *module.buffers()]
+        floating = [t.dtype for t in tensors if t.is_floating_point()]
+        self.dtype = floating[0] if floating else torch.float32
+        # Where the images go, also for a module without parameters: an evaluation asks a task's first one.
+        device = device or (tensors[0].device if tensors else torch.device("cpu"))
+        self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+
+    @property
+    def upstream(self) -> nn.Module:
+        """The module as it was given."""
+        return self.module
+
+    def pixels(self, batch: Batch) -> Tensor:
+        """See :meth:`Task.pixels`; uint8 is divided by 255."""
+        return unit_pixels(batch["inputs"], torch.float64 if self.dtype == torch.float64 else torch.float32)
+
+    def network(self, x: Tensor, batch: Batch) -> Tensor:
+        """Logits ``[N, C]``."""
+        return self.logits(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """See :meth:`Task.logits`; float32 or float64."""
+        return full_precision(self.module(x.to(self.dtype)))
+
+    def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
+        """Cross-entropy and logits; a row is an image."""
+        labels, n = batch["data_samples"], len(raw)
+        return Output(
+            losses={"loss_ce": F.cross_entropy(raw, labels)},
+            logits=raw,
+            labels=labels,
+            image=torch.arange(n, device=raw.device),
+            row_weight=raw.new_full((n,), 1 / n),
+            num_images=n,
+        )
+
+    def correct(self, output: Output) -> Tensor:
+        """See :meth:`Task.correct`."""
+        return output.logits.argmax(1) == output.labels
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """Predicted class of each image ``[N]``."""
+        return self.logits(self.pixels(batch)).argmax(1)
+
+
+def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = None) -> tuple[ModuleTask, Tensor]:
+    """A module as a task, and its logits ``[N, C]`` of some images, from one forward in eval mode.
+
+    Args:
+        module: the classifier; its modes and gradient flags are restored.
+        images: pixels in [0,1] ``[N, C, H, W]`` or uint8.
+        device: see :class:`ModuleTask`.
+
+    Raises:
+        DataError: pixels outside [0,1], or an output that is not finite logits ``[N, C]`` with at least 2 classes.
+    """
+    task = ModuleTask(module, 0, device=device)
+    device = task.anchor.device
+    with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        x = task.pixels({"inputs": images.to(device)})
+        output = module(x.to(task.dtype))
+    if not isinstance(output, Tensor):
+        raise DataError(f"the model returns {type(output).__name__}, expected logits [N, classes]: wrap it")
+    if output.dim() != 2 or len(output) != len(images) or output.shape[1] < 2:
+        raise DataError(
+            f"the model returns {list(output.shape)} for {len(images)} images, expected logits [N, classes] with at "
+            "least 2 classes"
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise DataError("the model returns NaN or infinite logits for clean images: check its weights and its input")
+    task.num_classes = output.shape[1]
+    return task, full_precision(output)

@@ -1,0 +1,61 @@
+"""Objective: what an attack climbs, one score per image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from natx.batch import Batch
+from natx.errors import ConfigError
+from natx.task import Output, Task
+
+
+class Objective:
+    """One score per image, to be maximised.
+
+    Attributes:
+        per_image: whether image i's score depends on image i alone; per-image success needs this.
+        prepare_forwards: forwards per image that :meth:`prepare` spends.
+        needs_random_start: whether the gradient at the clean image is zero, so that an attack must start elsewhere.
+    """
+
+    per_image: bool = True
+    prepare_forwards: int = 0
+    needs_random_start: bool = False
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
+        return []
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Extra per-image entries for the batch, computed once before the attack starts (none by default)."""
+        return {}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """Score ``[N]`` of the output for the (perturbed) pixels ``x``."""
+        raise NotImplementedError
+
+    def cost(self) -> tuple[int, int]:
+        """Extra (forwards, backwards) per image and step beyond the attacked network's own."""
+        return (0, 0)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that define the objective, for the report."""
+        return {"objective": type(self).__name__}
+
+    def _labels(self, output: Output) -> Tensor:
+        if output.labels is None:
+            raise ConfigError(
+                f"{type(self).__name__} needs class labels, and these images are of no class of the head: attack them "
+                "with an objective of the task"
+            )
+        return output.labels
+
+    def _hard_labels(self, output: Output) -> Tensor:
+        labels = self._labels(output)
+        return labels if labels.dim() == 1 else labels.argmax(1)
+
+    def _softmax_only(self, output: Output) -> None:
+        if output.link != "softmax":
+            raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")

@@ -1,0 +1,1 @@
+"""What a person reads: tables, text, pages and pictures of an evaluation."""

@@ -1,0 +1,116 @@
+"""Reports: what was measured, how, on what, at which cost, as plain values; everything is rendered from report.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from natx.evaluation.metric import Metric
+from natx.evaluation.robust import AttackResult, Evaluation
+from natx.evaluation.sets import SetAttackResult, SetEvaluation
+from natx.report.html import report_page
+from natx.report.text import markdown
+from natx.runtime.files import write_json, write_text
+
+
+def make_report(
+    evaluation: Evaluation,
+    *,
+    name: str,
+    threat: str,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    paper: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of report.json: plain values only.
+
+    Args:
+        evaluation: outcomes.
+        name: what was evaluated, the row's name in tables.
+        threat: the threat model as text with eps as a fraction.
+        settings: config, checkpoint (path and hash), data set, subset, seed, batch size, ...
+        provenance: see :func:`natx.runtime.provenance.provenance`.
+        paper: the paper's row to print beside ours: ``name`` and ``cells`` (text by column).
+    """
+    columns = [
+        {
+            "name": column,
+            "accuracy": evaluation.accuracy(column),
+            "correct": int(outcome.sum()),
+            "images": len(outcome),
+        }
+        for column, outcome in evaluation.correct.items()
+    ]
+    return {
+        "name": name,
+        "threat": threat,
+        "success": evaluation.success,
+        **({} if evaluation.left is None else {"pool": True}),
+        "images": evaluation.count,
+        "columns": columns,
+        "worst_case": evaluation.worst_case(),
+        "attacks": [_attack(result) for result in evaluation.attacks],
+        "settings": settings,
+        "provenance": provenance,
+        **({"paper": paper} if paper else {}),
+    }
+
+
+def make_set_report(
+    evaluation: SetEvaluation,
+    *,
+    metric: Metric,
+    name: str,
+    threat: str,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    paper: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of report.json for a set-level task: plain values only; arguments as in :func:`make_report`.
+
+    Args:
+        evaluation: outcomes.
+        metric: names the values of a cell.
+        name: what was evaluated.
+        threat: the threat models as text.
+        settings: how it was evaluated.
+        provenance: what it ran on.
+        paper: see :func:`make_report`.
+    """
+    return {
+        "name": name,
+        "threat": threat,
+        "images": evaluation.count,
+        "attacked": evaluation.attacked,
+        "cell": list(metric.cell),
+        "columns": [{"name": column, "values": values} for column, values in evaluation.values.items()],
+        "notes": evaluation.notes,
+        "attacks": [{**_attack(result), **_measured(result)} for result in evaluation.attacks],
+        "settings": settings,
+        "provenance": provenance,
+        **({"paper": paper} if paper else {}),
+    }
+
+
+def _attack(result: AttackResult) -> dict[str, Any]:
+    return {
+        "columns": result.columns,
+        "settings": result.settings,
+        "forwards": result.cost.forwards,
+        "backwards": result.cost.backwards,
+        "seconds": round(result.seconds, 2),
+        "notes": result.notes,
+    }
+
+
+def _measured(result: SetAttackResult) -> dict[str, Any]:
+    """What was measured of an attack on a set, as far as there is such a thing."""
+    values = {"perturbation": result.perturbation, "success": result.success}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write report.json, report.md and report.html atomically; the last has the pictures in ``folder`` in it."""
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", markdown(report))
+    write_text(folder / "report.html", report_page(report, folder=folder))

@@ -1,0 +1,59 @@
+"""Where a number comes from: package versions, git revision, machine."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from natx.version import __version__
+
+PACKAGES = ("torch", "torchvision", "mmengine", "timm", "torchreid", "pyautoattack", "numpy")
+OPTIONAL = ("mmdet", "mmcv-lite", "mmcv")  # named where they are installed
+
+
+def git_revision(folder: Path | None = None) -> str:
+    """Commit of the source tree, with ``+changes`` where files differ; 'unknown' outside a checkout."""
+    folder = folder or Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that numbers depend on."""
+    versions = {"python": platform.python_version(), "natx": __version__}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    for name in OPTIONAL:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Plain values for a report."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "packages": package_versions(),
+        "git": git_revision(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,115 @@
+"""The frozen models that a training needs: adversaries, teachers, sources of copies, weights to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from natx.config import fingerprint, load_config, plain_dict, require_training, with_options
+from natx.data import build_dataset
+from natx.models.load import SOURCES
+from natx.runtime.files import sha256
+
+# What tells one training from another.
+RECIPE = ("task", "data", "method", "optim_wrapper", "param_scheduler", "train_cfg")
+DONE = "done.json"  # what a finished training leaves in its folder
+
+
+def frozen_models(config: Config) -> Iterator[dict[str, Any]]:
+    """Configs of all models that must exist before a run: adversaries, sources of copies, what it is to ``start`` from.
+
+    In an attack config these are the models that its attacks look at, and its ``sources``. Members of ensembles come
+    one by one. They are the config's own dicts: changing one changes the config.
+    """
+    yield from _frozen_models(config._cfg_dict)
+
+
+def _frozen_models(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("adversary", "source", "start", "teacher") and isinstance(value, dict):
+                yield from value.get("members", [value])
+            elif key == "sources" and isinstance(value, dict):
+                yield from value.values()
+            else:
+                yield from _frozen_models(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _frozen_models(value)
+
+
+def needs_training(entry: dict[str, Any]) -> bool:
+    """Whether an adversary is given by a training config alone, without weights or a state."""
+    return "config" in entry and entry.get("checkpoint") is None and entry.get("state") is None
+
+
+def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Config:
+    """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
+
+    A counterpart of the same architecture takes the run's whole task config (weights it starts from, input size); its
+    schedule, batch size and seed are its own. ``options`` of the entry override everything.
+    """
+    recipe = load_config(entry["config"])
+    require_training(recipe, path=entry["config"])
+    recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
+    for key in ("amp", "launcher", "vis_backends", "log_interval"):
+        if key in config:
+            recipe[key] = config[key]
+    if all(recipe.task.get(key) == config.task.get(key) for key in ("type", "model")):
+        recipe.task = config.task
+    for key in ("train", "test", "heldout", "num_workers", "augments"):
+        if key in config.data:
+            recipe.data[key] = config.data[key]
+    if entry.get("options"):
+        recipe = with_options(recipe, entry["options"])
+    return recipe
+
+
+def task_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The task config of a frozen model given by its task or by a training config."""
+    if "task" in entry:
+        return entry["task"]
+    return plain_dict(load_config(entry["config"], options=entry.get("options")).task)
+
+
+def adversary_store(config: Config, work_dir: Path) -> Path:
+    """Where a run's frozen models are stored: ``adversary_dir``, or ``adversaries`` beside the work_dir."""
+    return Path(config.get("adversary_dir") or work_dir.parent / "adversaries")
+
+
+def stored_folder(config: Config, store: Path) -> Path:
+    """The folder in ``store`` of a model trained by ``config``: named after the config, its data, and its own needs."""
+    config = Config(plain_dict(config), filename=config.filename)
+    for entry in frozen_models(config):
+        if needs_training(entry):  # counts by what it is trained as, and not by the name of its config
+            entry["config"] = stored_folder(adversary_recipe(config, entry, store), store).name
+    data = build_dataset(plain_dict(config.data.train)).fingerprint()
+    return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
+
+
+def recipe(config: Config) -> dict[str, str]:
+    """Fingerprint of each part of a training config that makes its models what they are, whatever its seed.
+
+    Weights that others trained (adversaries, where a network starts from) do not count, and neither do the test images:
+    a checkpoint may be judged on others.
+    """
+    copy = Config(plain_dict(config))
+    for entry in frozen_models(copy):
+        entry.clear()
+    for part, drop in (("data", ("test",)), ("task", SOURCES)):
+        for key in drop:
+            copy.get(part, {}).pop(key, None)
+    return {part: fingerprint({part: copy.get(part)}) for part in RECIPE}
+
+
+def identity(config: Config, dataset: Any, generated: Any = None) -> str:
+    """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
+    copy = Config(plain_dict(config))
+    for entry in frozen_models(copy):
+        if entry.get("checkpoint") is not None:
+            entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
+    data = dataset.fingerprint() + ("" if generated is None else generated.fingerprint())
+    return fingerprint(copy, data=data)

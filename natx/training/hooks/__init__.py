@@ -1,0 +1,9 @@
+"""Hooks of the training loop, one file each."""
+
+from natx.training.hooks.checkpoints import Checkpoints
+from natx.training.hooks.ema import EMA
+from natx.training.hooks.guard import NonFiniteGuard
+from natx.training.hooks.progress import ProgressHook
+from natx.training.hooks.seed import SeedHook
+
+__all__ = ["EMA", "Checkpoints", "NonFiniteGuard", "ProgressHook", "SeedHook"]

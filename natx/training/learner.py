@@ -1,0 +1,86 @@
+"""Learner: the only class that mmengine's Runner sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from natx.batch import COPIES, Batch
+from natx.errors import ConfigError
+from natx.methods.base import Method
+from natx.registry import AUGMENTS
+from natx.task import Task
+
+
+class Learner(BaseModel):
+    """A task and the method that trains it.
+
+    The adversarial step lives in ``forward(mode='loss')``, because mmengine's distributed wrapper calls the wrapped
+    model's forward and skips its ``train_step``.
+
+    Args:
+        task: the model to train.
+        method: the recipe.
+        augments: configs of augmentations of the whole batch (float pixels in, float pixels out), drawn from
+            (seed, epoch, image index).
+        seed: the run's seed.
+        amp: None for fp32, or 'bfloat16' to run the whole step, attack included, under autocast.
+
+    Attributes:
+        epoch: set by :class:`natx.training.hooks.SeedHook` before each epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        method: Method,
+        *,
+        augments: Sequence[dict[str, Any]] = (),
+        seed: int = 0,
+        amp: str | None = None,
+    ) -> None:
+        super().__init__()
+        if amp not in (None, "bfloat16"):
+            raise ConfigError(f"amp is None or 'bfloat16' (no loss scaling is needed there); got {amp!r}")
+        self.task, self.method = task, method
+        self.augments = [AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments]
+        self.seed, self.amp, self.epoch = seed, amp, 0
+        self._is_init = True  # weights come from the task: mmengine must not initialise them again
+
+    def forward(self, inputs: Tensor, index: Tensor, mode: str = "tensor", **entries: Any) -> Any:
+        """mmengine's entry: 'loss' gives named scalars, 'predict' predictions, 'tensor' the raw network output."""
+        batch: Batch = {"inputs": inputs, "index": index, **entries}
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
+            if mode == "loss":
+                # Detectors that sample proposals draw anew each epoch.
+                batch["epoch"] = torch.full_like(index, self.epoch)
+                return self.method(self.task, self.augmented(batch), epoch=self.epoch)
+            if mode == "predict":
+                return self.task.predict(batch)
+            return self.task.network(self.task.pixels(batch), batch)
+
+    def augmented(self, batch: Batch) -> Batch:
+        """The batch with float pixels after all augmentations.
+
+        Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An
+        augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels; one that only
+        moves pixels is refused where images have annotations.
+        """
+        keys = [key for key in ("inputs", COPIES) if key in batch]
+        result = {**batch, **{key: self.task.pixels({**batch, "inputs": batch[key]}) for key in keys}}
+        for augment in self.augments:
+            if getattr(augment, "moves_pixels", False) and not isinstance(batch["data_samples"], Tensor):
+                raise ConfigError(
+                    f"{type(augment).__name__} moves pixels and not the boxes annotated on them: use the task's own "
+                    "(BoxFlip, BoxZoom)"
+                )
+            if getattr(augment, "whole_batch", False):
+                result = augment(result, seed=self.seed, epoch=self.epoch)
+                continue
+            for key in keys:
+                result[key] = augment(result[key], index=batch["index"], seed=self.seed, epoch=self.epoch)
+        return result

@@ -1,0 +1,116 @@
+"""mmengine's Runner with the three things it does not do: CPU-distributed wrapping, safe resuming, quiet start-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import OPTIMIZERS
+from mmengine.runner import Runner
+from torch import nn
+
+from natx.errors import ConfigError
+from natx.registry import require_known
+from natx.training.hooks import Checkpoints
+
+
+class NatxRunner(Runner):
+    """A Runner whose loops, hooks and logging are mmengine's.
+
+    Differences: the device is given instead of guessed; gloo processes on CPUs work (mmengine passes a GPU index);
+    resuming goes through :class:`natx.training.hooks.Checkpoints`, which unpickles nothing and runs no config text; the
+    environment and the config go to the log file, not to the console.
+    """
+
+    def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
+        self.device = device
+        super().__init__(*args, **kwargs)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """mmengine's logger without remarks that tell a user of natx nothing."""
+        logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_useful)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move to the device; wrap for distributed training."""
+        model = model.to(self.device)
+        if not self.distributed:
+            return model
+        if self.cfg.get("sync_bn"):
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return MMDistributedDataParallel(module=model, device_ids=ids, broadcast_buffers=False)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        name = optim_wrapper.get("optimizer", {}).get("type")
+        if isinstance(name, str):
+            require_known(OPTIMIZERS, name)
+        with _fitting("optim_wrapper", optim_wrapper):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("param_scheduler", scheduler):
+            return super().build_param_scheduler(scheduler)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("train_cfg", loop):
+            return super().build_train_loop(loop)
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """mmengine's; what does not fit in the config raises ConfigError."""
+        with _fitting("visualizer", visualizer):
+            return super().build_visualizer(visualizer)
+
+    def dump_config(self) -> None:
+        """Nothing yet: a resume that is refused must not overwrite the config of the run in the folder."""
+
+    def load_or_resume(self) -> None:
+        """Resume through the Checkpoints hook; then write the config into the work_dir."""
+        for hook in self.hooks:
+            if isinstance(hook, Checkpoints):
+                hook.restore(self)
+        super().dump_config()
+
+    def _log_env(self, env_cfg: dict) -> None:
+        with _file_only(self.logger):
+            super()._log_env(env_cfg)
+
+
+def _useful(record: logging.LogRecord) -> bool:
+    """Drop mmengine's remarks that tell a user of natx nothing."""
+    noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner")
+    return not str(record.msg).startswith(noise)
+
+
+@contextmanager
+def _fitting(key: str, config: Any) -> Iterator[None]:
+    """Turn what torch and mmengine raise for a config value into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"{key}={config} cannot be built: {error}") from error
+
+
+class _file_only:
+    """Keep what is logged inside out of the console; the log file still gets it."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.streams = [h for h in logger.handlers if type(h) is logging.StreamHandler]
+
+    def __enter__(self) -> None:
+        self.levels = [h.level for h in self.streams]
+        for handler in self.streams:
+            handler.setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        for handler, level in zip(self.streams, self.levels):
+            handler.setLevel(level)

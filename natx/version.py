@@ -1,0 +1,3 @@
+"""The version of natx; pyproject.toml reads it from here."""
+
+__version__ = "0.4.0"
