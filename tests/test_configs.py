@@ -24,7 +24,8 @@ from PIL import Image
 from natx.config import load_config, plain_dict
 from natx.data import Mixed, Part, build_dataset, hold_out, subset
 from natx.evaluation import evaluate, evaluate_set
-from natx.judging.judge import build_attacks, build_metric, judge
+from natx.judging.build import build_attacks, build_metric
+from natx.judging.judge import judge
 from natx.models.checkpoint import save_weights
 from natx.registry import TASKS
 from natx.training.build import build_runner

@@ -18,7 +18,7 @@ from natx import cli  # noqa: E402
 from natx.analysis import WHAT, analyse, write_analysis  # noqa: E402
 from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.judging.judge import build_attacks  # noqa: E402
+from natx.judging.build import build_attacks  # noqa: E402
 from natx.runtime.progress import Meter  # noqa: E402
 
 

@@ -28,7 +28,8 @@ from natx import cli  # noqa: E402
 from natx.attacks import PGD  # noqa: E402
 from natx.config import load_config, plain_dict  # noqa: E402
 from natx.data import build_dataset  # noqa: E402
-from natx.judging.judge import judge, load_task  # noqa: E402
+from natx.judging.build import load_task  # noqa: E402
+from natx.judging.judge import judge  # noqa: E402
 from natx.report.report import write_report  # noqa: E402
 from natx.report.text import console_table, markdown_table  # noqa: E402
 from natx.runtime.files import write_text  # noqa: E402

@@ -15,7 +15,7 @@ from natx.attacks import Attack
 from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import CheckpointError, ConfigError
-from natx.judging.judge import load_task
+from natx.judging.build import load_task
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
 

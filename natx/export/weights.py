@@ -13,7 +13,7 @@ from torch import Tensor
 from natx.config import plain_dict, require
 from natx.errors import ConfigError
 from natx.export.card import Facts, card
-from natx.judging.judge import load_task
+from natx.judging.build import load_task
 from natx.models.checkpoint import save_weights
 from natx.models.load import SOURCES
 from natx.runtime.files import sha256, write_json, write_text

@@ -78,11 +78,12 @@ class Result:
         return {**report, **({"notes": self.notes} if self.notes else {})}
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=160)
+        text = io.StringIO()
+        console = Console(file=text, width=160)
         console.print(console_table([self.report()]))
         for note in self.notes:
             console.print(f"note: {note}", soft_wrap=True, markup=False)
-        return console.file.getvalue().rstrip("\n")
+        return text.getvalue().rstrip("\n")
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
@@ -172,15 +173,15 @@ def _checked(model: nn.Module, images: Any, labels: Any) -> tuple[Tensor, Tensor
 @contextmanager
 def _on(model: nn.Module, device: torch.device | None) -> Iterator[None]:
     """The model on a device, and back where it was on any exit."""
-    own = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
-    if device is None or own is None or device == own:
+    home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
+    if device is None or home is None or device == home:
         yield
         return
     try:
         model.to(device)
         yield
     finally:
-        model.to(own)
+        model.to(home)
 
 
 def _probabilities(logits: Tensor) -> bool:

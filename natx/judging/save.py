@@ -12,7 +12,7 @@ from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation.saved import save_adversarial
-from natx.judging.judge import build_attacks, load_task
+from natx.judging.build import build_attacks, load_task
 from natx.registry import TASKS, require_known
 from natx.runtime.progress import Meter
 

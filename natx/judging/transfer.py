@@ -14,7 +14,7 @@ from natx.config import load_config, plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN
-from natx.judging.judge import build_attacks, load_task
+from natx.judging.build import build_attacks, load_task
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
@@ -54,7 +54,8 @@ def judge_transfer(
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     pairs = [*targets, *sources]
-    names, models, whole = _names(pairs), [], None
+    names, models = _names(pairs), []
+    whole: Any = None
     tasks: dict[str, Task] = {}
     for name, (path, checkpoint) in zip(names, pairs):
         config = load_config(path, options=options)
@@ -69,9 +70,9 @@ def judge_transfer(
         described = {"config": str(path), "checkpoint": str(checkpoint), "checkpoint_sha256": sha256(Path(checkpoint))}
         models.append({"name": name, **described})
     dataset = subset(whole, subset_size)
-    asked = {name: tasks[name] for name in names[: len(targets)]}
+    victims = {name: tasks[name] for name in names[: len(targets)]}
     further = {name: tasks[name] for name in names[len(targets) :]}
-    matrix = transfer_matrix(asked, dataset, built, sources=further, batch_size=batch_size, meter=meter)
+    matrix = transfer_matrix(victims, dataset, built, sources=further, batch_size=batch_size, meter=meter)
     return {
         "models": models,
         "images": len(dataset),

@@ -48,21 +48,21 @@ class Matrix:
         By more than 0.2 points and at least two images, as in check G8: one image more is chance. Each entry has the
         accuracies (%) and ``missed``: images that only the transferred pixels break.
         """
-        found = []
+        flags = []
         for attack in self.attacks:
             for target in self.targets:
-                own = self.correct[attack, target, target]
+                white = self.correct[attack, target, target]
                 for source in self.sources:
                     other = self.correct[attack, source, target]
-                    more = 100 * float(own.double().mean() - other.double().mean())
-                    if exceeds(more, BlackBoxWeaker.threshold, images=len(own)):
+                    more = 100 * float(white.double().mean() - other.double().mean())
+                    if exceeds(more, BlackBoxWeaker.threshold, images=len(white)):
                         accuracies = {
                             "transfer": self.accuracy(attack, source, target),
                             "white_box": self.accuracy(attack, target, target),
                         }
                         names = {"attack": attack, "source": source, "target": target}
-                        found.append({**names, **accuracies, "missed": int((own & ~other).sum())})
-        return found
+                        flags.append({**names, **accuracies, "missed": int((white & ~other).sum())})
+        return flags
 
 
 def transfer_matrix(
@@ -108,7 +108,7 @@ def transfer_matrix(
     for name, task in targets.items():
         outcomes = torch.zeros(1, count, dtype=torch.uint8)
         for block in share(list(range(count)), batch_size):
-            outcomes[:, block] = _asked({name: task}, _batch(dataset, block, task), None)
+            outcomes[:, block] = _right({name: task}, _batch(dataset, block, task), None)
         matrix.correct[CLEAN, name] = _merged(outcomes, task)[0]
     for attack in attacks:
         for name, source in models.items():
@@ -117,9 +117,9 @@ def transfer_matrix(
             meter.begin(f"{attack.name} on {name}", sum(map(len, mine)))
             for block in mine:
                 batch = _batch(dataset, block, source)
-                found = attack.judge(source, batch, success="last")
-                outcomes[:, block] = _asked(targets, batch, found.x_adv)
-                cost += found.cost
+                attacked = attack.judge(source, batch, success="last")
+                outcomes[:, block] = _right(targets, batch, attacked.x_adv)
+                cost += attacked.cost
                 cost.forwards += len(targets) * len(block)
                 meter.advance(len(block))
             meter.end()
@@ -144,7 +144,7 @@ def _batch(dataset: Any, block: list[int], task: Task) -> dict[str, Any]:
     return to_device(dataset.__getitems__(block), next(task.parameters()).device)
 
 
-def _asked(targets: dict[str, Task], batch: dict[str, Any], x: torch.Tensor | None) -> torch.Tensor:
+def _right(targets: dict[str, Task], batch: dict[str, Any], x: torch.Tensor | None) -> torch.Tensor:
     """Which images each target gets right, uint8 ``[targets, N]``, at pixels ``x`` or at the batch's own."""
     rows = []
     for task in targets.values():

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from natx.config import CHECKOUT, load_config, plain_dict, require, with_options
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
-from natx.judging.judge import build_attacks, paper_row
+from natx.judging.build import build_attacks, paper_row
 from natx.training.frozen import frozen_models, task_of
 
 Checkpoint = Literal["best", "last"]

@@ -22,7 +22,7 @@ from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Patterns, recipe, step_units
 from natx.config import load_config
 from natx.errors import ConfigError
-from natx.judging.judge import build_attacks
+from natx.judging.build import build_attacks
 from natx.threat import Linf
 from tasks.cls import ClassificationTask
 

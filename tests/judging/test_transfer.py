@@ -17,7 +17,7 @@ from natx.attacks import PGD, Attack, Transfer, build_attack
 from natx.batch import START
 from natx.config import plain_dict
 from natx.errors import ConfigError
-from natx.judging.judge import build_attacks
+from natx.judging.build import build_attacks
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
 from natx.models.adversary import Adversary
 from natx.models.checkpoint import save_weights

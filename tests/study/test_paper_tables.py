@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from natx.config import load_config, plain_dict, with_options
 from natx.errors import ConfigError
-from natx.judging.judge import build_attacks
+from natx.judging.build import build_attacks
 from natx.study import load_table, printed_row, table_names
 from natx.testing import TinyCNNTask
 from natx.training.frozen import frozen_models

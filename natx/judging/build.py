@@ -1,0 +1,74 @@
+"""What a config names, built: the task with its weights, the attacks, the metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from natx.attacks import Attack, build_attack
+from natx.attacks.sources import with_sources
+from natx.config import plain_dict, refuse_misspelt, require
+from natx.errors import ConfigError
+from natx.evaluation import Metric
+from natx.models.checkpoint import load_weights
+from natx.registry import METRICS, TASKS
+from natx.task import Task
+
+# What is read of an attack config; ``paper`` is for tables.
+ATTACK_KEYS = ("attacks", "threat", "success", "pool", "sources", "paper")
+
+
+def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
+    """The config's task with a checkpoint's weights, in eval mode, and the checkpoint's natx meta (or {}).
+
+    Tasks that can be tested without their class layer take weights with another one; see
+    :func:`natx.models.checkpoint.load_weights`.
+
+    Raises:
+        CheckpointError: see :func:`natx.models.checkpoint.load_weights`.
+    """
+    settings = plain_dict(config.task)
+    # All weights come from the checkpoint: nothing is downloaded first.
+    settings.update({key: value for key, value in dict(pretrained=False, checkpoint=None).items() if key in settings})
+    task = TASKS.build(settings)
+    meta = load_weights(task, checkpoint, without_head=True)
+    return task.eval(), meta
+
+
+def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:
+    """The attacks of an attack config; ``seed`` overrides each attack's."""
+    refuse_misspelt(config, ATTACK_KEYS, path=path)
+    require(config, ("attacks",), path=path)
+    attacks = [build_attack(entry, threat=plain_dict(config).get("threat")) for entry in attack_dicts(config)]
+    for attack in attacks:
+        attack.seed = attack.seed if seed is None else seed
+    if not attacks:
+        raise ConfigError(f"{path} lists no attacks")
+    return attacks
+
+
+def attack_dicts(config: Config) -> list[dict[str, Any]]:
+    """The attacks of an attack config as they are built: with its ``sources`` in place of their names.
+
+    Raises:
+        ConfigError: a name that is none of the sources.
+    """
+    whole = plain_dict(config)
+    return with_sources(whole["attacks"], whole.get("sources", {}))
+
+
+def build_metric(config: Config) -> Metric:
+    """The metric of a set-level task's config; raises ConfigError where there is none."""
+    if config.get("metric") is None:
+        raise ConfigError(f"{config.task.type} has no accuracy per image: add metric=dict(type=...) to the config")
+    return METRICS.build(plain_dict(config.metric))
+
+
+def paper_row(config: Config, attacks: Config) -> dict[str, Any] | None:
+    """The paper's row (``name``, ``cells``) of a config in the attack config's ``paper`` table, if both name one."""
+    row = config.get("paper_row")
+    if row is None or row not in attacks.get("paper", {}):
+        return None
+    return {"name": f"paper: {row}", "cells": plain_dict(attacks.paper[row])}

@@ -1,0 +1,70 @@
+"""What tells one judgement from another: its training, its images, and all that decides its outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from natx.attacks import Attack
+from natx.config import VOLATILE_DATA, fingerprint, plain_dict
+from natx.evaluation.progress import by_content
+from natx.judging.build import attack_dicts
+from natx.runtime.provenance import package_versions
+from natx.training.frozen import frozen_models, recipe
+
+
+def training_identity(config: Config) -> str:
+    """Fingerprint of a training config without its seed, and without the weights that its seed gave to adversaries."""
+    copy = Config({**plain_dict(config), "seed": 0})
+    for entry in frozen_models(copy):
+        if "config" in entry or "task" in entry:
+            entry.pop("checkpoint", None)
+    return fingerprint(copy)
+
+
+def other_training(config: Config, meta: dict[str, Any]) -> list[str]:
+    """A note where a checkpoint says that another training than the config's made it."""
+    here = recipe(config)
+    differing = [part for part, trained in meta.get("recipe", {}).items() if here.get(part) != trained]
+    if not differing:
+        return []
+    name = Path(config.filename or "this config").name
+    return [f"the checkpoint was trained with other settings of {', '.join(differing)} than {name} has now"]
+
+
+def chosen_images(whole: Any, count: int | None) -> str:
+    """Which images a subset has, in words; see :func:`natx.data.subset`."""
+    attacked = getattr(whole, "attacked", None)
+    if attacked is not None:
+        return f"{'all' if count is None else f'{count} evenly spaced of the'} {len(attacked)} query images"
+    if count is None or count == len(whole):
+        return f"all {len(whole)} of {len(whole)} test images"
+    chosen = f"{count} evenly spaced" if getattr(whole, "sorted_by_class", False) else f"the first {count}"
+    return f"{chosen} of {len(whole)} test images"
+
+
+def decisive(config: Config, attacks: Config, built: Sequence[Attack], settings: dict[str, Any]) -> dict[str, Any]:
+    """Plain values that decide the outcomes of an evaluation, for :class:`natx.evaluation.progress.Progress`.
+
+    Args:
+        config: the training config.
+        attacks: the attack config.
+        built: its attacks.
+        settings: the report's.
+    """
+    names = ("checkpoint_sha256", "data_fingerprint", "data", "batch_size", "precision")
+    # What each attack says of itself holds the defaults and seeds, its config what it does not say.
+    described = [{**attack.describe(), **entry} for attack, entry in zip(built, attack_dicts(attacks))]
+    test = plain_dict(config.data.test)
+    return {
+        **{name: settings[name] for name in names},
+        "seeds": [attack.seed for attack in built],
+        "threat": [str(attack.threat) for attack in built],
+        "attacks": by_content(described),
+        "task": by_content(plain_dict(config.task)),
+        "test": by_content({key: value for key, value in test.items() if key not in VOLATILE_DATA}),
+        "packages": package_versions(),
+    }
