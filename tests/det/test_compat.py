@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from workshop import environment
 
 from natx.errors import ConfigError
 from tasks.det import compat
@@ -442,7 +442,7 @@ def run(script: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=200,

@@ -22,7 +22,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
 from PIL import Image
 from safetensors.torch import save_file
-from workshop import PGD, ROOT, Ran, Workshop, write_config
+from workshop import PGD, ROOT, Ran, Workshop, environment, write_config
 
 from natx.models.checkpoint import save_weights
 from natx.registry import DATASETS
@@ -426,7 +426,7 @@ runpy.run_path({str(ROOT / "tools" / "train.py")!r}, run_name="__main__")
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        env=environment(tmp_path),
         cwd=tmp_path,
         capture_output=True,
         text=True,

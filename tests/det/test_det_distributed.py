@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -15,7 +14,7 @@ import torch
 from detector_runs import SIDE, generated
 from detectors import ssd
 from torch.utils._pytree import tree_leaves
-from workshop import ROOT
+from workshop import environment
 
 from natx.attacks import Attack, build_attack
 from natx.evaluation import evaluate_set
@@ -27,11 +26,7 @@ from tasks.det.metrics import DetectionMAP
 
 RANKS, BATCH, EMPTY = 2, 2, "test_000002"  # five images are three batches; one has nothing to detect
 THREAT = {"type": "Linf", "eps": 32 / 255}  # the digits are bright
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "train")]),
-}
+ENVIRONMENT = environment(Path(__file__).parent)
 
 
 def images(root: Path) -> VOCDetection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from detectors import CLASSES, detector, faster, retina, square_batch, ssd
 from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
-from workshop import ROOT, write_config
+from workshop import ROOT, environment, write_config
 
 from natx.attacks import build_attack
 from natx.batch import Batch
@@ -94,7 +93,7 @@ def test_a_killed_run_of_mtd_with_nat_ends_with_the_weights_of_one_that_was_not(
     options = ["--work-dir", str(run), "--device", "cpu", "--threads", "1"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "train.py"), str(path), *options],
-        env={**os.environ, "NATX_TEST_KILL": "yes", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)},
+        env=environment(tmp_path, NATX_TEST_KILL="yes"),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -14,7 +14,6 @@ import torch
 from mmengine.config import Config
 
 import natx.attacks.autoattack
-import natx.attacks.pyaa
 from natx.attacks import Victim
 from natx.errors import ConfigError, DataError
 from natx.evaluation.progress import Block, Progress, by_content, clear_progress, difference, positions, ranges
@@ -123,7 +122,7 @@ DEATHS: list[tuple[str, Callable[[], None]]] = [
     ("in a step of the first attack", lambda: dying(Victim, "gradient", 10)),
     ("between the end of a block and its file", lambda: dying(Block, "plain", 3)),
     ("half of a later file written", lambda: dying_in_write(3)),
-    ("in a block of the library", lambda: dying(natx.attacks.pyaa, "run_members", 2)),
+    ("in a block of the library", lambda: dying(natx.attacks.autoattack, "run_members", 2)),
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from workshop import DIGITS, ROOT, Workshop, merged, write_config
+from workshop import DIGITS, ROOT, Workshop, environment, merged, write_config
 
 from natx.config import load_config
 from natx.evaluation.progress import Block
@@ -83,10 +83,9 @@ class Judged:
     def process(self, module: str, out: Path, *more: str, launcher: tuple[str, ...] = ()) -> tuple[int, str]:
         """The tool in a process of its own, with a module; exit status (negative for a signal) and errors."""
         tool = [str(ROOT / "tools" / "test.py"), *self.arguments(out, *more, config=self.folder / f"with_{module}.py")]
-        path = os.pathsep.join([str(ROOT), str(self.folder)])
         done = subprocess.run(
             [sys.executable, *launcher, *tool, "--device", "cpu", "--threads", "1"],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+            env=environment(self.folder),
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from workshop import ROOT
+from workshop import environment
 
 from natx.attacks import Attack, build_attack
 from natx.evaluation import evaluate_set
@@ -23,11 +22,7 @@ from tasks.reid.metrics import Retrieval
 
 RANKS, BATCH, BLOCK = 2, 3, 5  # seven queries are three batches; 24 training images are five blocks
 SIZE = {"height": 64, "width": 32}
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent), str(ROOT / "tests" / "train")]),
-}
+ENVIRONMENT = environment(Path(__file__).parent)
 
 
 def model() -> ReIDTask:

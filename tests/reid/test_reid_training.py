@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from mmengine.config import Config
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from workshop import ROOT, Workshop, merged, write_config
+from workshop import ROOT, Workshop, environment, merged, write_config
 
 from natx.attacks import PGD
 from natx.config import load_config
@@ -412,7 +411,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "train.py"), str(path), "--work-dir", str(run), "--device", "cpu"]
         + ["--threads", "1"],
-        env={**os.environ, "NATX_TEST_KILL": "yes", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)},
+        env=environment(tmp_path, NATX_TEST_KILL="yes"),
         cwd=ROOT,
         capture_output=True,
         text=True,

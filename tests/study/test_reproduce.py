@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import statistics
@@ -18,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Ran, Workshop, merged, nat, write_config
+from workshop import DIGITS, ROOT, Ran, Workshop, environment, merged, nat, write_config
 
 from natx.study import load_table, run_row
 from natx.training.frozen import frozen_models
@@ -127,7 +126,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     command = [sys.executable, str(ROOT / "tools" / "reproduce.py"), "two", "--tables", str(tables), "--device", "cpu"]
     killed = subprocess.run(
         [*command, "--work-dir", str(folder / "killed"), "--threads", "1"],
-        env={**os.environ, "NATX_TEST_KILL": "seed1/nat", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)},
+        env=environment(folder, NATX_TEST_KILL="seed1/nat"),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from workshop import environment
 
 from natx.registry import METHODS
 from natx.testing import TinyCNNTask, TinyDataset
@@ -18,11 +18,7 @@ from natx.training.learner import Learner
 
 ROOT = Path(__file__).resolve().parents[2]
 RANKS, IMAGES = 2, 12
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
-}
+ENVIRONMENT = environment(Path(__file__).parent)
 NAT = {
     "type": "Adversarial",
     "views": ("clean", "adv"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import runpy
 import signal
@@ -20,6 +19,7 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
+from workshop import environment
 
 from natx.attacks import PGD, Copies
 from natx.batch import COPIES
@@ -218,10 +218,6 @@ def fsync(handle):
 os.fsync = fsync
 test_copies.make(Path(sys.argv[1]))
 """
-
-
-def environment(*paths: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *paths])), **more}
 
 
 def test_a_killed_process_leaves_whole_blocks_and_the_next_one_goes_on(tmp_path: Path, small_blocks: None) -> None:

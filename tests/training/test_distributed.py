@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from workshop import DIGITS, ROOT, merged, nat, write_config
+from workshop import DIGITS, ROOT, environment, merged, nat, write_config
 
 from natx.attacks import build_attack
 from natx.config import load_config
@@ -25,11 +24,7 @@ from natx.training.learner import Learner
 
 RANKS, IMAGES = 2, 12
 LINF = {"type": "Linf", "eps": 0.1}
-ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
-}
+ENVIRONMENT = environment(Path(__file__).parent)
 
 
 # --- what one process and two compute, in float64 and without batch norm: only the splitting differs ------------------

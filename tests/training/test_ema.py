@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Workshop, merged, write_config
+from workshop import DIGITS, ROOT, Workshop, environment, merged, write_config
 
 from natx.config import load_config
 from natx.data import build_dataset, hold_out
@@ -191,7 +190,7 @@ def test_a_killed_run_goes_on_with_its_average(tmp_path: Path, shop: Workshop) -
         command = [sys.executable, str(ROOT / "tools" / "train.py"), str(path), "--work-dir", str(tmp_path / "killed")]
         return subprocess.run(
             [*command, "--resume", "--device", "cpu", "--threads", "1"],
-            env={**os.environ, "NATX_TEST_KILL": kill, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)},
+            env=environment(tmp_path, NATX_TEST_KILL=kill),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -239,11 +238,10 @@ def test_processes_end_with_equal_averages(tmp_path: Path) -> None:
     }
     changes = {"launcher": "pytorch", "train_cfg": {"max_epochs": 1}, "ema": FAST, "data": data}
     write_config(tmp_path / "digits.py", merged(DIGITS, changes))
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path), str(rank)],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+            env=environment(Path(__file__).parent),
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Workshop, merged, nat, write_config
+from workshop import DIGITS, ROOT, Workshop, environment, merged, nat, write_config
 
 from natx.models.checkpoint import read_meta
 
@@ -69,7 +68,7 @@ def train(config: Path, work_dir: Path, *arguments: str, kill: str = "") -> subp
     command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(work_dir)]
     return subprocess.run(
         [*command, "--device", "cpu", "--threads", "1", *arguments],
-        env={**os.environ, "NATX_TEST_KILL": kill, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(config.parent)},
+        env=environment(config.parent, NATX_TEST_KILL=kill),
         cwd=ROOT,
         capture_output=True,
         text=True,
