@@ -32,8 +32,8 @@ class Examples:
 
     def before_and_after(self, attack: str) -> dict[str, tuple[Any, list[Tensor]]]:
         """The clean column and an attack's as :meth:`Metric.draw` takes them; other images are predicted clean."""
-        found, pixels = self.columns[attack]
+        attacked, pixels = self.columns[attack]
         return {
             CLEAN: (self.predictions, self.columns[CLEAN][1]),
-            attack: (replaced(self.predictions, self.positions, found), pixels),
+            attack: (replaced(self.predictions, self.positions, attacked), pixels),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,21 +85,20 @@ class Progress:
         self.evaluation = json.loads(json.dumps(strict({**evaluation, "processes": processes}), default=str))
         problem = _problem(folder, self.evaluation, resume=resume)
         # All processes have looked before any of them writes, and all stop where one finds something.
-        for found in all_gather_object(problem):
-            if found is not None:
-                raise ConfigError(found)
+        for text in all_gather_object(problem):
+            if text is not None:
+                raise ConfigError(text)
         self.blocks: dict[str, list[dict[str, Any]]] = _read(self.path)["blocks"] if self.path.exists() else {}
-        self.known = {(name, block["images"]): block for name, blocks in self.blocks.items() for block in blocks}
 
-    def find(self, name: str, images: list[int]) -> Block | None:
-        """The block of exactly these images, if it is finished.
+    def stored(self, name: str, blocks: Sequence[list[int]]) -> list[Block]:
+        """Those of some blocks of images that were finished before.
 
         Args:
             name: of the attack, unique in the evaluation.
-            images: positions.
+            blocks: positions of their images.
         """
-        plain = self.known.get((name, ranges(images)))
-        return None if plain is None else Block.read(plain)
+        contents = {content["images"]: content for content in self.blocks.get(name, [])}
+        return [Block.read(contents[text]) for images in blocks if (text := ranges(images)) in contents]
 
     def add(self, name: str, block: Block) -> None:
         """Keep a finished block; it is on the disk when this returns."""
@@ -157,8 +157,8 @@ def difference(there: Any, here: Any, key: str = "") -> tuple[str, Any, Any] | N
         pairs = [(str(i), *values) for i, values in enumerate(zip(there, here))]
     else:
         return None if there == here else (key, there, here)
-    found = (difference(old, new, f"{key}.{name}" if key else name) for name, old, new in pairs)
-    return next((one for one in found if one is not None), None)
+    differences = (difference(old, new, f"{key}.{name}" if key else name) for name, old, new in pairs)
+    return next((one for one in differences if one is not None), None)
 
 
 def _problem(folder: Path, evaluation: dict[str, Any], *, resume: bool) -> str | None:

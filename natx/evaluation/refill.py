@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from natx.task import Task
 SPARE = 0.25  # share of a batch that is free before others enter: they come in groups, not one by one
 
 
-def refills(attack: Attack) -> bool:
+def refills(attack: Attack) -> TypeGuard[PGD]:
     """Whether images may enter and leave an attack's batch at any step: PGD from one start, with steps without memory.
 
     Attacks with a loop of their own, with momentum, or that depend on who shares a batch get whole batches instead.
@@ -45,9 +46,8 @@ def judge_refilled(
     blocks: Sequence[list[int]],
     *,
     load: Callable[[list[int]], Batch],
-    finish: Callable[[Block], None],
     size: int,
-) -> None:
+) -> Generator[Block, None, None]:
     """What :meth:`natx.attacks.Attack.judge` finds under success='any' for each block of images, in full batches.
 
     Every image has a step counter of its own and leaves when it is broken or has taken all steps; others come in when a
@@ -59,15 +59,17 @@ def judge_refilled(
         task: the task; evaluated in eval mode and restored.
         blocks: positions of the images; images enter in this order.
         load: gives the batch of some positions, on the task's device.
-        finish: gets each block once all its images are done, not always in order.
         size: images per step at most; no block has more.
+
+    Yields:
+        Each block once all its images are done, not always in order; close the generator where it is not exhausted.
 
     Raises:
         ConstraintError: a result leaves the threat model (a bug in the attack).
     """
     device = next(task.parameters()).device
     with attack_mode(task, attack.bn_mode), torch.autocast(device.type, enabled=False):
-        _Refilled(attack, task, blocks, load=load, finish=finish, size=size).run()
+        yield from _Refilled(attack, task, blocks, load=load, size=size).run()
 
 
 @dataclass
@@ -109,7 +111,8 @@ def _joined(parts: Sequence[_Images]) -> _Images:
         return parts[0]
     victims = [part.victim for part in parts]
     ball = victims[0].ball
-    mask = None if ball.mask is None else torch.cat([victim.ball.mask for victim in victims])
+    masks = [victim.ball.mask for victim in victims if victim.ball.mask is not None]
+    mask = torch.cat(masks) if masks else None
     around = ball.threat.around(torch.cat([victim.x for victim in victims]), mask)
     victim = Victim(victims[0].task, join([v.batch for v in victims]), ball=around, cost=victims[0].cost)
     current, row, step = (torch.cat([getattr(p, name) for p in parts]) for name in ("current", "row", "step"))
@@ -126,11 +129,10 @@ class _Refilled:
         blocks: Sequence[list[int]],
         *,
         load: Callable[[list[int]], Batch],
-        finish: Callable[[Block], None],
         size: int,
     ) -> None:
         self.attack, self.task, self.blocks, self.size = attack, task, blocks, size
-        self.load, self.finish = load, finish
+        self.load = load
         self.move, self.cost = attack._step(), Cost()
         self.block = torch.repeat_interleave(torch.tensor([len(block) for block in blocks], dtype=torch.int64))
         total = len(self.block)
@@ -139,17 +141,21 @@ class _Refilled:
         self.spent = torch.zeros(2, total, dtype=torch.int64)  # forwards and backwards
         self.waiting: list[_Images] = []  # have not begun
         self.ended: list[_Images] = []  # have taken all steps; their last iterate is not looked at yet
+        self.finished: list[Block] = []  # are to be handed over
 
-    def run(self) -> None:
-        """Until all blocks are finished."""
-        more, active = self._loaded(), []
-        while True:
-            active = self._filled(active, more)
-            if not active:
-                break
+    def run(self) -> Generator[Block, None, None]:
+        """All blocks."""
+        entering, active = self._loaded(), list[_Images]()
+        while active := self._filled(active, entering):
             active = self._advanced(_joined(active))
             self._look_at_ended(self.size)
+            yield from self._handed_over()
         self._look_at_ended(1)
+        yield from self._handed_over()
+
+    def _handed_over(self) -> list[Block]:
+        blocks, self.finished = self.finished, []
+        return blocks
 
     def _loaded(self) -> Iterator[_Images]:
         """Block by block, ready for the first step."""
@@ -165,13 +171,13 @@ class _Refilled:
             first += len(block)
             yield images
 
-    def _filled(self, active: list[_Images], more: Iterator[_Images]) -> list[_Images]:
+    def _filled(self, active: list[_Images], entering: Iterator[_Images]) -> list[_Images]:
         """The images of the next step: those at work, and others where enough of the batch is free."""
         free = self.size - sum(map(len, active))
         if free < SPARE * self.size:
             return active
         while free > 0:
-            group = self.waiting.pop() if self.waiting else next(more, None)
+            group = self.waiting.pop() if self.waiting else next(entering, None)
             if group is None:
                 break
             if len(group) > free:
@@ -182,7 +188,7 @@ class _Refilled:
         return active
 
     def _advanced(self, images: _Images) -> list[_Images]:
-        """Take a step; those that are broken or have taken all steps are gone from the result."""
+        """Take a step; those that are broken or have taken all steps are not in the result."""
         grad, output, scores = images.victim.gradient(images.current, self.attack.objective)
         self._charge(images)
         wrong = (~self.task.correct(output)).cpu()
@@ -229,8 +235,12 @@ class _Refilled:
         for number, count in zip(numbers.tolist(), counts.tolist()):
             self.open[number] -= count
             if self.open[number] == 0:
-                rows = self.block == number
-                marks = self.attack.milestones or (self.attack.steps,)
-                right = torch.stack([self.broken_at[rows] > mark for mark in marks])
-                forwards, backwards = self.spent[:, rows].sum(1).tolist()
-                self.finish(Block(list(self.blocks[number]), right, Cost(forwards, backwards)))
+                self.finished.append(self._outcome(number))
+
+    def _outcome(self, number: int) -> Block:
+        """A block all of whose images are settled."""
+        rows = self.block == number
+        marks = self.attack.milestones or (self.attack.steps,)
+        right = torch.stack([self.broken_at[rows] > mark for mark in marks])
+        forwards, backwards = self.spent[:, rows].sum(1).tolist()
+        return Block(list(self.blocks[number]), right, Cost(forwards, backwards))

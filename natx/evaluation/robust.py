@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -25,8 +28,8 @@ from natx.task import Task
 
 CLEAN = "Clean"
 
-Finish = Callable[[Block], None]
-JudgeBlocks = Callable[[list[list[int]], Finish], None]
+Blocks = Generator[Block, None, None]  # finished, in any order
+Judge = Callable[[list[list[int]]], Blocks]  # from the positions of blocks of images
 
 
 @dataclass
@@ -39,6 +42,12 @@ class AttackResult:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    def add(self, block: Block) -> None:
+        """Count a finished block's cost, remarks and seconds."""
+        self.cost += block.cost
+        self.notes = merged((self.notes, block.notes))
+        self.seconds += block.seconds
+
 
 @dataclass
 class Evaluation:
@@ -48,14 +57,14 @@ class Evaluation:
         correct: per column, which images are classified right, bool ``[N]``; the first column is clean.
         attacks: one entry per attack, in the order in which they ran.
         success: the success convention.
-        left: where only the worst case was wanted, which images no attack broke, bool ``[N]``; the clean column is then
-            the only one.
+        survivors: where only the worst case was wanted, which images no attack broke, bool ``[N]``; the clean column is
+            then the only one.
     """
 
     correct: dict[str, Tensor]
     attacks: list[AttackResult]
     success: Success
-    left: Tensor | None = None
+    survivors: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -68,8 +77,11 @@ class Evaluation:
 
     def worst_case(self) -> float:
         """Accuracy (%) where an image counts only if it is right in every column: the headline."""
-        left = torch.stack(list(self.correct.values())).all(0) if self.left is None else self.left
-        return 100 * float(left.double().mean())
+        return 100 * float(self.unbroken().double().mean())
+
+    def unbroken(self) -> Tensor:
+        """Images that are right in every column, bool ``[N]``."""
+        return torch.stack(list(self.correct.values())).all(0) if self.survivors is None else self.survivors
 
 
 def check_columns(attacks: Sequence[Attack]) -> None:
@@ -124,22 +136,23 @@ def evaluate(
         attack.check(task)
     judging = _Judging(task, dataset, batch_size, success, progress, meter or silent())
     clean = AttackResult({"type": "Clean"}, [CLEAN])
-    correct, results = {CLEAN: judging.clean(clean)}, [clean]
-    left = correct[CLEAN]
+    right = judging.outcomes(CLEAN, clean, torch.arange(len(dataset)), size=batch_size, judge=judging.clean)[0]
+    evaluation = Evaluation({CLEAN: right}, [clean], success, right if pool else None)
     for attack in cheapest_first(attacks) if pool else attacks:
+        if evaluation.survivors is not None:
+            images = evaluation.survivors
+        else:
+            images = right if attack.block_size is None and success == "any" else torch.ones_like(right)
         result = AttackResult(attack.describe(), attack.columns())
-        if pool:
-            images = left
+        outcomes = judging.attack(attack, result, images.nonzero().squeeze(1))
+        evaluation.attacks.append(result)
+        if evaluation.survivors is None:
+            evaluation.correct.update(zip(result.columns, outcomes))
         else:
-            images = correct[CLEAN] if attack.block_size is None and success == "any" else torch.ones_like(left)
-        survived = judging.attack(attack, result, images.nonzero().squeeze(1).tolist())
-        results.append(result)
-        if pool:
-            left = left & survived.all(0)
-            result.notes.append(f"ran on the {int(images.sum())} images still right then, left {int(left.sum())} right")
-        else:
-            correct.update(zip(result.columns, survived))
-    return Evaluation(correct, results, success, left if pool else None)
+            evaluation.survivors = images & outcomes.all(0)
+            counts = int(images.sum()), int(evaluation.survivors.sum())
+            result.notes.append("ran on the {} images still right then, left {} right".format(*counts))
+    return evaluation
 
 
 @dataclass
@@ -157,89 +170,77 @@ class _Judging:
     def device(self) -> torch.device:
         return next(self.task.parameters()).device
 
-    def clean(self, result: AttackResult) -> Tensor:
-        """Which images are right without attack, bool ``[N]``; ``result`` gets cost and seconds."""
-
-        def classify(blocks: list[list[int]], finish: Finish) -> None:
+    def clean(self, blocks: list[list[int]]) -> Blocks:
+        """Blocks of images without attack."""
+        for images in blocks:
             with attack_mode(self.task), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                for block in blocks:
-                    output = self.task(self._load(block))
-                    if not bool(torch.isfinite(output.logits).all()):
-                        raise DataError(
-                            "the model gives NaN or infinite logits for clean images, which are no predictions: check "
-                            "its weights and its normalisation"
-                        )
-                    right = self.task.correct(output)
-                    finish(Block(block, right[None].cpu(), Cost(forwards=len(block))))
+                output = self.task(self._load(images))
+                right = self.task.correct(output)
+            if not bool(torch.isfinite(output.logits).all()):
+                raise DataError(
+                    "the model gives NaN or infinite logits for clean images, which are no predictions: check its "
+                    "weights and its normalisation"
+                )
+            yield Block(images, right[None].cpu(), Cost(forwards=len(images)))
 
-        return self._outcomes(CLEAN, result, list(range(len(self.dataset))), size=self.batch_size, judge=classify)[0]
-
-    def attack(self, attack: Attack, result: AttackResult, images: list[int]) -> Tensor:
+    def attack(self, attack: Attack, result: AttackResult, images: Tensor) -> Tensor:
         """Which images an attack leaves right in each of its columns, bool ``[columns, N]``; False for all others.
 
         Args:
             attack: the attack.
             result: gets cost, notes and seconds.
-            images: positions of the images to attack.
+            images: positions of the images to attack, int64 ``[n]``.
         """
 
-        def one_by_one(blocks: list[list[int]], finish: Finish) -> None:
+        def block_by_block(blocks: list[list[int]]) -> Blocks:
             for block in blocks:
-                found = attack.judge(self.task, self._load(block), success=self.success)
-                right = torch.stack([~found.broken[column] for column in result.columns])
-                finish(Block(block, right.cpu(), found.cost, found.notes))
+                attacked = attack.judge(self.task, self._load(block), success=self.success)
+                right = torch.stack([~attacked.broken[column] for column in result.columns])
+                yield Block(block, right.cpu(), attacked.cost, attacked.notes)
 
-        def refilled(blocks: list[list[int]], finish: Finish) -> None:
-            judge_refilled(attack, self.task, blocks, load=self._load, finish=finish, size=self.batch_size)
+        judge: Judge = block_by_block
+        if worthwhile(self.device) and self.success == "any" and refills(attack):
+            judge = partial(judge_refilled, attack, self.task, load=self._load, size=self.batch_size)
+        return self.outcomes(attack.name, result, images, size=attack.block_size or self.batch_size, judge=judge)
 
-        full = worthwhile(self.device) and self.success == "any" and refills(attack)
-        size = attack.block_size or self.batch_size
-        return self._outcomes(attack.name, result, images, size=size, judge=refilled if full else one_by_one)
-
-    def _load(self, images: list[int]) -> Batch:
-        return to_device(self.dataset.__getitems__(images), self.device)
-
-    def _outcomes(self, name: str, result: AttackResult, images: list[int], *, size: int, judge: JudgeBlocks) -> Tensor:
-        """Outcomes of the blocks of all processes, bool ``[columns, N]``; those known before are not judged again.
+    def outcomes(self, name: str, result: AttackResult, images: Tensor, *, size: int, judge: Judge) -> Tensor:
+        """Outcomes of the blocks of all processes, bool ``[columns, N]``; those that are stored are not judged again.
 
         Args:
             name: for the progress display.
             result: gets cost, notes and seconds.
-            images: positions of the images to judge.
+            images: positions of the images to judge, int64 ``[n]``.
             size: images per block.
-            judge: judges blocks, and hands over each when it is finished.
+            judge: judges blocks.
         """
-        begun = time.monotonic()
+        key, blocks = ", ".join(result.columns), share(images.tolist(), size)
+        stored = [] if self.progress is None else self.progress.stored(key, blocks)
+        done = [block.images for block in stored]
         outcomes = torch.zeros(len(result.columns), len(self.dataset), dtype=torch.uint8)
-        key = ", ".join(result.columns)
-
-        def take(block: Block) -> None:
-            outcomes[:, block.images] = block.right.to(torch.uint8)
-            result.cost += block.cost
-            result.notes = merged((result.notes, block.notes))
-
-        def finish(block: Block) -> None:
-            nonlocal begun
-            block.seconds, begun = time.monotonic() - begun, time.monotonic()
-            result.seconds += block.seconds
-            take(block)
-            if self.progress is not None:
-                self.progress.add(key, block)
-            self.meter.advance(len(block.images))
-
-        mine, known = share(images, size), []
-        if self.progress is not None:
-            known = [found for block in mine if (found := self.progress.find(key, block)) is not None]
-        for block in known:
-            take(block)
-            result.seconds += block.seconds
-        done = {tuple(block.images) for block in known}
-        self.meter.begin(name, sum(map(len, mine)), done=sum(map(len, done)))
-        judge([block for block in mine if tuple(block) not in done], finish)
+        self.meter.begin(name, sum(map(len, blocks)), done=sum(map(len, done)))
+        with closing(self._finished(key, judge([block for block in blocks if block not in done]))) as fresh:
+            for block in chain(stored, fresh):
+                outcomes[:, block.images] = block.right.to(torch.uint8)
+                result.add(block)
         self.meter.end()
+        begun = time.monotonic()
         outcomes = _merge(result, outcomes, self.device)
         result.seconds += time.monotonic() - begun
         return outcomes.bool()
+
+    def _finished(self, key: str, blocks: Blocks) -> Blocks:
+        """The blocks with the seconds that each took, once it is on the disk."""
+        with closing(blocks):  # a generator's modes are put back at once where an exception ends it
+            begun = time.monotonic()
+            for block in blocks:
+                block.seconds, begun = time.monotonic() - begun, time.monotonic()
+                if self.progress is not None:
+                    self.progress.add(key, block)
+                self.meter.advance(len(block.images))
+                yield block
+
+    def _load(self, images: list[int]) -> Batch:
+        return to_device(self.dataset.__getitems__(images), self.device)
 
 
 def share(positions: list[int], size: int) -> list[list[int]]:

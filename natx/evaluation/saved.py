@@ -96,7 +96,7 @@ def save_adversarial(
     single = [one for attack in attacks for one in single_columns(attack)]
     folders = _folders(folder, [attack.columns()[0] for attack in single])
     meter = meter or silent()
-    found = []
+    columns = []
     for attack, (column, place) in zip(single, folders.items()):
         mine, tally = share(list(range(len(dataset))), attack.block_size or batch_size), Tally()
         meter.begin(f"saving {column}", sum(map(len, mine)))
@@ -105,10 +105,10 @@ def save_adversarial(
             tally.add(_save_block(task, attack, batch, place=place, positions=block, success=success))
             meter.advance(len(block))
         meter.end()
-        found.append(_plain(column, place, _merged(tally)))
+        columns.append(_plain(column, place, _merged(tally)))
     if get_dist_info()[0] == 0:
-        write_json(folder / "saved.json", found)
-    return found
+        write_json(folder / "saved.json", columns)
+    return columns
 
 
 def single_columns(attack: Attack) -> list[Attack]:
@@ -118,7 +118,7 @@ def single_columns(attack: Attack) -> list[Attack]:
         ConfigError: an attack of another kind that fills several columns.
     """
     if isinstance(attack, PGD) and attack.milestones:
-        several = []
+        several: list[Attack] = []
         for steps in attack.milestones:
             one = copy.copy(attack)
             one.steps, one.milestones, one.name = steps, None, f"{attack.name}-{steps}"
@@ -148,7 +148,8 @@ def read_saved(folder: str | Path) -> tuple[Tensor, Tensor, Tensor]:
     if not files:
         raise DataError(f"no images-*.safetensors in {folder}: give the folder of a column, such as DIR/PGD-20")
     parts = [load_file(file) for file in files]
-    return tuple(torch.cat([part[key] for part in parts]) for key in ("images", "labels", "index"))
+    images, labels, index = (torch.cat([part[key] for part in parts]) for key in ("images", "labels", "index"))
+    return images, labels, index
 
 
 def _folders(folder: Path, columns: Sequence[str]) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,50 +99,124 @@ def evaluate_set(
         if len(attack.columns()) > 1:
             raise ConfigError(f"{attack.name} has milestones, which need per-image success: list one attack a column")
         attack.check(task)
-    meter = meter or silent()
-    clean, start = SetAttackResult({"type": "Clean"}, [CLEAN]), time.monotonic()
-    predictions = predict_all(task, dataset, batch_size=batch_size, meter=meter, cost=clean.cost)
+    judging = _Judging(task, dataset, batch_size, meter or silent())
+    start, clean = time.monotonic(), SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(dataset)))
+    predictions = predict_all(task, dataset, batch_size=batch_size, meter=judging.meter)
     clean.seconds = time.monotonic() - start
-    values, results = {CLEAN: metric(predictions, dataset)}, [clean]
     positions = _attackable(dataset, metric)
     if attacks and not positions:
         raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
     shown = _shown(metric.fooled(predictions, predictions, dataset=dataset), positions)
-    examples = _examples(task, dataset, predictions, shown)
+    examples = Examples(shown, predictions)
+    examples.add(CLEAN, predictions, judging.pixels(shown))
+    values, results = {CLEAN: metric(predictions, dataset)}, [clean]
     for attack in attacks:
-        result, start = SetAttackResult(attack.describe(), attack.columns()), time.monotonic()
+        start, result = time.monotonic(), SetAttackResult(attack.describe(), attack.columns())
         result.notes += attack.observe(dataset, predictions)
-        found, pixels = _attacked(
-            task, dataset, attack, positions, result, shown=shown, batch_size=batch_size, meter=meter
-        )
-        changed = replaced(predictions, positions, found)
+        attacked, pixels = judging.attack(attack, result, positions, shown=shown)
+        changed = replaced(predictions, positions, attacked)
         values[attack.name] = metric(changed, dataset)
         result.success = _success(metric.fooled(predictions, changed, dataset=dataset), positions)
         result.seconds = time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
     notes = [*getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
-    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples)
+    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples if shown else None)
 
 
-def predict_all(
-    task: Task, dataset: Any, *, batch_size: int, meter: Meter | None = None, cost: Cost | None = None
-) -> Any:
+def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | None = None) -> Any:
     """Clean predictions of every image in order, on the CPU: a tensor ``[N, ...]`` or a list.
 
     Raises:
         DataError: predictions that are not finite.
     """
     meter = meter or silent()
-    mine, parts = share(list(range(len(dataset))), batch_size), []
-    meter.begin(CLEAN, sum(len(block) for block in mine))
-    for block in mine:
+    blocks, parts = share(list(range(len(dataset))), batch_size), []
+    meter.begin(CLEAN, sum(map(len, blocks)))
+    for block in blocks:
         parts.append((block, _predict(task, _batch(task, dataset, block))))
         meter.advance(len(block))
     meter.end()
-    if cost is not None:
-        cost += Cost(forwards=len(dataset))
     return gathered(parts)
+
+
+@dataclass
+class _Block:
+    """What an attack made of some images that were loaded together.
+
+    Attributes:
+        images: their positions in the data set.
+        predictions: what the task predicts of the attacked images.
+        pixels: the attacked images ``[n, C, H, W]``, on the task's device.
+        sizes: the ``SIZES`` of their perturbations, float64 ``[n, 3]``.
+        cost: what it took.
+        notes: remarks that belong in a report.
+    """
+
+    images: list[int]
+    predictions: Any
+    pixels: Tensor
+    sizes: Tensor
+    cost: Cost
+    notes: list[str]
+
+
+@dataclass
+class _Judging:
+    """An evaluation at work; the fields are arguments of :func:`evaluate_set`."""
+
+    task: Task
+    dataset: Any
+    batch_size: int
+    meter: Meter
+
+    def pixels(self, positions: list[int]) -> list[Tensor]:
+        """The clean pixels ``[C, H, W]`` of some images, on the CPU."""
+        return list(self.task.pixels(_batch(self.task, self.dataset, positions)).cpu()) if positions else []
+
+    def attack(
+        self, attack: Attack, result: SetAttackResult, positions: list[int], *, shown: list[int]
+    ) -> tuple[Any, list[Tensor]]:
+        """Predictions of the attacked images in the order of ``positions``, and the pixels of the images ``shown``.
+
+        ``result`` gets cost, remarks and sizes, those of all processes.
+        """
+        blocks, predictions, sizes, pixels = share(positions, self.batch_size), [], [], []
+        self.meter.begin(attack.name, sum(map(len, blocks)))
+        for block in self._blocks(attack, blocks):
+            predictions.append((block.images, block.predictions))
+            sizes.append((block.images, block.sizes))
+            rows = [row for row, position in enumerate(block.images) if position in shown]
+            # Copied, or each would keep the whole batch in memory.
+            copies = [block.pixels[row].clone().cpu() for row in rows]
+            pixels.append(([block.images[row] for row in rows], copies))
+            result.cost += block.cost
+            result.notes = list(dict.fromkeys([*result.notes, *block.notes]))
+            self.meter.advance(len(block.images))
+        self.meter.end()
+        _merge(result)
+        result.perturbation = summary(dict(zip(SIZES, gathered(sizes, order=positions).unbind(1))))
+        return gathered(predictions, order=positions), gathered(pixels, order=shown)
+
+    def _blocks(self, attack: Attack, blocks: list[list[int]]) -> Iterator[_Block]:
+        """Blocks of images under an attack."""
+        for images in blocks:
+            batch = _batch(self.task, self.dataset, images)
+            attacked = attack.judge(self.task, batch)
+            predictions = _predict(self.task, {**batch, "inputs": attacked.x_adv})
+            size = realised(self.task.pixels(batch), attacked.x_adv, self.task.perturbable(batch))
+            sizes = torch.stack([size[key] for key in SIZES], 1).cpu()
+            cost = Cost(attacked.cost.forwards + len(images), attacked.cost.backwards)
+            yield _Block(images, predictions, attacked.x_adv, sizes, cost, attacked.notes)
+
+
+def _merge(result: SetAttackResult) -> None:
+    """Add up cost and remarks over processes."""
+    if get_dist_info()[1] == 1:
+        return
+    parts = all_gather_object((result.cost, result.notes))
+    result.cost = Cost(sum(cost.forwards for cost, _ in parts), sum(cost.backwards for cost, _ in parts))
+    result.notes = list(dict.fromkeys(note for _, notes in parts for note in notes))
 
 
 def _attackable(dataset: Any, metric: Metric) -> list[int]:
@@ -158,52 +232,6 @@ def _shown(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> list[
     at_stake = outcome[0].tolist()
     chosen = sorted(positions, key=lambda position: not at_stake[position])[:EXAMPLES]
     return [position for position in positions if position in chosen]
-
-
-def _examples(task: Task, dataset: Any, predictions: Any, positions: list[int]) -> Examples | None:
-    """The images of the pictures, clean."""
-    if not positions:
-        return None
-    examples = Examples(positions, predictions)
-    examples.add(CLEAN, predictions, list(task.pixels(_batch(task, dataset, positions)).cpu()))
-    return examples
-
-
-def _attacked(
-    task: Task,
-    dataset: Any,
-    attack: Attack,
-    positions: list[int],
-    result: SetAttackResult,
-    *,
-    shown: list[int],
-    batch_size: int,
-    meter: Meter,
-) -> tuple[Any, list[Tensor]]:
-    """Predictions of the attacked images in the order of ``positions``, and the pixels of the images ``shown``."""
-    mine, parts, pixels, sizes = share(positions, batch_size), [], [], []
-    cost, first = Cost(), shown
-    meter.begin(attack.name, sum(len(block) for block in mine))
-    for block in mine:
-        batch = _batch(task, dataset, block)
-        found = attack.judge(task, batch)
-        parts.append((block, _predict(task, {**batch, "inputs": found.x_adv})))
-        size = realised(task.pixels(batch), found.x_adv, task.perturbable(batch))
-        sizes.append((block, torch.stack([size[key] for key in SIZES], 1).cpu()))
-        wanted = [row for row, position in enumerate(block) if position in first]
-        # Copied, or each would keep the whole batch in memory.
-        pixels.append(([block[row] for row in wanted], [found.x_adv[row].clone().cpu() for row in wanted]))
-        cost += found.cost
-        cost += Cost(forwards=len(block))
-        result.notes += [note for note in found.notes if note not in result.notes]
-        meter.advance(len(block))
-    meter.end()
-    shared = [(cost, result.notes)] if get_dist_info()[1] == 1 else all_gather_object((cost, result.notes))
-    for spent, notes in shared:
-        result.cost += spent
-        result.notes = list(dict.fromkeys([*result.notes, *notes]))
-    result.perturbation = summary(dict(zip(SIZES, gathered(sizes, order=positions).unbind(1))))
-    return gathered(parts, order=positions), gathered(pixels, order=first)
 
 
 def _success(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> dict[str, float | int | None] | None:

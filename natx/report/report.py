@@ -45,7 +45,7 @@ def make_report(
         "name": name,
         "threat": threat,
         "success": evaluation.success,
-        **({} if evaluation.left is None else {"pool": True}),
+        **({} if evaluation.survivors is None else {"pool": True}),
         "images": evaluation.count,
         "columns": columns,
         "worst_case": evaluation.worst_case(),

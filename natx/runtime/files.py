@@ -19,7 +19,7 @@ SIGN = re.compile(r"(?<![^\s(])[+-](?=\w)")  # before a word or a number, and no
 LONGEST = 80  # letters of a file's name that an attack's name may take
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -389,8 +389,9 @@ def test_a_block_survives_its_text() -> None:
 def test_blocks_of_other_images_are_not_found(tmp_path: Path) -> None:
     Progress(tmp_path, {"seed": 1}).add("A", Block([0, 1], torch.tensor([[True, True]])))
     progress = Progress(tmp_path, {"seed": 1}, resume=True)
-    assert progress.find("A", [0, 1]).right.tolist() == [[True, True]]
-    assert progress.find("A", [0, 1, 2]) is progress.find("A", [0]) is progress.find("B", [0, 1]) is None
+    [block] = progress.stored("A", [[0, 1]])
+    assert block.right.tolist() == [[True, True]]
+    assert progress.stored("A", [[0, 1, 2], [0]]) == progress.stored("B", [[0, 1]]) == []
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,8 @@ def test_progress_is_json_for_strict_readers_and_goes_on_with_what_json_cannot_s
     Progress(tmp_path, evaluation).add("A", Block([0], torch.tensor([[True]]), notes=["größer"]))
     content = json.loads((tmp_path / "progress.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert content["evaluation"] == {"cap": None, "sizes": [1.5, None], "name": "größer", "processes": 1}
-    assert Progress(tmp_path, evaluation, resume=True).find("A", [0]).notes == ["größer"]
+    [block] = Progress(tmp_path, evaluation, resume=True).stored("A", [[0]])
+    assert block.notes == ["größer"]
 
 
 def test_models_whose_logits_are_no_numbers_are_refused(tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ def test_the_worst_case_is_that_of_each_attack_on_every_image(success: str) -> N
     outcomes = [alone(attack, success) for attack in attacks()]
     expected = torch.stack([clean, *outcomes]).all(0)
     found = evaluate(trained(), dataset, attacks(), batch_size=7, success=success, pool=True)
-    assert torch.equal(found.left, expected)
+    assert torch.equal(found.survivors, expected)
     assert list(found.correct) == ["Clean"] and torch.equal(found.correct["Clean"], clean)
     assert found.worst_case() == pytest.approx(100 * float(expected.double().mean()))
     assert 0 < int(expected.sum()) <= min(int((clean & outcome).sum()) for outcome in outcomes) < int(clean.sum())
     whole = evaluate(trained(), dataset, attacks(), batch_size=7, success=success)
-    assert whole.left is None and whole.worst_case() == found.worst_case()
+    assert whole.survivors is None and whole.worst_case() == found.worst_case()
 
 
 class Breaks(Attack):
@@ -97,7 +97,7 @@ def test_what_no_attack_breaks_alone() -> None:
     found = evaluate(trained(), dataset, pool, batch_size=7, pool=True)
     rest = [i for i in range(60) if i % 2 and i % 3 and i % 5]
     assert found.correct["Clean"].all()
-    assert found.left.nonzero().squeeze(1).tolist() == rest
+    assert found.survivors.nonzero().squeeze(1).tolist() == rest
     assert found.worst_case() == pytest.approx(100 * len(rest) / 60)
     assert pool[2].seen == list(range(60))  # 10 passes are cheaper than 18, and an unknown cost comes last
     assert pool[1].seen == [i for i in range(60) if i % 3]
@@ -145,7 +145,7 @@ class Blocks(AutoAttack):
 def test_autoattack_gets_blocks_of_what_is_left() -> None:
     pooled, own = Blocks(), Blocks()
     found = evaluate(trained(), data(), [pooled, *attacks()], batch_size=7, pool=True)
-    right = found.left.nonzero().squeeze(1).tolist()
+    right = found.survivors.nonzero().squeeze(1).tolist()
     assert 4 < len(right) < 20
     assert pooled.calls == [right[i : i + 4] for i in range(0, len(right), 4)]
     evaluate(trained(), data(), [own, *attacks()], batch_size=7)

@@ -1,0 +1,117 @@
+"""What the images at hand can tell: intervals of a share, tests on the same images, what a difference needs."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import binomtest, nct, norm, t
+
+CONFIDENCE = 0.95
+LEVEL = 0.05  # chance of calling a difference that is none
+POWER = 0.8  # chance of seeing a difference that is there
+MOST = 10_000  # seeds that are counted to
+
+
+def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a share, as two numbers in [0,1].
+
+    It keeps its coverage near 0 and 1 and for few images, where the normal approximation leaves [0,1] or is empty.
+
+    Args:
+        successes: how many images count, 0 to ``trials``.
+        trials: of how many.
+        confidence: two-sided.
+
+    Raises:
+        ValueError: no trials, or more successes than these.
+
+    Source: Wilson 1927, without correction for continuity; recommended by Brown, Cai & DasGupta 2001.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"a share needs 0 <= successes <= trials and trials >= 1; got {successes} of {trials}")
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact McNemar test of two outcomes on the same images: the two-sided p-value, in (0, 1].
+
+    Under the null hypothesis an image on which the two differ falls to either side with probability 1/2. Images that
+    are right in both, or wrong in both, say nothing about the difference.
+
+    Args:
+        only_first: images that are right in the first outcome alone.
+        only_second: images that are right in the second alone.
+
+    Raises:
+        ValueError: a negative count.
+
+    Source: McNemar 1947, as the exact binomial test of the discordant pairs.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"counts of images are at least 0; got {only_first} and {only_second}")
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def images_needed(
+    difference: float, *, discordant: float | None = None, level: float = LEVEL, power: float = POWER
+) -> int:
+    """How many images a paired test needs to see a difference of two accuracies.
+
+    Args:
+        difference: of the accuracies, in percentage points; its sign does not count.
+        discordant: share of the images (in percentage points) on which the two outcomes differ, at least
+            ``difference``; by default the least that there can be: one is right wherever the other is.
+        level: two-sided level of the test.
+        power: probability with which the difference is seen.
+
+    Raises:
+        ValueError: no difference, or fewer discordant images than it takes.
+
+    Source: Connor 1987, the normal approximation to McNemar's test. Never fewer images than are expected to have so
+    many discordant ones that the exact test could reach the level (six at 0.05).
+    """
+    gap = abs(difference) / 100
+    apart = gap if discordant is None else discordant / 100
+    if not 0 < gap <= apart <= 1:
+        raise ValueError(f"a difference of {difference} points needs as many discordant images; got {discordant}")
+    reach = norm.isf(level / 2) * math.sqrt(apart) + norm.isf(1 - power) * math.sqrt(apart - gap**2)
+    least = math.ceil(1 - math.log2(level))  # 2 * 0.5**n <= level
+    return math.ceil(max((reach / gap) ** 2, least / apart) - 1e-9)
+
+
+def seeds_needed(difference: float, deviation: float, *, level: float = LEVEL, power: float = POWER) -> int | None:
+    """How many seeds on each side a t test of two means needs to see their difference.
+
+    Args:
+        difference: of the means, other than 0; its sign does not count.
+        deviation: standard deviation over seeds of either side, in the same unit.
+        level: two-sided level of the test.
+        power: probability with which the difference is seen.
+
+    Returns:
+        At least 2, as one seed has no deviation; None where more than ``MOST`` are needed.
+
+    Raises:
+        ValueError: no difference, or a negative deviation.
+
+    Source: the power of Student's t test, by the noncentral t distribution (Cohen 1988, chapter 2).
+    """
+    if difference == 0 or deviation < 0:
+        raise ValueError(f"a difference other than 0 and a deviation are needed; got {difference} and {deviation}")
+    if deviation == 0:
+        return 2
+    effect = abs(difference) / deviation
+
+    def seen(seeds: int) -> bool:
+        freedom, shift = 2 * seeds - 2, effect * math.sqrt(seeds / 2)
+        return bool(nct.sf(t.isf(level / 2, freedom), freedom, shift) >= power)
+
+    if not seen(MOST):
+        return None
+    low, high = 1, MOST  # seen at high, and not (or not asked) at low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if seen(middle) else (middle, high)
+    return high

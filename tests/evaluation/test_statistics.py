@@ -1,0 +1,94 @@
+"""Intervals and tests against their closed forms, sizes against the power that they promise."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from natx.evaluation.statistics import images_needed, mcnemar, seeds_needed, wilson
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 7), (60, 120), (199, 200), (1000, 1000), (1, 1)])
+def test_wilson_solves_its_quadratic(successes: int, trials: int) -> None:
+    """Its ends are where a share p is z standard errors sqrt(p (1 - p) / n) of its own away from the observed one."""
+    z, share = 1.959963984540054, successes / trials
+    low, high = wilson(successes, trials)
+    assert 0 <= low <= share <= high <= 1
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    assert (low, high) == (pytest.approx(centre - half, abs=1e-9), pytest.approx(centre + half, abs=1e-9))
+
+
+def test_wilson_covers_what_it_says() -> None:
+    """Over all outcomes of 100 images the chance that the interval has the true share is near 95 %."""
+    for share in (0.05, 0.3, 0.5, 0.9):
+        chances = [math.comb(100, k) * share**k * (1 - share) ** (100 - k) for k in range(101)]
+        covered = sum(p for k, p in enumerate(chances) if wilson(k, 100)[0] <= share <= wilson(k, 100)[1])
+        assert 0.92 < covered < 0.99
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 5), (6, 5)])
+def test_shares_that_are_none_are_refused(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"got {successes} of {trials}"):
+        wilson(successes, trials)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (0, 5), (0, 6), (2, 9), (9, 2), (30, 31), (7, 7), (120, 80)])
+def test_mcnemar_is_a_fair_coin(first: int, second: int) -> None:
+    n, least = first + second, min(first, second)
+    tail = sum(math.comb(n, k) for k in range(least + 1)) / 2**n
+    assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar(first, second) == pytest.approx(mcnemar(second, first))
+
+
+def test_mcnemar_needs_six_images_on_one_side() -> None:
+    assert mcnemar(0, 0) == 1 and mcnemar(0, 5) > 0.05 > mcnemar(0, 6)
+    with pytest.raises(ValueError, match="at least 0"):
+        mcnemar(-1, 3)
+
+
+def power(images: int, *, gap: float, apart: float) -> float:
+    """Chance that the exact test sees a difference, over the number of discordant images and their sides."""
+    seen, side = 0.0, (apart + gap) / (2 * apart)
+
+    def chance(k: int, n: int, p: float) -> float:
+        log = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+        return math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p)) if 0 < p < 1 else float(k == n * p)
+
+    for n in range(min(images, 400) + 1):
+        weight = chance(n, images, apart)
+        if weight > 1e-9:
+            seen += weight * sum(chance(k, n, side) for k in range(n + 1) if mcnemar(k, n - k) <= 0.05)
+    return seen
+
+
+@pytest.mark.parametrize(("difference", "discordant"), [(5, 10), (2, 8), (-5, 10), (10, 20)])
+def test_so_many_images_see_a_difference(difference: float, discordant: float) -> None:
+    """The exact test is a little less powerful than the approximation; half the images would not do."""
+    images = images_needed(difference, discordant=discordant)
+    shares = dict(gap=abs(difference) / 100, apart=discordant / 100)
+    assert 0.7 < power(images, **shares) < 0.88
+    assert power(images // 2, **shares) < 0.6
+
+
+def test_images_for_a_difference_that_has_one_side() -> None:
+    assert images_needed(100) == 6  # of six all must differ
+    assert images_needed(0.5) > images_needed(1.0) > images_needed(5.0) >= 6 / 0.05
+    with pytest.raises(ValueError, match="discordant images; got 3"):
+        images_needed(5, discordant=3)
+    with pytest.raises(ValueError, match="difference of 0 points"):
+        images_needed(0)
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 394), (0.5, 64), (0.8, 26), (1.0, 17), (1.4, 10)])
+def test_seeds_are_those_of_cohens_table(effect: float, seeds: int) -> None:
+    """Cohen 1988, table 2.4.1: two-sided 0.05, power 0.80."""
+    assert abs(seeds_needed(effect, 1.0) - seeds) <= 1
+    assert seeds_needed(-3 * effect, 3.0) == seeds_needed(effect, 1.0)
+
+
+def test_seeds_at_the_ends() -> None:
+    assert seeds_needed(1.0, 0.0) == 2 == seeds_needed(1000.0, 1.0) and seeds_needed(0.001, 1.0) is None
+    with pytest.raises(ValueError, match="other than 0"):
+        seeds_needed(0.0, 1.0)
