@@ -1,4 +1,8 @@
-"""What the command-line tools share: devices, threads, processes, one-line errors."""
+"""What the command-line tools share: devices, threads, processes, one-line errors.
+
+Libraries are imported where they are used, and the tools import theirs after the arguments are read, so that ``--help``
+and a misspelt argument do not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +12,60 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from mmengine.config import DictAction
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from natx.errors import ConfigError, UserError
 
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
 
-class Options(DictAction):
-    """``key=value`` pairs; one that cannot be read raises ConfigError."""
+
+class Options(argparse.Action):
+    """``key=value`` pairs as mmengine's DictAction reads them; one that cannot be read raises ConfigError."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """See :class:`argparse.Action`."""
+        from mmengine.config import DictAction
+
         if any(re.search(r"\w\(", value) for value in values):  # mmengine reads calls as text, or without end
             raise ConfigError(
                 f"--cfg-options takes numbers, text, lists and tuples; got {' '.join(values)}: write a config with "
                 "_base_ for dicts"
             )
         try:
-            super().__call__(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except (ValueError, AssertionError) as error:
             raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --seed, --threads, --launcher, --cfg-options and --debug, the same in every tool."""
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
+    add_device_arguments(parser)
     parser.add_argument("--seed", type=int, help="overrides the config's seed")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun")
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="override config values: key.sub=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_device_arguments(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """--device and --threads; a device of None is the machine's accelerator."""
+    named = default or "an accelerator where there is one"
+    parser.add_argument("--device", default=default, help=f"cpu, cuda, cuda:N, mps, xpu (default: {named})")
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
 
 
 def set_up(arguments: argparse.Namespace) -> torch.device:
     """Set threads, join the process group where asked for, and return the device.
 
     Raises:
-        ConfigError: a GPU asked for where there is none, or the launcher's environment is missing.
+        ConfigError: a device that this machine does not have, or one that torchrun's processes cannot share, or the
+            launcher's environment is missing.
     """
+    import torch
+
+    from natx.runtime.device import pick_device
+
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ConfigError(f"--threads must be at least 1; got {arguments.threads}")
@@ -57,9 +74,11 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
     if arguments.launcher == "pytorch":
         if "RANK" not in os.environ:
             raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N tools/...")
+        if device.type not in ("cpu", "cuda"):  # mmengine's collectives know gloo and nccl
+            raise ConfigError(f"--launcher pytorch runs on cpu and cuda; got {device}: start one process without torchrun")
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
+            torch.accelerator.set_device_index(device.index)
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
 
@@ -81,25 +100,10 @@ def output_folder(path: str | Path) -> Path:
 
 def console(*, quiet: bool = False) -> Console:
     """A console for results; wide enough for a table where the output is no terminal (a log, a pipe)."""
+    from rich.console import Console
+
     probe = Console(quiet=quiet)
     return probe if probe.is_terminal else Console(quiet=quiet, width=160)
-
-
-def pick_device(name: str | None) -> torch.device:
-    """The device of a name; a GPU where there is one for None."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device is cpu, cuda or cuda:N; got {name!r}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: torch {torch.__version__} sees no GPU on this machine; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s)")
-    return device
 
 
 def one_line(error: UserError) -> str:
@@ -123,5 +127,11 @@ def run(main: Callable[[], None], *, debug: bool) -> None:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Nothing where torch was never imported (``--help``, a misspelt argument)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

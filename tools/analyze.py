@@ -11,19 +11,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-from rich.console import Console  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.analysis import WHAT, analyse, write_analysis  # noqa: E402
-from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.judging.build import build_attacks  # noqa: E402
-from natx.runtime.progress import Meter  # noqa: E402
+
+WHAT = ("sparsity", "boundaries", "weights", "umap")  # of natx.analysis
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+    from rich.console import Console
+
+    from natx.analysis import analyse, write_analysis
+    from natx.config import load_config
+    from natx.judging.build import build_attacks
+    from natx.runtime.progress import Meter
+
     if len(arguments.models) % 2:
         raise ConfigError(f"models are pairs CONFIG CHECKPOINT; got {len(arguments.models)} paths")
     device = cli.set_up(arguments)

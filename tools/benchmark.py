@@ -14,18 +14,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from bench_items import ITEMS, WORKS, Bench, peak_memory  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.benchmark import add_result, describe, machine_facts, machine_line, read_results, run_item  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from bench_items import ITEMS, Bench, peak_memory
+
+    from natx.benchmark import add_result, describe, machine_facts, machine_line, read_results, run_item
+
     for name in ("batch_size", "repeats", "images"):
         if getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(arguments, name)}")
+    if unknown := set(arguments.only or ()) - set(ITEMS):
+        raise ConfigError(f"--only takes some of {', '.join(ITEMS)}; got {', '.join(sorted(unknown))}")
     device = cli.set_up(arguments)
     names = ("model", "batch_size", "repeats", "images", "checkpoint")
     bench = Bench(device, **{name: getattr(arguments, name) for name in names})
@@ -50,17 +54,16 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(ITEMS), help=f"of: {', '.join(ITEMS)}")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these items (an unknown name lists them all)")
     parser.add_argument("--model", default="resnet18_cifar", help="a CIFAR network (default: resnet18_cifar)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
     parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7)")
     parser.add_argument("--images", type=int, default=128, help="images of the columns items (default: 128)")
     parser.add_argument("--checkpoint", help="adversarially trained weights of --model for the columns items")
     parser.add_argument("--out", help="JSON file to add to (default: results/benchmark_<device>.json)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
+    cli.add_device_arguments(parser, default="cpu")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.add_argument("--memory-worker", choices=list(WORKS), help=argparse.SUPPRESS)
+    parser.add_argument("--memory-worker", help=argparse.SUPPRESS)
     parser.set_defaults(launcher="none")
     return parser.parse_args()
 

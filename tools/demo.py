@@ -16,25 +16,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-import matplotlib  # noqa: E402
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.attacks import PGD  # noqa: E402
-from natx.config import load_config, plain_dict  # noqa: E402
-from natx.data import build_dataset  # noqa: E402
-from natx.judging.build import load_task  # noqa: E402
-from natx.judging.judge import judge  # noqa: E402
-from natx.report.report import write_report  # noqa: E402
-from natx.report.text import console_table, markdown_table  # noqa: E402
-from natx.runtime.files import write_text  # noqa: E402
-from natx.runtime.progress import Meter, duration  # noqa: E402
-from natx.training.run import train_once  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
 
 
 @dataclass
@@ -85,6 +75,13 @@ DEMOS = {
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from natx.config import load_config
+    from natx.report.text import console_table, markdown_table
+    from natx.runtime.files import write_text
+    from natx.runtime.progress import duration
+    from natx.training.run import train_once
+
     device, demo = cli.set_up(arguments), DEMOS[arguments.demo]
     console, start, out = cli.console(), time.monotonic(), Path(arguments.work_dir or demo.work_dir)
     reports, trained = [], {}
@@ -109,8 +106,15 @@ def main() -> None:
     console.print(f"took {duration(time.monotonic() - start)}")
 
 
-def judged(name: str, config, best: Path, *, demo: Demo, device: torch.device, console: Console) -> dict:
+def judged(name: str, config, best: Path, *, demo: Demo, device: "torch.device", console: "Console") -> dict:
     """The model's report, from an earlier call where there is one for these very weights."""
+    from rich.console import Console
+
+    from natx.config import load_config
+    from natx.judging.judge import judge
+    from natx.report.report import write_report
+    from natx.runtime.progress import Meter
+
     folder = best.parent / f"test-{Path(demo.attacks).stem}"
     if (folder / "report.json").exists():
         console.print(f"{name}: report found in {folder}", soft_wrap=True)
@@ -131,10 +135,17 @@ def judged(name: str, config, best: Path, *, demo: Demo, device: torch.device, c
     return report
 
 
-def draw(path: Path, trained: dict, *, device: torch.device, count: int = 10) -> None:
+def draw(path: Path, trained: dict, *, device: "torch.device", count: int = 10) -> None:
     """A picture: test digits as they are and as PGD-20 leaves them, with each model's prediction."""
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+
+    from natx.attacks import PGD
+    from natx.config import plain_dict
+    from natx.data import build_dataset
+    from natx.judging.build import load_task
 
     rows = []
     for name, (config, best) in trained.items():

@@ -12,12 +12,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
 from natx import cli  # noqa: E402
-from natx.config import load_config  # noqa: E402
-from natx.export.weights import export  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from natx.config import load_config
+    from natx.export.weights import export
+
     config = load_config(arguments.config, options=arguments.cfg_options)
     files = export(config, Path(arguments.checkpoint), cli.output_folder(arguments.out))
     cli.console().print(f"written: {', '.join(map(str, files))}", soft_wrap=True)

@@ -13,15 +13,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 
 from natx import cli  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.report.compare import compare, read_runs  # noqa: E402
-from natx.report.html_compare import comparison_page  # noqa: E402
-from natx.runtime.files import write_text  # noqa: E402
 
 PAGES = (".html", ".htm")  # what may be overwritten
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for the libraries.
+    from natx.report.compare import compare, read_runs
+    from natx.report.html_compare import comparison_page
+    from natx.runtime.files import write_text
+
     out = page_file(Path(arguments.out))
     tables = compare(read_runs([Path(path) for path in arguments.runs]))
     text = comparison_page(tables, title=arguments.title)

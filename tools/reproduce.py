@@ -13,16 +13,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.runtime.files import write_text  # noqa: E402
-from natx.study import describe_study, draw_figure, load_table, made_by, render, run_row  # noqa: E402
-from natx.study.tables import TABLES  # noqa: E402
+
+TABLES = "configs/paper/tables.json"
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+
+    from natx.runtime.files import write_text
+    from natx.study import describe_study, draw_figure, load_table, render, run_row
+
     device = cli.set_up(arguments)
     study = load_table(
         arguments.table,
@@ -53,8 +56,10 @@ def main() -> None:
 
 def command(arguments: argparse.Namespace) -> str:
     """The command line as the Markdown shows it."""
+    from natx.study import made_by
+
     given = {"--scale": arguments.scale, "--seeds": arguments.seeds, "--subset": arguments.subset}
-    given |= {"--attacks": arguments.attacks, "--tables": None if arguments.tables == str(TABLES) else arguments.tables}
+    given |= {"--attacks": arguments.attacks, "--tables": None if arguments.tables == TABLES else arguments.tables}
     words = [word for key, value in given.items() if value is not None for word in (key, str(value))]
     return made_by("tools/reproduce.py", arguments.table, *words, options=arguments.cfg_options)
 
@@ -73,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained and its cost, and stop")
     parser.add_argument("--report", action="store_true", help="train nothing, render what is there")
     parser.add_argument("--out", help="the Markdown file (default: <work dir>/<table>-<scale>.md)")
-    parser.add_argument("--tables", default=str(TABLES), help="the data file with the tables")
+    parser.add_argument("--tables", default=TABLES, help="the data file with the tables")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

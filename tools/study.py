@@ -10,15 +10,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.runtime.files import write_text  # noqa: E402
-from natx.study import load_study, made_by, render, run_row  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+
+    from natx.runtime.files import write_text
+    from natx.study import load_study, made_by, render, run_row
+
     device, study = cli.set_up(arguments), load_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}

@@ -8,30 +8,35 @@ Configs are code: run only those you trust.
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-from rich.console import Console  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.checks import AuditOptions  # noqa: E402
-from natx.checks.text import console_checks  # noqa: E402
-from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.evaluation.progress import clear_progress  # noqa: E402
-from natx.evaluation.saved import sentence  # noqa: E402
-from natx.judging.judge import judge  # noqa: E402
-from natx.judging.save import check_saving, save_judged  # noqa: E402
-from natx.report.cells import outcome  # noqa: E402
-from natx.report.report import write_report  # noqa: E402
-from natx.report.text import console_table  # noqa: E402
-from natx.runtime.progress import Meter  # noqa: E402
-from natx.study import printed_row  # noqa: E402
+
+if TYPE_CHECKING:
+    from natx.checks import AuditOptions
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+    from rich.console import Console
+
+    from natx.checks.text import console_checks
+    from natx.config import load_config
+    from natx.evaluation.progress import clear_progress
+    from natx.evaluation.saved import sentence
+    from natx.judging.judge import judge
+    from natx.judging.save import check_saving, save_judged
+    from natx.report.cells import outcome
+    from natx.report.report import write_report
+    from natx.report.text import console_table
+    from natx.runtime.progress import Meter
+    from natx.study import printed_row
+
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
@@ -82,8 +87,10 @@ def main() -> None:
         )
 
 
-def audit_options(arguments: argparse.Namespace) -> AuditOptions | None:
+def audit_options(arguments: argparse.Namespace) -> "AuditOptions | None":
     """What the audit is told; None where none is wanted."""
+    from natx.checks import AuditOptions
+
     if not arguments.audit:
         if arguments.vanilla is not None or arguments.audit_images is not None:
             raise ConfigError("--vanilla and --audit-images are for the audit: add --audit")

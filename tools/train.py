@@ -10,16 +10,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.config import load_config, require_training  # noqa: E402
-from natx.training.plan import describe_plan  # noqa: E402
-from natx.training.run import train  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+
+    from natx.config import load_config, require_training
+    from natx.training.plan import describe_plan
+    from natx.training.run import train
+
     device = cli.set_up(arguments)
     config = load_config(arguments.config, options=arguments.cfg_options)
     require_training(config, path=arguments.config)

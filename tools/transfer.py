@@ -12,19 +12,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
-from mmengine.dist import get_dist_info  # noqa: E402
-from rich.console import Console  # noqa: E402
-
 from natx import cli  # noqa: E402
-from natx.config import load_config  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
-from natx.judging.transfer import judge_transfer  # noqa: E402
-from natx.report.transfer import markdown, write_transfer  # noqa: E402
-from natx.runtime.progress import Meter  # noqa: E402
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+    from rich.console import Console
+
+    from natx.config import load_config
+    from natx.judging.transfer import judge_transfer
+    from natx.report.transfer import markdown, write_transfer
+    from natx.runtime.progress import Meter
+
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)

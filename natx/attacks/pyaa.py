@@ -23,6 +23,7 @@ from torch import Tensor
 from natx.attacks.base import Victim
 from natx.attacks.remarks import SQUARE
 from natx.errors import ConfigError
+from natx.runtime.device import forked_rng
 
 VERSION = f"pyautoattack {version('pyautoattack')}"
 
@@ -46,7 +47,7 @@ def contained(device: torch.device) -> Iterator[_Collector]:
     logger.addHandler(collector)
     logger.propagate = False
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with forked_rng(device):
             yield collector
     finally:
         logger.removeHandler(collector)

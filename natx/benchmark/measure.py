@@ -55,8 +55,8 @@ def stopwatch(device: torch.device, clock: Callable[[], float] = time.perf_count
     """A measure of seconds; work queued on a GPU is waited for on both sides."""
 
     def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
     def measure(run: Callable[[], Any]) -> tuple[float, Any]:
         wait()

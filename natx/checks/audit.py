@@ -17,6 +17,7 @@ from natx.checks.case import Case
 from natx.errors import ConfigError
 from natx.evaluation.robust import Evaluation
 from natx.models.mode import attack_mode
+from natx.runtime.device import forked_rng
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 from natx.threat import ThreatModel
@@ -139,12 +140,12 @@ def _as_it_was(*tasks: Task | None) -> Iterator[None]:
     """Attack mode; buffers (of a model that trains while it is attacked) and generators are put back too."""
     present = [task for task in tasks if task is not None]
     buffers = [(buffer, buffer.clone()) for task in present for buffer in task.buffers()]
-    devices = {buffer.device for task in present for buffer in task.parameters() if buffer.device.type == "cuda"}
+    devices = {parameter.device for task in present for parameter in task.parameters()}
     try:
         with ExitStack() as stack:
             for task in present:
                 stack.enter_context(attack_mode(task))
-            stack.enter_context(torch.random.fork_rng(devices=list(devices)))
+            stack.enter_context(forked_rng(*devices))
             torch.manual_seed(0)  # a randomised model gets the same verdicts each time
             yield
     finally:

@@ -17,6 +17,7 @@ from natx.batch import Batch, select, to_device
 from natx.data import some_positions
 from natx.evaluation.robust import Evaluation
 from natx.objectives import CrossEntropy, Objective
+from natx.runtime.device import widened
 from natx.runtime.precision import full_precision
 from natx.task import Task
 from natx.threat import ThreatModel
@@ -169,7 +170,7 @@ class Case:
     def loss(self, x: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of each image at pixels ``x``, in float64 from the model's logits ``[N]``."""
         with torch.no_grad():
-            return F.cross_entropy(self.task.logits(x).double(), batch["data_samples"], reduction="none")
+            return F.cross_entropy(widened(self.task.logits(x)), batch["data_samples"], reduction="none")
 
     @cached_property
     def trajectory(self) -> Trajectory:

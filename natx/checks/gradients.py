@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.checks.base import Check, Finding
 from natx.checks.case import Case
+from natx.runtime.device import widened
 
 TINY = 1e-12
 
@@ -51,7 +52,7 @@ class Alignment(Check):
         victim = case.victim(batch)
         near = victim.ball.start(victim.noise(case.seed, epoch=0, stream=12))
         here, there = case.gradient(victim.x, batch), case.gradient(near, batch)
-        cosine = F.cosine_similarity(here.flatten(1).double(), there.flatten(1).double(), dim=1)
+        cosine = F.cosine_similarity(widened(here.flatten(1)), widened(there.flatten(1)), dim=1)
         # Not clipped to [0,1], where the two sides would differ in length.
         far = self.small * case.threat.eps
         length = here.flatten(1).norm(dim=1).clamp_min(TINY)[:, None, None, None]

@@ -17,6 +17,7 @@ from natx.checks.case import Case, NotApplicableError
 from natx.data import some_positions
 from natx.errors import ConfigError, ConstraintError
 from natx.evaluation.robust import CLEAN
+from natx.runtime.device import widened
 from natx.runtime.rng import uniform
 from natx.threat import Linf, pixel_fraction
 
@@ -124,9 +125,9 @@ def _outputs(case: Case, batch: Batch) -> Iterator[str]:
     if float(x.min()) < 0 or float(x.max()) > 1:
         yield f"pixels are in {float(x.min()):.3g}..{float(x.max()):.3g} instead of [0,1]: eps is in another space"
     with torch.no_grad():
-        first = case.task.logits(x).double()
-        again = [case.task.logits(x).double() for _ in range(4)]
-        alone = torch.cat([case.task.logits(one).double() for one in x.split(1)])
+        first = widened(case.task.logits(x))
+        again = [widened(case.task.logits(x)) for _ in range(4)]
+        alone = torch.cat([widened(case.task.logits(one)) for one in x.split(1)])
     # Both limits are relative to the output's length; the first is that of AutoAttack's own flag.
     random = max(_apart(first, other) for other in again) > 1e-4
     if random:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from natx.runtime.device import widest
+
 SIZES = ("linf", "l2", "psnr")
 
 
@@ -20,15 +22,15 @@ def realised(x: Tensor, x_adv: Tensor, mask: Tensor | None = None) -> dict[str, 
         mask: pixels that are no padding, bool ``[N, 1, H, W]``; None for all.
 
     Returns:
-        The ``SIZES`` by name, each float64 ``[N]``: ``linf`` (largest change), ``l2`` (Euclidean length) and ``psnr``
-        (dB, of a peak of 1; infinite where nothing changed).
+        The ``SIZES`` by name, each ``[N]`` in float64 (float32 on devices without it): ``linf`` (largest change), ``l2``
+        (Euclidean length) and ``psnr`` (dB, of a peak of 1; infinite where nothing changed).
     """
     delta = x_adv - x
     count = delta.shape[1:].numel() if mask is None else mask.flatten(1).sum(1) * delta.shape[1]
     flat = (delta if mask is None else delta * mask).flatten(1)
-    length = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+    length = torch.linalg.vector_norm(flat, dim=1, dtype=widest(flat.device))
     mean = length.square() / count
-    largest = torch.linalg.vector_norm(flat, math.inf, dim=1).double()
+    largest = torch.linalg.vector_norm(flat, math.inf, dim=1).to(length.dtype)
     return {"linf": largest, "l2": length, "psnr": torch.where(length > 0, -10 * mean.log10(), math.inf)}
 
 

@@ -24,7 +24,7 @@ from natx.evaluation import evaluate as run_evaluation
 from natx.models.wrap import wrap
 from natx.report.report import make_report
 from natx.report.text import console_table, markdown_table
-from natx.runtime.device import usable_device
+from natx.runtime.device import pick_device
 from natx.runtime.progress import Meter
 from natx.task import unit_pixels
 from natx.threat import Linf, ThreatModel
@@ -135,7 +135,7 @@ def evaluate(
     threat = Linf(eps) if eps is not None else build_threat(threat)
     built = build_named(attacks, threat=threat, seed=seed)
     images, labels = _checked(model, images, labels)
-    device = None if device is None else usable_device(device)
+    device = None if device is None else pick_device(device)
     with _on(model, device):
         task, logits = wrap(model, images[:batch_size], device=device)
         if int(labels.max()) >= task.num_classes:

@@ -19,6 +19,7 @@ from natx.models.companion import check_same_pixels
 from natx.models.mode import attack_mode
 from natx.objectives import CrossEntropy
 from natx.registry import METHODS
+from natx.runtime.device import forked_rng
 from natx.runtime.schedule import Schedule
 from natx.task import Task
 from natx.threat import Linf
@@ -166,7 +167,7 @@ class LAS(Adversarial):
         """One step of REINFORCE; see the class."""
         device = self.taken.device
         # Dropout, of either network, must not change what training draws afterwards.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), self.strategy.learning():
+        with forked_rng(device), self.strategy.learning():
             settings, log_probs = self.strategy.draw(batch, seed=self.attack.seed, epoch=epoch, stream=EXPLORE)
             x_adv = self.attack(task, {**batch, **settings}, epoch=epoch)
             parts = self._rewards(task, batch, x_adv, epoch=epoch)

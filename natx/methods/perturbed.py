@@ -14,6 +14,7 @@ from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.base import Method, optimised, whole_epochs
 from natx.registry import METHODS
+from natx.runtime.device import forked_rng
 from natx.task import Task
 
 
@@ -118,7 +119,7 @@ def _ascent(
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
     buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
     device = pixels[0].device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked_rng(device):
         loss = optimised(functional_call(step, {**leaves, **buffers}, (batch, pixels)))
         gradients = list(torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True))
     all_reduce_params(gradients, op="mean")

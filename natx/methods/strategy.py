@@ -16,6 +16,7 @@ from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.models.companion import build_companion
+from natx.runtime.device import widest
 from natx.runtime.precision import full_precision
 from natx.runtime.rng import uniform
 from natx.task import Task
@@ -83,7 +84,7 @@ class Strategy(nn.Module):
             choice = reached.sum(1).clamp(max=len(values) - 1)
             total = total + log_probs.gather(1, choice[:, None]).squeeze(1)
             # Float64, so that a radius is exactly the number that the config says, in the precision of any image.
-            table = torch.tensor(values, device=raw.device, dtype=torch.int64 if key == STEPS else torch.float64)
+            table = torch.tensor(values, device=raw.device, dtype=torch.int64 if key == STEPS else widest(raw.device))
             settings[key] = table[choice]
         return settings, total
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import load_into, read_tensors
 from natx.registry import TASKS
-from natx.runtime.device import usable_device
+from natx.runtime.device import pick_device
 from natx.task import Task
 
 SHIPPED = ("tasks.cls",)  # adapters whose tasks a file may name; imported when a file names one
@@ -60,7 +60,7 @@ def load(path: str | Path, *, device: torch.device | str | None = None) -> Pixel
             build, or weights that do not fit it.
         ConfigError: a device that this machine does not have.
     """
-    path, device = Path(path), usable_device(device or "cpu")
+    path, device = Path(path), pick_device(device or "cpu")
     if path.suffix != ".safetensors":
         raise CheckpointError(f"natx.load reads .safetensors; got {path}: give a run's best.safetensors")
     tensors, meta = read_tensors(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from natx.runtime.device import device_name
 from natx.version import __version__
 
 PACKAGES = ("torch", "torchvision", "mmengine", "timm", "torchreid", "pyautoattack", "numpy")
@@ -54,6 +55,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "command": shlex.join(["python", *sys.argv]),
         "packages": package_versions(),
         "git": git_revision(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() + " CPU",
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
     }

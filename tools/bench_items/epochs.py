@@ -33,7 +33,7 @@ def epoch_rows(bench: Bench, *, models: dict[str, dict[str, float]], batch: Batc
                         step()
                     seconds = sum(stopwatch(bench.device)(step)[0] for _ in range(steps))
                     row[f"{precision}, s"] = seconds / steps * (50_000 // len(batch["index"]))
-                except torch.cuda.OutOfMemoryError:
+                except torch.OutOfMemoryError:
                     row[f"{precision}, s"] = "out of memory"
             rows.append(row)
     return rows
