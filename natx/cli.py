@@ -75,7 +75,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
         if "RANK" not in os.environ:
             raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N tools/...")
         if device.type not in ("cpu", "cuda"):  # mmengine's collectives know gloo and nccl
-            raise ConfigError(f"--launcher pytorch runs on cpu and cuda; got {device}: start one process without torchrun")
+            raise ConfigError(f"--launcher pytorch runs on cpu and cuda; got {device}: start it without torchrun")
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.accelerator.set_device_index(device.index)

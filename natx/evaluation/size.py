@@ -22,8 +22,8 @@ def realised(x: Tensor, x_adv: Tensor, mask: Tensor | None = None) -> dict[str, 
         mask: pixels that are no padding, bool ``[N, 1, H, W]``; None for all.
 
     Returns:
-        The ``SIZES`` by name, each ``[N]`` in float64 (float32 on devices without it): ``linf`` (largest change), ``l2``
-        (Euclidean length) and ``psnr`` (dB, of a peak of 1; infinite where nothing changed).
+        The ``SIZES`` by name, each ``[N]`` in float64 (float32 where a device has none): ``linf`` (largest change),
+        ``l2`` (Euclidean length) and ``psnr`` (dB, of a peak of 1; infinite where nothing changed).
     """
     delta = x_adv - x
     count = delta.shape[1:].numel() if mask is None else mask.flatten(1).sum(1) * delta.shape[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
-from workshop import DIGITS, PGD, ROOT, Ran, Workshop, merged, nat, write_config
+from workshop import DIGITS, PGD, ROOT, Ran, Workshop, environment, merged, nat, write_config
 
+from natx.analysis import WHAT
 from natx.config import load_config
 from natx.runtime.files import sha256
+from natx.study.tables import TABLES
 from natx.training.run import train
 from tasks.cls.models import create_model
 
