@@ -110,7 +110,7 @@ def worst_case_pool(bench: Bench) -> Measured:
     right = torch.stack(list(each.correct.values())).all(0)
     details |= {
         "worst case of A and B, %": [each.worst_case(), pooled.worst_case()],
-        "images with the same outcome": float((right == pooled.left).double().mean()),
+        "images with the same outcome": float((right == pooled.survivors).double().mean()),
         "note": "A / B is the speed-up; B knows no column but the clean one",
         "spent": costs(each, pooled),
     }
