@@ -17,6 +17,7 @@ from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation import Evaluation, evaluate, evaluate_set
+from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
 from natx.judging.build import build_attacks, build_metric, load_task, paper_row
 from natx.judging.identity import chosen_images, decisive, other_training, training_identity
@@ -75,6 +76,7 @@ def judge(
     task.to(device)
     whole = build_dataset(plain_dict(config.data.test))
     task.check_data(whole)
+    dataset = subset(whole, subset_size)
     settings = {
         "config": str(config.filename),
         "config_fingerprint": training_identity(config),
@@ -86,6 +88,7 @@ def judge(
         "selected_on": meta.get("selected_on", "unknown"),
         "data": f"{config.data.test.type}, {chosen_images(whole, subset_size)}",
         "data_fingerprint": whole.fingerprint()[:16],
+        "images_fingerprint": image_fingerprint(whole, dataset),
         "batch_size": batch_size,
         "seed": built[0].seed,
         "processes": get_dist_info()[1],
@@ -99,7 +102,7 @@ def judge(
         "provenance": provenance(device),
         "paper": paper_row(config, attacks) or paper,
     }
-    job = _Job(config, attacks, built, task, subset(whole, subset_size), batch_size, meter, common)
+    job = _Job(config, attacks, built, task, dataset, batch_size, meter, common)
     if task.per_image_success:
         report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
     elif resume or job.pool:

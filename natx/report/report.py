@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from natx.evaluation.metric import Metric
+from natx.evaluation.outcomes import packed
 from natx.evaluation.robust import AttackResult, Evaluation
 from natx.evaluation.sets import SetAttackResult, SetEvaluation
+from natx.evaluation.statistics import wilson
 from natx.report.html import report_page
 from natx.report.text import markdown
 from natx.runtime.files import write_json, write_text
@@ -24,6 +28,9 @@ def make_report(
 ) -> dict[str, Any]:
     """The content of report.json: plain values only.
 
+    Accuracies have their 95 % interval beside them and the outcome of every image (:func:`packed`), so that reports on
+    the same images can be compared by a paired test.
+
     Args:
         evaluation: outcomes.
         name: what was evaluated, the row's name in tables.
@@ -36,10 +43,12 @@ def make_report(
         {
             "name": column,
             "accuracy": evaluation.accuracy(column),
-            "correct": int(outcome.sum()),
-            "images": len(outcome),
+            "interval": _interval(right),
+            "correct": int(right.sum()),
+            "images": len(right),
+            "outcomes": packed(right),
         }
-        for column, outcome in evaluation.correct.items()
+        for column, right in evaluation.correct.items()
     ]
     return {
         "name": name,
@@ -49,6 +58,8 @@ def make_report(
         "images": evaluation.count,
         "columns": columns,
         "worst_case": evaluation.worst_case(),
+        "worst_case_interval": _interval(evaluation.unbroken()),
+        "worst_case_outcomes": packed(evaluation.unbroken()),
         "attacks": [_attack(result) for result in evaluation.attacks],
         "settings": settings,
         "provenance": provenance,
@@ -90,6 +101,11 @@ def make_set_report(
         "provenance": provenance,
         **({"paper": paper} if paper else {}),
     }
+
+
+def _interval(right: Tensor) -> list[float]:
+    """Wilson's 95 % interval of an accuracy, in percent."""
+    return [100 * end for end in wilson(int(right.sum()), len(right))]
 
 
 def _attack(result: AttackResult) -> dict[str, Any]:
