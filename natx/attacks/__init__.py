@@ -9,6 +9,7 @@ from natx.attacks.fgsm import FGSM
 from natx.attacks.friendly import FriendlyPGD
 from natx.attacks.per_image import PerImagePGD
 from natx.attacks.pgd import PGD
+from natx.attacks.single_step import SingleStep
 from natx.attacks.square import Square
 from natx.attacks.targeted import Targeted
 from natx.attacks.transfer import Transfer
@@ -26,6 +27,7 @@ __all__ = [
     "Cost",
     "FriendlyPGD",
     "PerImagePGD",
+    "SingleStep",
     "Square",
     "Targeted",
     "Transfer",

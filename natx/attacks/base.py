@@ -167,6 +167,14 @@ class Attack:
         self.seed = seed
         self.bn_mode = bn_mode
 
+    @property
+    def reach(self) -> ThreatModel:
+        """Where the result may lie: the threat model, or a wider one that an attack for training says it needs.
+
+        What the result is verified against. An attack that reaches further than its threat model cannot judge.
+        """
+        return self.threat
+
     def default_name(self) -> str:
         """Column name where the config gives none."""
         return type(self).__name__
@@ -212,7 +220,7 @@ class Attack:
         with attack_mode(task, self.bn_mode):
             victim = self._victim(task, batch)
             x_adv = self.run(victim, epoch=epoch).detach()
-        victim.ball.verify(x_adv)
+        self.reach.around(victim.x, victim.ball.mask).verify(x_adv)
         return x_adv
 
     @final
@@ -226,6 +234,10 @@ class Attack:
         """
         if success not in ("any", "last"):
             raise ConfigError(f"success is 'any' or 'last'; got {success!r}")
+        if self.reach != self.threat:
+            raise ConfigError(
+                f"{self.name} is for training: its images lie in {self.reach}, outside {self.threat}; judge with PGD"
+            )
         device = batch["inputs"].device.type
         with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False):
             victim = self._victim(task, batch)

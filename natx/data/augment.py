@@ -182,6 +182,7 @@ class RandomResizedCrop:
 
     stream: ClassVar[int] = 103
     moves_pixels: ClassVar[bool] = True
+    picks_pixels: ClassVar[bool] = False  # it blends them
 
     def __init__(
         self, size: int, scale: Sequence[float] = (0.08, 1.0), *, ratio: Sequence[float] = (3 / 4, 4 / 3)

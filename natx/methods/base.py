@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,24 @@ from natx.registry import TERMS
 from natx.runtime.precision import full_precision
 from natx.task import Task, concat_pixels, slice_raw
 from natx.terms.base import Term, View
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a training tells its method before the first step.
+
+    Attributes:
+        images: number of training images, so that ``index`` is below it.
+        epochs: length of the training.
+        folder: where the run may keep files of its own; None outside of a training.
+        moves: what the augmentations do to where a pixel is, as ``(x [N, C, H, W], index=[N], epoch=) -> x``; None
+            where there are none.
+    """
+
+    images: int
+    epochs: int
+    folder: Path | None = None
+    moves: Callable[..., Tensor] | None = None
 
 
 class Method(nn.Module):
@@ -46,6 +66,12 @@ class Method(nn.Module):
         for term in self.terms:
             term.check_views(self.views)
             term.prepare(task, device)
+
+    def begin(self, setting: Setting) -> None:
+        """Hear about the training once before it; a method around another passes it on."""
+        inner = getattr(self, "method", None)
+        if isinstance(inner, Method):
+            inner.begin(setting)
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Pixels of each view ``[N, C, H, W]``."""

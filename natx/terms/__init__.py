@@ -8,6 +8,7 @@ from natx.terms.lasso import LASSO
 from natx.terms.lbgat import LBGAT
 from natx.terms.mart import MART
 from natx.terms.nasty import NastyKL, nasty_divergence
+from natx.terms.prior import PriorConsistency
 from natx.terms.rslad import RSLAD
 from natx.terms.sparsity import EMR, NNR
 from natx.terms.task_loss import TaskLoss
@@ -23,6 +24,7 @@ __all__ = [
     "MART",
     "NNR",
     "NastyKL",
+    "PriorConsistency",
     "RSLAD",
     "TRADES",
     "TaskLoss",

@@ -19,6 +19,7 @@ from natx.data import build_dataset, hold_out, train_loader
 from natx.data.mixed import Mixed
 from natx.errors import ConfigError
 from natx.methods import Method
+from natx.methods.base import Setting
 from natx.models.adversary import build_adversary
 from natx.models.checkpoint import load_weights
 from natx.registry import HOOKS, METHODS, METRICS, TASKS
@@ -49,6 +50,7 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
     if data.get("copies") is not None:
         dataset = WithCopies(dataset, _prepare_copies(config, whole, work_dir, device=device))
     dataset = with_generated(config, dataset, whole)
+    begin(learner, images=len(whole) + len(getattr(dataset, "generated", ())), config=config, folder=work_dir)
     loader = build_loader(config, dataset)
     for note in [*getattr(whole, "notes", []), *getattr(loader.sampler, "notes", list)()]:
         say(f"note: {note}")
@@ -89,6 +91,12 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
         cfg=config,
         device=device,
     )
+
+
+def begin(learner: Learner, *, images: int, config: Config, folder: Path | None) -> None:
+    """Tell the method of the training that begins; see :class:`natx.methods.base.Setting`."""
+    moves = learner.moved if learner.augments else None
+    learner.method.begin(Setting(images, config.train_cfg.max_epochs, folder, moves))
 
 
 def _input_size(task: Task, dataset: Any) -> dict[str, list[int]]:

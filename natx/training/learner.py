@@ -63,6 +63,22 @@ class Learner(BaseModel):
                 return self.task.predict(batch)
             return self.task.network(self.task.pixels(batch), batch)
 
+    def moved(self, x: Tensor, *, index: Tensor, epoch: int) -> Tensor:
+        """``x`` ``[N, C, H, W]``, of any values, moved as the augmentations move the images' pixels.
+
+        Raises:
+            ConfigError: an augmentation that resizes, or that needs the whole batch.
+        """
+        for augment in self.augments:
+            if getattr(augment, "whole_batch", False) or not getattr(augment, "picks_pixels", True):
+                raise ConfigError(
+                    f"{type(augment).__name__} does more than picking pixels, so what an image keeps in its own frame "
+                    "cannot follow it: use RandomCrop and RandomFlip"
+                )
+            if getattr(augment, "moves_pixels", False):
+                x = augment(x, index=index, seed=self.seed, epoch=epoch)
+        return x
+
     def augmented(self, batch: Batch) -> Batch:
         """The batch with float pixels after all augmentations.
 
