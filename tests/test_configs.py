@@ -8,6 +8,7 @@ re-identification takes twice as many images (its neck normalises vectors) and c
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -57,6 +58,13 @@ COLUMNS = {
 IMAGES = {"cls": (2, 1), "reid": (4, 2), "det": (2, 1)}
 SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
 LARGE, HELD = 10_000_000, 2
+# What each kind of base sets; two bases of one config may not set the same key.
+BASES = {
+    "models": {"task"},
+    "datasets": {"data", "threat", "select"},
+    "schedules": {"optim_wrapper", "param_scheduler", "train_cfg", "ema"},
+    "methods": {"method"},
+}
 CPU = torch.device("cpu")
 
 
@@ -230,6 +238,30 @@ def header(name: str) -> str:
 def test_there_are_configs() -> None:
     assert len(TRAININGS) >= 20
     assert len(ATTACKS) >= 4
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_bases_keep_to_their_kind_and_differ(kind: str) -> None:
+    contents = {path.name: plain_dict(Config.fromfile(path)) for path in (CONFIGS / "_base_" / kind).glob("*.py")}
+    assert contents
+    for name, content in contents.items():
+        assert set(content) <= BASES[kind], name
+    assert len({repr(content) for content in contents.values()}) == len(contents)
+
+
+def test_every_base_is_used() -> None:
+    """By a shipped config, or by a base that is used."""
+
+    def bases(path: Path) -> Iterator[Path]:
+        listed = ast.parse(path.read_text()).body[0]
+        if isinstance(listed, ast.Assign) and ast.unparse(listed.targets[0]) == "_base_":
+            for name in ast.literal_eval(listed.value):
+                base = (path.parent / name).resolve()
+                yield base
+                yield from bases(base)
+
+    used = {base for name in TRAININGS for base in bases(ROOT / name)}
+    assert {path for path in (CONFIGS / "_base_").rglob("*.py") if path not in used} == set()
 
 
 @pytest.mark.parametrize("name", TRAININGS)

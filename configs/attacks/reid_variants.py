@@ -4,43 +4,13 @@
 # Cost: up to 52 forwards and 50 backwards per query image and column.
 custom_imports = dict(imports=["tasks.reid"])
 threat = dict(type="Linf", eps=8 / 255)
+iterated = dict(type="PGD", steps=16, step_size=1 / 255, random_start=False)
+long = dict(type="PGD", steps=50, step_size=1 / 255)
 attacks = [
-    dict(
-        type="PGD",
-        name="IFGSM, gallery guides",
-        steps=16,
-        step_size=1 / 255,
-        random_start=False,
-        objective=dict(type="IFGSM", guides="gallery"),
-    ),
-    dict(
-        type="PGD",
-        name="IFGSM, cosine",
-        steps=16,
-        step_size=1 / 255,
-        random_start=False,
-        objective=dict(type="IFGSM", normalise=True),
-    ),
-    dict(
-        type="PGD",
-        name="FNA, gallery guides",
-        steps=16,
-        step_size=1 / 255,
-        random_start=False,
-        objective=dict(type="FNA", guides="gallery"),
-    ),
-    dict(
-        type="PGD",
-        name="FNA, cosine, 50 steps",
-        steps=50,
-        step_size=1 / 255,
-        objective=dict(type="FNA", normalise=True),
-    ),
-    dict(
-        type="PGD",
-        name="SMA, cosine, 50 steps",
-        steps=50,
-        step_size=1 / 255,
-        objective=dict(type="SMA", normalise=True),
-    ),
+    dict(**iterated, name="IFGSM, gallery guides", objective=dict(type="IFGSM", guides="gallery")),
+    dict(**iterated, name="IFGSM, cosine", objective=dict(type="IFGSM", normalise=True)),
+    dict(**iterated, name="FNA, gallery guides", objective=dict(type="FNA", guides="gallery")),
+    dict(**long, name="FNA, cosine, 50 steps", objective=dict(type="FNA", normalise=True)),
+    dict(**long, name="SMA, cosine, 50 steps", objective=dict(type="SMA", normalise=True)),
 ]
+del iterated, long

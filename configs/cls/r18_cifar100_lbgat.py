@@ -6,11 +6,5 @@ _base_ = ["r18_cifar10_lbgat.py"]
 task = dict(num_classes=100)
 data = dict(train=dict(type="CIFAR100"), test=dict(type="CIFAR100"))
 method = dict(
-    terms=[
-        dict(
-            type="LBGAT",
-            natural=dict(type="ClassificationTask", model="resnet18_cifar", num_classes=100, channels_last=True),
-        ),
-        dict(type="TRADES", weight=6.0),
-    ]
+    terms=[dict(type="LBGAT", natural=dict(_base_.task, num_classes=100)), dict(type="TRADES", weight=6.0)],
 )

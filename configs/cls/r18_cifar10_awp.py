@@ -4,15 +4,12 @@
 # Paper's number (Table 2): clean 79.45, PGD-20 54.47, C&W 51.17, AA 49.40.
 # Schedule, gamma and the inner attack in train mode are the original's (AT_AWP/train_cifar10.py); unlike there, the
 # attack leaves no trace in the batch-norm statistics.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/awp_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/awp_200e.py",
+    "../_base_/methods/awp.py",
+    "../_base_/default_runtime.py",
+]
 data = dict(batch_size=128)
-method = dict(
-    type="AWP",
-    gamma=0.01,
-    method=dict(
-        type="Adversarial",
-        views=("adv",),
-        attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255, bn_mode="train"),
-    ),
-)
+method = dict(method=dict(attack=dict(bn_mode="train")))

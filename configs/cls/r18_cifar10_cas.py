@@ -6,17 +6,12 @@
 # the first attacks and AA is no surprise.
 # Schedule, attack and weight are the original's (Standard_Adv_Training/train.py); unlike there, the network normalises
 # its inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/cas_schedule.py"]
-task = dict(type="CASTask", model="resnet18_cifar", num_classes=10, channels_last=True, aux_weight=2.0)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/cas_200e.py",
+    "../_base_/methods/cas.py",
+    "../_base_/default_runtime.py",
+]
+task = dict(type="CASTask", aux_weight=2.0)
 data = dict(batch_size=128)
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=8 / 255),
-        steps=10,
-        step_size=2 / 255,
-        objective=dict(type="ImageLoss"),
-    ),
-)

@@ -5,18 +5,12 @@
 # Paper's number (Table 2): clean 87.32, PGD-20 43.53, C&W 43.50, AA 40.76.
 # Schedule, eps, step, noise and the schedule of tau are the original's (FAT.py); unlike there, the network normalises
 # its inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/fat_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/fat_120e.py",
+    "../_base_/methods/fat.py",
+    "../_base_/default_runtime.py",
+]
 data = dict(batch_size=128)
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(
-        type="FriendlyPGD",
-        threat=dict(type="Linf", eps=0.031),
-        steps=10,
-        step_size=0.007,
-        tau=[(0, 0), (50, 1), (90, 2)],
-        omega=0.001,
-    ),
-)
+method = dict(attack=dict(threat=dict(eps=0.031), step_size=0.007))

@@ -6,19 +6,12 @@
 # Paper's number (Table 2): clean 82.39, PGD-20 53.70, C&W 51.96, AA 49.94.
 # Options, rewards, rates and schedule are the original's (LAS_AT_train_cifar10.py and its README), as is the true
 # class's label of 0.7, which is a smoothing of 1/3. Unlike there, the networks normalise their inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/las_schedule.py"]
-task = dict(
-    type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True, label_smoothing=1 / 3
-)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/las_110e.py",
+    "../_base_/methods/las_pgd_at.py",
+    "../_base_/default_runtime.py",
+]
+task = dict(label_smoothing=1 / 3)
 data = dict(batch_size=128)
-method = dict(
-    type="LAS",
-    strategy=dict(type="ClassificationTask", model="resnet18_cifar", channels_last=True),
-    eps=[e / 255 for e in range(3, 16)],
-    steps=list(range(3, 15)),
-    step_size=[s / 255 for s in range(1, 6)],
-    interval=20,
-    reward=(1.0, 4.0, 2.0),
-    lr=1e-4,
-    copy_lr=[(0, 0.1), (99, 0.01), (104, 0.001)],
-)

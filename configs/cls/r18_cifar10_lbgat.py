@@ -6,25 +6,12 @@
 # Paper's number (Table 2): clean 85.73, PGD-20 52.05, C&W 50.63, AA 49.04.
 # Schedule, eps, step, start and the forwards view by view are the original's (train_lbgat_cifar100.py with --beta 0);
 # batch norm sees the clean view too. Unlike there, both networks normalise their inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/lbgat_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/lbgat_100e.py",
+    "../_base_/methods/lbgat.py",
+    "../_base_/default_runtime.py",
+]
 data = dict(batch_size=128)
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=0.031),
-        steps=10,
-        step_size=0.007,
-        objective=dict(type="KL"),
-        random_start="normal",
-    ),
-    terms=[
-        dict(
-            type="LBGAT",
-            natural=dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True),
-        )
-    ],
-    joint_batch=False,
-)
+method = dict(attack=dict(threat=dict(eps=0.031), step_size=0.007))

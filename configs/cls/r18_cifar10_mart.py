@@ -5,13 +5,12 @@
 # Paper's number (Table 2): clean 81.61, PGD-20 51.28, C&W 47.77, AA 46.09.
 # The schedule, eps, step, start and weight are the original's (train_resnet.py), as are separate forwards of the two
 # views; unlike there, the network normalises its inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/mart_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/mart_120e.py",
+    "../_base_/methods/mart.py",
+    "../_base_/default_runtime.py",
+]
 data = dict(batch_size=128)
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(type="PGD", threat=dict(type="Linf", eps=0.031), steps=10, step_size=0.007, random_start="normal"),
-    terms=[dict(type="MART", weight=5.0)],
-    joint_batch=False,
-)
+method = dict(attack=dict(threat=dict(eps=0.031), step_size=0.007))

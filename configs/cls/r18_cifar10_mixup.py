@@ -4,10 +4,4 @@
 # Paper's number (Table 11): clean 82.5, PGD-20 46.88, AA 38.07 (AT+mixup).
 # The inner attack climbs the cross-entropy with the blended labels.
 _base_ = ["r18_cifar10_pgd_at.py"]
-data = dict(
-    augments=[
-        dict(type="RandomCrop", padding=4),
-        dict(type="RandomFlip"),
-        dict(type="Mixup", num_classes=10, ratio=0.7),
-    ],
-)
+data = dict(augments=[*_base_.data.augments, dict(type="Mixup", num_classes=10, ratio=0.7)])

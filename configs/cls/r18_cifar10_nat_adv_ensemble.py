@@ -8,17 +8,15 @@
 _base_ = ["r18_cifar10_nat.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss"),
+        _base_.method.terms[0],
         dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
+            _base_.method.terms[1],
             adversary=dict(
                 members=[
                     dict(config="configs/cls/r18_cifar10_vt.py"),
                     dict(config="configs/cls/densenet121_cifar10_vt.py"),
                     dict(config="configs/cls/vgg11_cifar10_vt.py"),
-                ],
+                ]
             ),
         ),
     ],

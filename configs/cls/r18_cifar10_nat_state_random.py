@@ -7,14 +7,11 @@
 _base_ = ["r18_cifar10_nat.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss"),
+        _base_.method.terms[0],
         dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
+            _base_.method.terms[1],
             adversary=dict(
-                task=dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10),
-                state="random",
+                task=dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10), state="random"
             ),
         ),
     ],

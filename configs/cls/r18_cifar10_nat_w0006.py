@@ -3,9 +3,4 @@
 # Command: python tools/train.py configs/cls/r18_cifar10_nat_w0006.py
 # Cost: as r18_cifar10_nat.py. Paper's number (Table 2): as r18_cifar10_nat.py; the paper does not say which it used.
 _base_ = ["r18_cifar10_nat.py"]
-method = dict(
-    terms=[
-        dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.006, temperature=4.0, adversary=dict(config="configs/cls/r18_cifar10_vt.py")),
-    ],
-)
+method = dict(terms=[_base_.method.terms[0], dict(_base_.method.terms[1], weight=0.006)])

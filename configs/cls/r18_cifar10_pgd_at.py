@@ -2,10 +2,10 @@
 # Command: python tools/train.py configs/cls/r18_cifar10_pgd_at.py
 # Cost: 11 forwards and 11 backwards per image and step; the paper reports about 108.6 s an epoch (Table 9).
 # Paper's number (Table 2): clean 84.25, PGD-20 46.56, AA 41.69.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/paper_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
-)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/paper_300e.py",
+    "../_base_/methods/pgd_at.py",
+    "../_base_/default_runtime.py",
+]

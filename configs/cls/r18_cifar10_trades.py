@@ -5,20 +5,12 @@
 # Paper's number (Table 2): clean 83.64, PGD-20 50.67, C&W 49.68, AA 48.41.
 # The schedule, eps, step and start are the original's (train_trades_cifar10.py), as are separate forwards of the two
 # views; unlike there, the network normalises its inputs.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/trades_schedule.py"]
-task = dict(type="ClassificationTask", model="resnet18_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet18_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/trades_76e.py",
+    "../_base_/methods/trades.py",
+    "../_base_/default_runtime.py",
+]
 data = dict(batch_size=128)
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=0.031),
-        steps=10,
-        step_size=0.007,
-        objective=dict(type="KL"),
-        random_start="normal",
-    ),
-    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=6.0)],
-    joint_batch=False,
-)
+method = dict(attack=dict(threat=dict(eps=0.031), step_size=0.007))

@@ -2,6 +2,11 @@
 # Command: python tools/train.py configs/cls/r8_cifar10_cas.py
 # Cost: 11 forwards and 11 backwards per image and step, about 15 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 2 for CPUs).
-_base_ = ["r8_cifar10_pgd_at.py"]
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/methods/cas.py",
+    "../_base_/default_runtime.py",
+]
 task = dict(type="CASTask", aux_weight=2.0)
-method = dict(attack=dict(objective=dict(type="ImageLoss")))

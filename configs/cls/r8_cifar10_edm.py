@@ -6,16 +6,16 @@
 # and 'label'; of 1M images 20,000 are drawn once.)
 # Cost: 13 forwards and 12 backwards per image and step, about 20 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 3 for CPUs); compare with r8_cifar10_trades.py.
-_base_ = ["r8_cifar10_pgd_at.py"]
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/methods/edm.py",
+    "../_base_/default_runtime.py",
+]
 task = dict(label_smoothing=0.1)
 data = dict(
     generated=dict(type="NPZ", path="data/edm/cifar10/1m.npz", num_classes=10, count=20_000),
     sampler=dict(type="MixedSampler", fraction=0.7),
-)
-method = dict(
-    views=("clean", "adv"),
-    attack=dict(objective=dict(type="KL"), bn_mode="train"),
-    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=5.0)],
-    joint_batch=False,
 )
 ema = dict(decay=0.995, warmup=0.025)

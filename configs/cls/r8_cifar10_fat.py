@@ -3,5 +3,11 @@
 # Command: python tools/train.py configs/cls/r8_cifar10_fat.py
 # Cost: at most 11 forwards and 11 backwards per image and step, about 10 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 2 for CPUs).
-_base_ = ["r8_cifar10_pgd_at.py"]
-method = dict(attack=dict(type="FriendlyPGD", tau=[(0, 0), (4, 1), (8, 2)], omega=0.001))
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/methods/fat.py",
+    "../_base_/default_runtime.py",
+]
+method = dict(attack=dict(tau=[(0, 0), (4, 1), (8, 2)]))

@@ -5,16 +5,14 @@
 # Cost: 14 forwards and 12 backwards per image and step, about 15 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 10 for CPUs).
 # Introspection begins after 3 of 10 epochs, as the original's after 60 of 200.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10_small.py"]
-task = dict(type="ClassificationTask", model="resnet8_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/methods/iad.py",
+    "../_base_/default_runtime.py",
+]
 method = dict(
-    type="Distillation",
     teacher=dict(config="configs/cls/r8_cifar10_pgd_at.py"),
-    method=dict(
-        type="Adversarial",
-        views=("clean", "adv"),
-        attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
-        terms=[dict(type="IAD", temperature=1.0, power=0.1, begin=3)],
-        joint_batch=False,
-    ),
+    method=dict(terms=[dict(type="IAD", temperature=1.0, power=0.1, begin=3)]),
 )

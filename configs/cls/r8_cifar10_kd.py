@@ -5,8 +5,12 @@
 # (Trains the teacher r8_cifar10_pgd_at.py first, once.)
 # Cost: 2 forwards and 1 backward per image and step, about a minute on one CPU thread.
 # Paper's number: none (the property that Sec. 2.1 and App. J are about, at the size of a CPU).
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10_small.py"]
-task = dict(type="ClassificationTask", model="resnet8_cifar", num_classes=10, channels_last=True)
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/default_runtime.py",
+]
 method = dict(
     type="Distillation",
     teacher=dict(config="configs/cls/r8_cifar10_pgd_at.py"),

@@ -3,12 +3,4 @@
 # Cost: 14 forwards and 13 backwards per image and step, about 20 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 1 for CPUs).
 _base_ = ["r8_cifar10_lbgat.py"]
-method = dict(
-    terms=[
-        dict(
-            type="LBGAT",
-            natural=dict(type="ClassificationTask", model="resnet8_cifar", num_classes=10, channels_last=True),
-        ),
-        dict(type="TRADES", weight=6.0),
-    ]
-)
+method = dict(terms=[*_base_.method.terms, dict(type="TRADES", weight=6.0)])

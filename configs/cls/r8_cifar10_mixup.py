@@ -3,10 +3,4 @@
 # Cost: as r8_cifar10_pgd_at.py (11 forwards and 11 backwards per image and step).
 # Paper's number: none (the small version of Table 11 for CPUs); compare with r8_cifar10_pgd_at.py.
 _base_ = ["r8_cifar10_pgd_at.py"]
-data = dict(
-    augments=[
-        dict(type="RandomCrop", padding=4),
-        dict(type="RandomFlip"),
-        dict(type="Mixup", num_classes=10, ratio=0.7),
-    ],
-)
+data = dict(augments=[*_base_.data.augments, dict(type="Mixup", num_classes=10, ratio=0.7)])

@@ -5,17 +5,4 @@
 # Cost: 18 forwards and 14 backwards per image and step, about 25 minutes on one CPU thread.
 # Paper's number: none (the paper has no NAT with AWP); compare with r8_cifar10_nat.py and r8_cifar10_awp.py.
 _base_ = ["r8_cifar10_nat.py"]
-method = dict(
-    _delete_=True,
-    type="AWP",
-    gamma=0.01,
-    method=dict(
-        type="Adversarial",
-        views=("clean", "adv"),
-        attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
-        terms=[
-            dict(type="TaskLoss"),
-            dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r8_cifar10_vt.py")),
-        ],
-    ),
-)
+method = dict(_delete_=True, type="AWP", gamma=0.01, method=_base_.method)

@@ -6,8 +6,7 @@
 _base_ = ["r8_cifar10_edm.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss", on=("clean",)),
-        dict(type="TRADES", weight=5.0),
+        *_base_.method.terms,
         dict(
             type="NastyKL",
             weight=0.06,

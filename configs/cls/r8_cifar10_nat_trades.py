@@ -7,8 +7,7 @@
 _base_ = ["r8_cifar10_trades.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss", on=("clean",)),
-        dict(type="TRADES", weight=6.0),
+        *_base_.method.terms,
         dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r8_cifar10_vt.py")),
     ],
 )

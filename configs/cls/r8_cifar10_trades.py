@@ -2,10 +2,10 @@
 # Command: python tools/train.py configs/cls/r8_cifar10_trades.py
 # Cost: 13 forwards and 12 backwards per image and step, about 20 minutes on one CPU thread.
 # Paper's number: none (the small version of Table 2 for CPUs).
-_base_ = ["r8_cifar10_pgd_at.py"]
-method = dict(
-    views=("clean", "adv"),
-    attack=dict(objective=dict(type="KL"), random_start="normal"),
-    terms=[dict(type="TaskLoss", on=("clean",)), dict(type="TRADES", weight=6.0)],
-    joint_batch=False,
-)
+_base_ = [
+    "../_base_/models/resnet8_cifar.py",
+    "../_base_/datasets/cifar10_6k.py",
+    "../_base_/schedules/sgd_cosine_10e.py",
+    "../_base_/methods/trades.py",
+    "../_base_/default_runtime.py",
+]

@@ -2,8 +2,13 @@
 # Command: python tools/train.py configs/cls/wrn34_10_cifar100_vt.py
 # Cost: 1 forward and 1 backward per image and step; the paper reports about 101.3 s an epoch on an RTX 4090 (Table 9).
 # Paper's number: none for this row (expect robust accuracy 0).
-_base_ = ["../_base_/runtime.py", "../_base_/cifar100.py", "../_base_/nasty_schedule_cifar100.py"]
-task = dict(type="ClassificationTask", model="wrn_34_10", num_classes=100, channels_last=True)
+_base_ = [
+    "../_base_/models/wrn34_10_cifar.py",
+    "../_base_/datasets/cifar100.py",
+    "../_base_/schedules/nasty_teacher_200e.py",
+    "../_base_/default_runtime.py",
+]
+task = dict(num_classes=100)
 method = dict(type="Standard")
 data = dict(batch_size=128)
 select = dict(_delete_=True)

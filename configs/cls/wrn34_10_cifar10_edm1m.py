@@ -10,19 +10,13 @@
 # where the original pads strided convolutions on the right and bottom only, batch-norm momentum 0.1 instead of 0.01,
 # and 1,024 held-out images balanced by class instead of the first ones. Their weights do not load into it.
 _base_ = [
-    "../_base_/runtime.py",
-    "../_base_/cifar10.py",
-    "../_base_/edm_schedule.py",
-    "../_base_/edm_method.py",
+    "../_base_/models/wrn34_10_silu_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/edm_600e.py",
+    "../_base_/methods/edm.py",
+    "../_base_/default_runtime.py",
 ]
-task = dict(
-    type="ClassificationTask",
-    model="wrn_34_10",
-    num_classes=10,
-    channels_last=True,
-    label_smoothing=0.1,
-    model_args=dict(activation="silu"),
-)
+task = dict(label_smoothing=0.1)
 data = dict(
     batch_size=1024,
     generated=dict(type="NPZ", path="data/edm/cifar10/1m.npz", num_classes=10),

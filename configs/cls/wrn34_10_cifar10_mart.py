@@ -3,9 +3,15 @@
 # Cost: 12 forwards and 12 backwards per image and step.
 # Paper's number: none (Table 1 has no MART).
 # A later version of that script has 76 epochs and a weight decay of 2e-4, which is TRADES' schedule.
-_base_ = ["r18_cifar10_mart.py"]
-task = dict(model="wrn_34_10")
-method = dict(terms=[dict(type="MART", weight=6.0)])
-optim_wrapper = dict(optimizer=dict(lr=0.1, weight_decay=7e-4))
-param_scheduler = [dict(type="MultiStepLR", milestones=[74, 89], gamma=0.1, by_epoch=True)]
-train_cfg = dict(max_epochs=90)
+_base_ = [
+    "../_base_/models/wrn34_10_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/mart_wrn_90e.py",
+    "../_base_/methods/mart.py",
+    "../_base_/default_runtime.py",
+]
+data = dict(batch_size=128)
+method = dict(
+    attack=dict(threat=dict(eps=0.031), step_size=0.007),
+    terms=[dict(type="MART", weight=6.0)],
+)

@@ -3,15 +3,5 @@
 # (Trains the adversary densenet121_cifar10_vt.py first, once.)
 # Cost: 14 forwards and 12 backwards per image and step.
 # Paper's number (Table 7): clean 87.95, PGD-20 64.39, C&W 65.46, AA 48.47.
-_base_ = ["wrn34_10_cifar10_nat.py"]
-method = dict(
-    terms=[
-        dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(config="configs/cls/densenet121_cifar10_vt.py"),
-        ),
-    ],
-)
+_base_ = ["r18_cifar10_nat_adv_densenet121.py"]
+task = dict(model="wrn_34_10")

@@ -4,21 +4,5 @@
 # (Trains the three adversaries r18_, densenet121_ and vgg11_cifar10_vt.py first, once.)
 # Cost: 18 forwards and 12 backwards per image and step.
 # Paper's number (Table 7): clean 88.94, PGD-20 67.34, C&W 67.84, AA 46.00.
-_base_ = ["wrn34_10_cifar10_nat.py"]
-method = dict(
-    terms=[
-        dict(type="TaskLoss"),
-        dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(
-                members=[
-                    dict(config="configs/cls/r18_cifar10_vt.py"),
-                    dict(config="configs/cls/densenet121_cifar10_vt.py"),
-                    dict(config="configs/cls/vgg11_cifar10_vt.py"),
-                ],
-            ),
-        ),
-    ],
-)
+_base_ = ["r18_cifar10_nat_adv_ensemble.py"]
+task = dict(model="wrn_34_10")

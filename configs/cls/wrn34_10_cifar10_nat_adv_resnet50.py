@@ -3,10 +3,5 @@
 # (Trains the adversary r50_cifar10_vt.py first, once.)
 # Cost: 14 forwards and 12 backwards per image and step.
 # Paper's number (Table 7): clean 88.12, PGD-20 66.71, C&W 67.47, AA 46.67.
-_base_ = ["wrn34_10_cifar10_nat.py"]
-method = dict(
-    terms=[
-        dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/r50_cifar10_vt.py")),
-    ],
-)
+_base_ = ["r18_cifar10_nat_adv_resnet50.py"]
+task = dict(model="wrn_34_10")

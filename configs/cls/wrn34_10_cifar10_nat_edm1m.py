@@ -10,8 +10,7 @@
 _base_ = ["wrn34_10_cifar10_edm1m.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss", on=("clean",)),
-        dict(type="TRADES", weight=5.0),
+        *_base_.method.terms,
         dict(
             type="NastyKL",
             weight=0.06,

@@ -7,7 +7,7 @@
 _base_ = ["wrn34_10_cifar10_nat.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/cls/wrn34_10_cifar10_nt.py")),
+        _base_.method.terms[0],
+        dict(_base_.method.terms[1], adversary=dict(config="configs/cls/wrn34_10_cifar10_nt.py")),
     ],
 )

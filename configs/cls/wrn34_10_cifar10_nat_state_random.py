@@ -7,15 +7,10 @@
 _base_ = ["wrn34_10_cifar10_nat.py"]
 method = dict(
     terms=[
-        dict(type="TaskLoss"),
+        _base_.method.terms[0],
         dict(
-            type="NastyKL",
-            weight=0.06,
-            temperature=4.0,
-            adversary=dict(
-                task=dict(type="ClassificationTask", model="wrn_34_10", num_classes=10),
-                state="random",
-            ),
+            _base_.method.terms[1],
+            adversary=dict(task=dict(type="ClassificationTask", model="wrn_34_10", num_classes=10), state="random"),
         ),
     ],
 )

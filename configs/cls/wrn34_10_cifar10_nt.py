@@ -3,17 +3,11 @@
 # (Trains the adversary wrn34_10_cifar10_vt.py first, once.)
 # Cost: 2 forwards and 1 backward per image and step. Paper's number: Table 11's NT row (CIFAR-10, ResNet-18) is in
 # docs/paper.md; not robust by the paper's own account.
-_base_ = ["wrn34_10_cifar10_vt.py"]
+_base_ = ["r18_cifar10_nt.py"]
+task = dict(model="wrn_34_10")
 method = dict(
     terms=[
-        dict(type="TaskLoss"),
-        # Nasty-Teacher's own weight (0.04 at temperature 4, params.json).
-        dict(
-            type="NastyKL",
-            weight=0.04,
-            temperature=4.0,
-            on=("clean",),
-            adversary=dict(config="configs/cls/wrn34_10_cifar10_vt.py"),
-        ),
+        _base_.method.terms[0],
+        dict(_base_.method.terms[1], adversary=dict(config="configs/cls/wrn34_10_cifar10_vt.py")),
     ],
 )

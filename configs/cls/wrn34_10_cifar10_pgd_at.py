@@ -2,10 +2,10 @@
 # Command: python tools/train.py configs/cls/wrn34_10_cifar10_pgd_at.py
 # Cost: 11 forwards and 11 backwards per image and step; the paper reports about 1047.2 s an epoch (Table 9).
 # Paper's number (Table 1): clean 85.17, PGD-20 55.08, AA 51.67.
-_base_ = ["../_base_/runtime.py", "../_base_/cifar10.py", "../_base_/paper_schedule.py"]
-task = dict(type="ClassificationTask", model="wrn_34_10", num_classes=10, channels_last=True)
-method = dict(
-    type="Adversarial",
-    views=("adv",),
-    attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
-)
+_base_ = [
+    "../_base_/models/wrn34_10_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/paper_300e.py",
+    "../_base_/methods/pgd_at.py",
+    "../_base_/default_runtime.py",
+]

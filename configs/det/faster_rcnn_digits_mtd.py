@@ -4,10 +4,10 @@
 # Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 5 forwards and 3 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = [
+    "../_base_/models/faster_rcnn_r18_fpn.py",
+    "../_base_/datasets/digits_voc.py",
+    "../_base_/schedules/det_small_12e.py",
+    "../_base_/methods/mtd.py",
     "../_base_/det_runtime.py",
-    "../_base_/digits_voc.py",
-    "../_base_/faster_rcnn_small.py",
-    "../_base_/ssd_small_finetune.py",
-    "../_base_/mtd.py",
 ]
 start = dict(config="configs/det/faster_rcnn_digits_std.py")

@@ -2,9 +2,9 @@
 # Command: python tools/train.py configs/det/faster_rcnn_digits_std.py
 # Cost: 1 forward and 1 backward per image and step. Paper's number: none (the set is natx's own).
 _base_ = [
+    "../_base_/models/faster_rcnn_r18_fpn.py",
+    "../_base_/datasets/digits_voc.py",
+    "../_base_/schedules/det_small_30e.py",
     "../_base_/det_runtime.py",
-    "../_base_/digits_voc.py",
-    "../_base_/faster_rcnn_small.py",
-    "../_base_/ssd_small_schedule.py",
 ]
 method = dict(type="Standard")

@@ -4,11 +4,11 @@
 # Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = [
+    "../_base_/models/retinanet_r18_fpn.py",
+    "../_base_/datasets/digits_voc.py",
+    "../_base_/schedules/det_small_12e.py",
+    "../_base_/methods/mtd.py",
     "../_base_/det_runtime.py",
-    "../_base_/digits_voc.py",
-    "../_base_/retinanet_small.py",
-    "../_base_/ssd_small_finetune.py",
-    "../_base_/mtd.py",
 ]
 start = dict(config="configs/det/retinanet_digits_std.py")
 method = dict(

@@ -3,11 +3,11 @@
 # Command: python tools/train.py configs/det/retinanet_voc_mtd_nat.py
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13 is SSD300).
 _base_ = [
+    "../_base_/models/retinanet_r50_fpn.py",
+    "../_base_/datasets/voc0712_short600.py",
+    "../_base_/schedules/voc_1x.py",
+    "../_base_/methods/mtd.py",
     "../_base_/det_runtime.py",
-    "../_base_/voc_keep_ratio.py",
-    "../_base_/retinanet_r50.py",
-    "../_base_/voc_1x_schedule.py",
-    "../_base_/mtd.py",
 ]
 method = dict(
     views=("clean", "adv"),

@@ -4,10 +4,10 @@
 # Cost: 5 forwards and 3 backwards per image and step. Paper's number: 47.2 clean, 28.2 under loss_cls, 30.7 under
 # loss_loc (mAP, Table 13, MTD).
 _base_ = [
+    "../_base_/models/ssd300_vgg16.py",
+    "../_base_/datasets/voc0712_300x300.py",
+    "../_base_/schedules/ssd300_232e.py",
+    "../_base_/methods/mtd.py",
     "../_base_/det_runtime.py",
-    "../_base_/voc.py",
-    "../_base_/ssd300.py",
-    "../_base_/ssd300_schedule.py",
-    "../_base_/mtd.py",
 ]
 paper_row = "MTD"

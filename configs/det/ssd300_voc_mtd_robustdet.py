@@ -11,15 +11,10 @@
 # number: 47.2 clean, 28.2 under loss_cls, 30.7 under loss_loc (mAP, Table 13, MTD; the paper takes its setup from both
 # publications and does not say which of the two trainings it is).
 _base_ = [
+    "../_base_/models/ssd300_vgg16.py",
+    "../_base_/datasets/voc0712_300x300.py",
+    "../_base_/schedules/ssd300_robustdet_122e.py",
+    "../_base_/methods/mtd_robustdet.py",
     "../_base_/det_runtime.py",
-    "../_base_/voc.py",
-    "../_base_/ssd300.py",
-    "../_base_/ssd300_schedule.py",
-    "../_base_/mtd_robustdet.py",
 ]
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=True),
-    dict(type="MultiStepLR", milestones=[82, 102], gamma=0.1, by_epoch=True),
-]
-train_cfg = dict(max_epochs=122)
 paper_row = "MTD"

@@ -6,11 +6,11 @@
 # Cost: 5 forwards and 3 backwards per attacked image and step, 1 and 1 per clean one (3 and 2 in the mean). Paper's
 # number: none (the set is natx's own).
 _base_ = [
+    "../_base_/models/ssd160_r18.py",
+    "../_base_/datasets/digits_voc.py",
+    "../_base_/schedules/det_small_12e.py",
+    "../_base_/methods/mtd_robustdet.py",
     "../_base_/det_runtime.py",
-    "../_base_/digits_voc.py",
-    "../_base_/ssd_small.py",
-    "../_base_/ssd_small_finetune.py",
-    "../_base_/mtd_robustdet.py",
 ]
 start = dict(config="configs/det/ssd_digits_std.py")
 param_scheduler = [dict(type="CosineAnnealingLR", T_max=8, by_epoch=True)]

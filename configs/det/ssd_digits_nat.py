@@ -4,22 +4,15 @@
 # Twelve epochs from the undefended detector's weights, which is trained first, once.
 # Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = [
+    "../_base_/models/ssd160_r18.py",
+    "../_base_/datasets/digits_voc.py",
+    "../_base_/schedules/det_small_12e.py",
+    "../_base_/methods/pgd_at_union.py",
     "../_base_/det_runtime.py",
-    "../_base_/digits_voc.py",
-    "../_base_/ssd_small.py",
-    "../_base_/ssd_small_finetune.py",
 ]
 start = dict(config="configs/det/ssd_digits_std.py")
 method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=8 / 255),
-        steps=10,
-        step_size=2 / 255,
-        objective=dict(type="ImageLoss", name="loss_cls"),
-    ),
+    attack=dict(objective=dict(type="ImageLoss", name="loss_cls")),
     terms=[
         dict(type="TaskLoss"),
         dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/ssd_digits_std.py")),

@@ -4,11 +4,11 @@
 # Command: python tools/train.py configs/det/ssd_photos_mtd.py
 # Cost: 5 forwards and 3 backwards per image and step. Paper's number: none (Table 13 has all of VOC and SSD300).
 _base_ = [
+    "../_base_/models/ssd160_r18.py",
+    "../_base_/datasets/photos_voc.py",
+    "../_base_/schedules/det_small_12e.py",
+    "../_base_/methods/mtd.py",
     "../_base_/det_runtime.py",
-    "../_base_/photos_voc.py",
-    "../_base_/ssd_small.py",
-    "../_base_/ssd_small_finetune.py",
-    "../_base_/mtd.py",
 ]
 task = dict(num_classes=20, model=dict(bbox_head=dict(num_classes=20)))
 start = dict(config="configs/det/ssd_photos_std.py")

@@ -2,11 +2,14 @@
 # classifiers (10 steps of 2/255), and the nasty term.
 # Command: python tools/train.py configs/reid/generated_nat.py
 # Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (the set is natx's own).
-_base_ = ["generated_base.py"]
+_base_ = [
+    "../_base_/models/osnet_x0_25_generated.py",
+    "../_base_/datasets/generated_reid.py",
+    "../_base_/schedules/generated_reid_15e.py",
+    "../_base_/methods/pgd_at_union.py",
+    "../_base_/reid_runtime.py",
+]
 method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
     terms=[
         dict(type="TaskLoss"),
         dict(type="NastyKL", weight=0.01, temperature=20.0, adversary=dict(config="configs/reid/generated_base.py")),

@@ -2,16 +2,11 @@
 # (Bouniot et al.): 7 steps from a random start, guides from the batch; within 8/255 here, 5/255 there.
 # Command: python tools/train.py configs/reid/market_amd_online.py
 # Cost: 10 forwards and 9 backwards per image and step. Paper's number: none (Table 12 does not say which AMD it means).
-_base_ = ["market_base.py"]
-method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(
-        type="PGD",
-        threat=dict(type="Linf", eps=8 / 255),
-        steps=7,
-        step_size=2 / 255,
-        objective=dict(type="IFGSM", guides="batch"),
-    ),
-)
+_base_ = [
+    "../_base_/models/bot_resnet50.py",
+    "../_base_/datasets/market1501.py",
+    "../_base_/schedules/bot_120e.py",
+    "../_base_/methods/amd_online.py",
+    "../_base_/reid_runtime.py",
+]
 paper_row = None

@@ -2,11 +2,14 @@
 # classifiers (10 steps of 2/255), and the nasty term.
 # Command: python tools/train.py configs/reid/market_nat_osnet.py
 # Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (Table 12 is for a larger network).
-_base_ = ["market_base_osnet.py"]
+_base_ = [
+    "../_base_/models/osnet_x0_25_market1501.py",
+    "../_base_/datasets/market1501.py",
+    "../_base_/schedules/bot_120e.py",
+    "../_base_/methods/pgd_at_union.py",
+    "../_base_/reid_runtime.py",
+]
 method = dict(
-    type="Adversarial",
-    views=("clean", "adv"),
-    attack=dict(type="PGD", threat=dict(type="Linf", eps=8 / 255), steps=10, step_size=2 / 255),
     terms=[
         dict(type="TaskLoss"),
         dict(type="NastyKL", weight=0.01, temperature=20.0, adversary=dict(config="configs/reid/market_base_osnet.py")),

@@ -2,5 +2,10 @@
 # triplet loss on clean images (BoT).
 # Command: python tools/train.py configs/reid/mars_mini_base.py
 # Cost: 1 forward and 1 backward per image and step. Paper's number: none (the paper does not use MARS).
-_base_ = ["../_base_/reid_runtime.py", "../_base_/mars_mini.py", "../_base_/mars_mini_schedule.py"]
+_base_ = [
+    "../_base_/models/osnet_x0_25_mars_mini.py",
+    "../_base_/datasets/mars_mini.py",
+    "../_base_/schedules/mars_mini_60e.py",
+    "../_base_/reid_runtime.py",
+]
 method = dict(type="Standard")

@@ -1,5 +1,0 @@
-# CAS' schedule (bymavis/CAS_ICLR2021, Standard_Adv_Training/train.py): 200 epochs of SGD at 0.1, divided by 10 at
-# epochs 75 and 90.
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4))
-param_scheduler = [dict(type="MultiStepLR", milestones=[75, 90], gamma=0.1, by_epoch=True)]
-train_cfg = dict(max_epochs=200)

@@ -1,4 +1,0 @@
-# RSLAD's schedule: 300 epochs of SGD at 0.1, divided by 10 at epochs 215, 260 and 285.
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=2e-4))
-param_scheduler = [dict(type="MultiStepLR", milestones=[215, 260, 285], gamma=0.1, by_epoch=True)]
-train_cfg = dict(max_epochs=300)
