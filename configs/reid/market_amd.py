@@ -4,7 +4,13 @@
 # Command: python tools/train.py configs/reid/market_amd.py
 # Cost: 2 forwards and 2 backwards per image and step. Paper's number: 69.69/88.24 clean, 8.57/18.14 under FNA 8/255
 # (mAP/Rank-1, Table 12, AMD).
-_base_ = ["market_base.py"]
+_base_ = [
+    "../_base_/models/bot_resnet50.py",
+    "../_base_/datasets/market1501.py",
+    "../_base_/schedules/bot_120e.py",
+    "../_base_/methods/amd_offline.py",
+    "../_base_/reid_runtime.py",
+]
 data = dict(
     copies=dict(
         source=dict(config="configs/reid/market_base.py"),
@@ -12,8 +18,5 @@ data = dict(
             type="PGD", steps=10, step_size=1 / 255, random_start=False, objective=dict(type="IFGSM", guides="all")
         ),
     ),
-)
-method = dict(
-    type="Adversarial", views=("clean", "adv"), attack=dict(type="Copies", threat=dict(type="Linf", eps=8 / 255))
 )
 paper_row = "AMD"
