@@ -92,21 +92,21 @@ def main() -> None:
         # Trained where an adversary would be, so that NAT finds the undefended model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)
-        reports.append(judged(name, config, best, demo=demo, device=device, console=console))
+        reports.append(report_of(name, config, best, demo=demo, device=device, console=console))
     console.print(console_table(reports))
     write_text(out / "table.md", markdown_table(reports) + "\n")
     console.print(f"table: {out}/table.md", soft_wrap=True)
     if arguments.demo == "cls":
         draw(out / "examples.png", trained, device=device)
         console.print(f"examples: {out}/examples.png", soft_wrap=True)
-    found = f"{out}/*/test-{Path(demo.attacks).stem}"
+    reports_in = f"{out}/*/test-{Path(demo.attacks).stem}"
     if any(report.get("pictures") for report in reports):
-        console.print(f"examples before and after each attack: {found}/examples-*.png", soft_wrap=True)
-    console.print(f"reports: {found}/report.md", soft_wrap=True)
+        console.print(f"examples before and after each attack: {reports_in}/examples-*.png", soft_wrap=True)
+    console.print(f"reports: {reports_in}/report.md", soft_wrap=True)
     console.print(f"took {duration(time.monotonic() - start)}")
 
 
-def judged(name: str, config, best: Path, *, demo: Demo, device: "torch.device", console: "Console") -> dict:
+def report_of(name: str, config, best: Path, *, demo: Demo, device: "torch.device", console: "Console") -> dict:
     """The model's report, from an earlier call where there is one for these very weights."""
     from rich.console import Console
 
@@ -147,7 +147,7 @@ def draw(path: Path, trained: dict, *, device: "torch.device", count: int = 10) 
     from natx.data import build_dataset
     from natx.judging.build import load_task
 
-    rows = []
+    rows: list[tuple[str, Any, Any]] = []
     for name, (config, best) in trained.items():
         task = load_task(config, best)[0].to(device)
         batch = build_dataset(plain_dict(config.data.test)).__getitems__(list(range(count)))

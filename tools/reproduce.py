@@ -58,9 +58,9 @@ def command(arguments: argparse.Namespace) -> str:
     """The command line as the Markdown shows it."""
     from natx.study import made_by
 
-    given = {"--scale": arguments.scale, "--seeds": arguments.seeds, "--subset": arguments.subset}
-    given |= {"--attacks": arguments.attacks, "--tables": None if arguments.tables == TABLES else arguments.tables}
-    words = [word for key, value in given.items() if value is not None for word in (key, str(value))]
+    flags = {"--scale": arguments.scale, "--seeds": arguments.seeds, "--subset": arguments.subset}
+    flags |= {"--attacks": arguments.attacks, "--tables": None if arguments.tables == TABLES else arguments.tables}
+    words = [word for key, value in flags.items() if value is not None for word in (key, str(value))]
     return made_by("tools/reproduce.py", arguments.table, *words, options=arguments.cfg_options)
 
 

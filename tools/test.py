@@ -8,7 +8,7 @@ Configs are code: run only those you trust.
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
 
@@ -46,8 +46,8 @@ def main() -> None:
     checks = audit_options(arguments)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))
-    judged = (config, Path(arguments.checkpoint), load_config(arguments.attacks))
-    how = dict(
+    model = (config, Path(arguments.checkpoint), load_config(arguments.attacks))
+    settings: dict[str, Any] = dict(
         device=device,
         subset_size=arguments.subset,
         batch_size=arguments.batch_size,
@@ -55,9 +55,9 @@ def main() -> None:
         meter=Meter(Console(stderr=True), console.print, enabled=first),
     )
     report = judge(
-        *judged,
-        **how,
-        paper=printed_row(config, judged[2]),
+        *model,
+        **settings,
+        paper=printed_row(config, model[2]),
         name=arguments.name,
         pictures=folder,
         progress=folder,
@@ -65,7 +65,7 @@ def main() -> None:
         checks=checks,
     )
     if arguments.save_adv:
-        report["saved"] = save_judged(*judged, Path(arguments.save_adv), **how)
+        report["saved"] = save_judged(*model, Path(arguments.save_adv), **settings)
         report["notes"] = [*report.get("notes", []), *map(sentence, report["saved"])]
     if first:
         write_report(folder, report)

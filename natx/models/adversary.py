@@ -84,10 +84,10 @@ class Adversary:
         return members[0] if len(members) == 1 else torch.stack(members).mean(0)
 
 
-def _first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
+def _first_difference(classes: Sequence[str], target: Sequence[str]) -> str:
     """Where two lists of class names part."""
-    i = next(i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b)
-    return f"class {i} is {theirs[i]!r} there and {ours[i]!r} here"
+    i = next(i for i, (a, b) in enumerate(zip(classes, target)) if a != b)
+    return f"class {i} is {classes[i]!r} there and {target[i]!r} here"
 
 
 def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversary") -> Adversary:

@@ -87,11 +87,12 @@ def load_weights(task: Task, path: Path, *, without_head: bool = False) -> dict[
     """
     tensors, meta = read_tensors(path)
     if without_head and task.head:
-        own = task.upstream.state_dict()
-        misfits = [k for k in own if k.startswith(task.head) and (k not in tensors or tensors[k].shape != own[k].shape)]
+        initial = task.upstream.state_dict()
+        head = [k for k in initial if k.startswith(task.head)]
+        misfits = [k for k in head if k not in tensors or tensors[k].shape != initial[k].shape]
         if misfits:
             tensors = {k: v for k, v in tensors.items() if not k.startswith(task.head)}
-            tensors.update({k: v for k, v in own.items() if k.startswith(task.head)})
+            tensors.update({k: initial[k] for k in head})
             meta = {**meta, "head": f"{misfits[0]} of {Path(path).name} does not fit and was not loaded"}
     load_into(task.upstream, tensors, source=str(path))
     if meta.get("classes"):
@@ -156,9 +157,9 @@ def _load_safely(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
+        name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         raise CheckpointError(
-            f"{path} holds Python objects{f' ({named[1]})' if named else ''} and was not loaded (they could run code), "
+            f"{path} holds Python objects{f' ({name[1]})' if name else ''} and was not loaded (they could run code), "
             "or is damaged: save the weights alone in the program that made it, "
             "torch.save(model.state_dict(), 'weights.pth')"
         ) from error

@@ -85,8 +85,8 @@ def _named_task(settings: Any, path: Path) -> Task:
     # Looked up in the table itself: the registry would go on to import a dotted name, which a file must not decide.
     kind = TASKS.module_dict.get(name)
     if kind is None or not kind.per_image_success:
-        known = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
-        raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {known}: use tools/test.py with its config")
+        loadable = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
+        raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use tools/test.py with its config")
     arguments = {key: value for key, value in settings.items() if key not in ("type", *SOURCES)}
     if unsafe := _unsafe(arguments):
         raise CheckpointError(f"{path} was not loaded: its task sets {unsafe}, which could read or run something else")
@@ -101,9 +101,9 @@ def _unsafe(settings: Any) -> str | None:
     """The first key, at any depth, that :data:`UNSAFE` describes."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            found = key if UNSAFE.search(str(key)) else _unsafe(value)
-            if found is not None:
-                return found
+            setting = str(key) if UNSAFE.search(str(key)) else _unsafe(value)
+            if setting is not None:
+                return setting
     elif isinstance(settings, list):
-        return next((found for value in settings if (found := _unsafe(value)) is not None), None)
+        return next((setting for value in settings if (setting := _unsafe(value)) is not None), None)
     return None

@@ -70,6 +70,7 @@ class ModuleTask(Task):
 
     def correct(self, output: Output) -> Tensor:
         """See :meth:`Task.correct`."""
+        assert output.labels is not None  # read() gives every image one
         return output.logits.argmax(1) == output.labels
 
     @torch.no_grad()

@@ -20,14 +20,15 @@ from tasks.cls.models import BasicBlock, ConvNet, classifier
 from tasks.cls.task import ClassificationTask
 
 
-def last_stage(net: nn.Module, name: str = "") -> tuple[list[nn.Module], list[nn.Module]]:
+def last_stage(net: Any, name: str = "") -> tuple[list[nn.Module], list[nn.Module]]:
     """What comes before the last stage of a residual network, and the blocks of that stage.
 
     Raises:
         ConfigError: a network of another kind.
     """
     if isinstance(net, ResNet):
-        return [net.conv1, net.bn1, net.act1, net.maxpool, net.layer1, net.layer2, net.layer3], list(net.layer4)
+        before = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3")
+        return [net.get_submodule(part) for part in before], list(net.get_submodule("layer4").children())
     if isinstance(net, ConvNet):
         layers = list(net.body)
         # A stage begins with the block that changes the shape.
@@ -58,7 +59,7 @@ class CASNet(nn.Module):
 
     def __init__(self, net: nn.Module, num_classes: int, *, name: str = "") -> None:
         super().__init__()
-        self.net = net
+        self.net: Any = net
         width = classifier(net).in_features
         self.aux = nn.ModuleList(nn.Linear(width, num_classes) for _ in last_stage(net, name)[1])
 
@@ -86,14 +87,15 @@ class CASNet(nn.Module):
 
     def _features(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         before, blocks = last_stage(self.net)
-        x, found = _through(before, x), []
+        x, logits = _through(before, x), []
         for block, aux in zip(blocks, self.aux):
             x = block(x)
-            found.append(aux(x.mean(dim=(2, 3))))
-            classes = found[-1].argmax(1) if labels is None else labels
-            mask = classes.to(aux.weight.dtype) @ aux.weight if classes.is_floating_point() else aux.weight[classes]
+            logits.append(aux(x.mean(dim=(2, 3))))
+            classes = logits[-1].argmax(1) if labels is None else labels
+            weight: Tensor = aux.weight  # type: ignore[assignment]  # a ModuleList does not say of what
+            mask = classes.to(weight.dtype) @ weight if classes.is_floating_point() else weight[classes]
             x = x * mask[:, :, None, None]
-        return x, found
+        return x, logits
 
 
 def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -149,6 +151,7 @@ class CASTask(ClassificationTask):
         """See :meth:`ClassificationTask.read`; adds ``loss_aux``, and both losses of each image."""
         output = super().read(raw["logits"], batch)
         aux, labels = full_precision(raw["aux"]), output.labels
+        assert labels is not None  # read() gives every image one
         blocks = aux.unbind(1)
         smoothed = [F.cross_entropy(z, labels, label_smoothing=self.label_smoothing) for z in blocks]
         output.losses["loss_aux"] = self.aux_weight * torch.stack(smoothed).mean()

@@ -175,13 +175,13 @@ def _resnet(name: str) -> Callable[..., nn.Module]:
 
 
 def _densenet121(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
-    net = timm.create_model("densenet121", num_classes=num_classes, in_chans=in_chans, **kwargs)
+    net: Any = timm.create_model("densenet121", num_classes=num_classes, in_chans=in_chans, **kwargs)
     net.features.conv0, net.features.pool0 = _small_stem(in_chans), nn.Identity()
     return net
 
 
 def _mobilenetv2(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
-    net = timm.create_model("mobilenetv2_100", num_classes=num_classes, in_chans=in_chans, **kwargs)
+    net: Any = timm.create_model("mobilenetv2_100", num_classes=num_classes, in_chans=in_chans, **kwargs)
     # Of the five stride-2 layers the first two keep the resolution: 4x4 instead of 1x1 at the end for 32x32.
     net.conv_stem.stride = net.blocks[1][0].conv_dw.stride = (1, 1)
     return net
@@ -235,7 +235,7 @@ def create_model(
         net = _from_file(net, name, Path(checkpoint), kwargs)
     elif pretrained:
         net = _from_hub(net, name, kwargs)
-    return _describe(net, own=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
+    return _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
 
 
 def normalisation(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -260,7 +260,7 @@ def fixed_input_size(net: nn.Module) -> bool:
     return bool(_cfg(net).get("fixed_input_size", False))
 
 
-def classifier(net: nn.Module) -> nn.Linear:
+def classifier(net: Any) -> nn.Linear:
     """Return the last linear layer of ``net``; ConfigError for other heads (two heads, a 1x1 convolution)."""
     head = net.get_classifier()
     if not isinstance(head, nn.Linear):
@@ -268,7 +268,7 @@ def classifier(net: nn.Module) -> nn.Linear:
     return head
 
 
-def features(net: nn.Module, x: Tensor) -> Tensor:
+def features(net: Any, x: Tensor) -> Tensor:
     """Map images ``[N, C, H, W]`` to what the classifier reads, ``[N, D]``."""
     return net.forward_head(net.forward_features(x), pre_logits=True).flatten(1)
 
@@ -294,7 +294,7 @@ def _timm_kwargs(name: str, image_size: int | None, kwargs: dict[str, Any]) -> d
     return {"img_size": image_size, **kwargs}
 
 
-def _from_file(net: nn.Module, name: str, path: Path, kwargs: dict[str, Any]) -> nn.Module:
+def _from_file(net: Any, name: str, path: Path, kwargs: dict[str, Any]) -> nn.Module:
     """Return ``net`` (or, for a timm model, a second one) with the weights of a file; every key must fit."""
     state = _read(path)
     head = classifier(net)
@@ -362,9 +362,9 @@ def _from_hub(net: nn.Module, name: str, kwargs: dict[str, Any]) -> nn.Module:
         chatter.setLevel(level)
 
 
-def _describe(net: nn.Module, *, own: bool, in_chans: int, image_size: int | None) -> nn.Module:
+def _describe(net: Any, *, cifar: bool, in_chans: int, image_size: int | None) -> nn.Module:
     """Set mean, std (of ``in_chans`` values) and input size in ``net.pretrained_cfg``, and return ``net``."""
-    cfg = dict(mean=CIFAR_MEAN, std=CIFAR_STD, input_size=(3, 32, 32)) if own else _cfg(net)
+    cfg: dict[str, Any] = dict(mean=CIFAR_MEAN, std=CIFAR_STD, input_size=(3, 32, 32)) if cifar else _cfg(net)
     if in_chans != 3:
         # Statistics per colour mean nothing for other channels.
         cfg.update(mean=(0.5,) * in_chans, std=(0.5,) * in_chans)
@@ -375,7 +375,7 @@ def _describe(net: nn.Module, *, own: bool, in_chans: int, image_size: int | Non
 
 
 def _cfg(net: nn.Module) -> dict[str, Any]:
-    cfg = getattr(net, "pretrained_cfg", None) or {}
+    cfg: Any = getattr(net, "pretrained_cfg", None) or {}
     return dict(cfg) if isinstance(cfg, dict) else cfg.to_dict()
 
 

@@ -36,6 +36,9 @@ class ClassificationTask(Task):
     """
 
     per_image_success = True
+    input_size: tuple[int, int, int]
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class ClassificationTask(Task):
             raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}")
         return unit_pixels(inputs, self.mean.dtype).contiguous(memory_format=self.memory_format)
 
-    def network(self, x: Tensor, batch: Batch) -> Tensor:
+    def network(self, x: Tensor, batch: Batch) -> Any:
         """Logits ``[N, C]``; raises DataError for images of a size the network cannot take."""
         return self.logits(x)
 
@@ -103,7 +106,7 @@ class ClassificationTask(Task):
             )
         return self.net((x - self.mean) / self.std)
 
-    def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
+    def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
         """Cross-entropy and logits; a row is an image. Labels are classes ``[N]`` or soft ``[N, C]`` (mixup).
 
         Raises:
@@ -128,8 +131,9 @@ class ClassificationTask(Task):
 
     def correct(self, output: Output) -> Tensor:
         """See :meth:`Task.correct`; of a soft label the most probable class counts."""
-        labels = output.labels if output.labels.dim() == 1 else output.labels.argmax(1)
-        return output.logits.argmax(1) == labels
+        labels = output.labels
+        assert labels is not None  # read() gives every image one
+        return output.logits.argmax(1) == (labels if labels.dim() == 1 else labels.argmax(1))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:

@@ -96,11 +96,11 @@ class BoxZoom(BoxAugment):
 
     def apply(self, x: Tensor, annotation: Annotation, draw: list[float]) -> tuple[Tensor, Annotation]:
         """See :meth:`BoxAugment.apply`."""
-        which, size, across, down = draw
-        if which >= 2 * self.p:
+        choice, size, across, down = draw
+        if choice >= 2 * self.p:
             return x, annotation
         height, width = annotation.shape
-        low, high = (self.inside, 1.0) if which < self.p else (1.0, self.out)
+        low, high = (self.inside, 1.0) if choice < self.p else (1.0, self.out)
         side = low ** (1 - size) * high**size  # of the window, in sides of the image
         left, top = (width * (1 - side) * across, height * (1 - side) * down)  # negative when zooming out
         boxes = annotation.resized_boxes

@@ -13,8 +13,8 @@ from natx.errors import DataError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
 from natx.registry import METRICS
-from tasks.det.finding import IOU, LEAST_SCORE, Finding
-from tasks.det.picture import Found, Scene, draw_scenes
+from tasks.det.matching import IOU, LEAST_SCORE, Matching
+from tasks.det.picture import Marks, Scene, draw_scenes
 from tasks.det.precision import Detections, coco, voc07
 
 NAMED = 5
@@ -33,7 +33,7 @@ class DetectionMAP(Metric):
 
     Images without an object to find are not attackable: they stay in the means, as the model sees them without attack,
     and out of success rates. An attack fools an image where an object that the model found without it
-    (:class:`tasks.det.finding.Finding`: its class, an IoU of 0.5, a score of 0.3) is no longer found.
+    (:class:`tasks.det.matching.Matching`: its class, an IoU of 0.5, a score of 0.3) is no longer found.
 
     The data set has ``annotations``, one :class:`tasks.det.datasets.Annotation` an image, and ``classes``.
 
@@ -54,43 +54,43 @@ class DetectionMAP(Metric):
                 to find in the whole set.
         """
         check(predictions, dataset)
-        setting = {"annotations": dataset.annotations, "classes": len(dataset.classes)}
-        precision = voc07(predictions, **setting)
+        annotations, classes = dataset.annotations, len(dataset.classes)
+        precision = voc07(predictions, annotations, classes=classes)
         if not precision:
             raise DataError("no image of the test set has an object to find: mAP is not defined")
-        ap, ap50 = coco(predictions, **setting)
+        ap, ap50 = coco(predictions, annotations, classes=classes)
         return {"mAP": 100 * sum(precision.values()) / len(precision), "AP": 100 * ap, "AP50": 100 * ap50}
 
     def attackable(self, dataset: Any) -> Tensor:
         """Images with an object to find."""
-        return torch.tensor([len(_wanted(annotation)) > 0 for annotation in dataset.annotations], dtype=torch.bool)
+        return torch.tensor([len(_targets(annotation)) > 0 for annotation in dataset.annotations], dtype=torch.bool)
 
     def fooled(self, clean: Detections, attacked: Detections, *, dataset: Any) -> tuple[Tensor, Tensor]:
         """Images of which an object is found, and those of them of which one of these objects is no longer found."""
-        before, after = _found(clean, dataset), _found(attacked, dataset)
-        lost = torch.tensor([bool((one & ~other).any()) for one, other in zip(before, after)], dtype=torch.bool)
-        return _any(before), lost
+        before, after = _detected(clean, dataset), _detected(attacked, dataset)
+        fooled = torch.tensor([bool((was & ~still).any()) for was, still in zip(before, after)], dtype=torch.bool)
+        return _any(before), fooled
 
     def notes(self, dataset: Any, predictions: Detections) -> list[str]:
         """How many images have nothing to detect or nothing found, and which classes no image has."""
-        counts = [_wanted(annotation) for annotation in dataset.annotations]
+        targets = [_targets(annotation) for annotation in dataset.annotations]
         notes = []
-        if empty := sum(not len(labels) for labels in counts):
+        if empty := sum(not len(labels) for labels in targets):
             have, they = ("has", "it stays") if empty == 1 else ("have", "they stay")
             notes.append(
-                f"{empty} of {len(counts)} images {have} no object to find: not attackable, so not attacked and in no "
+                f"{empty} of {len(targets)} images {have} no object to find: not attackable, so not attacked and in no "
                 f"success rate; {they} in mAP"
             )
         notes.append(
             f"an attack fools an image where an object that is found without attack (its class, IoU {IOU}, score "
             f"{LEAST_SCORE}) is no longer found"
         )
-        full = len(counts) - empty
-        if blind := full - int(_any(_found(predictions, dataset)).sum()):
+        full = len(targets) - empty
+        if blind := full - int(_any(_detected(predictions, dataset)).sum()):
             notes.append(
                 f"in {blind} of {full} images with an object to find none is found without attack: in no success rate"
             )
-        present = set(torch.cat(counts).tolist()) if counts else set()
+        present = set(torch.cat(targets).tolist()) if targets else set()
         absent = [name for label, name in enumerate(dataset.classes) if label not in present]
         if absent:
             more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
@@ -117,9 +117,9 @@ class DetectionMAP(Metric):
             height, width = annotation.shape
             scenes = []
             for name, (predictions, pixels) in list(columns.items())[:2]:
-                found = Found.of(predictions[position], annotation)
+                marks = Marks.of(predictions[position], annotation)
                 title = "clean" if name == CLEAN else name
-                scenes.append(Scene(title, pixels[row][:, :height, :width].detach().float().cpu(), found))
+                scenes.append(Scene(title, pixels[row][:, :height, :width].detach().float().cpu(), marks))
             rows.append(scenes)
         draw_scenes(path, rows, classes=dataset.classes)
         return True
@@ -131,8 +131,8 @@ def check(predictions: Detections, dataset: Any) -> None:
         raise DataError(
             f"DetectionMAP needs detections of each of {len(dataset.annotations)} images; got {len(predictions)}"
         )
-    for i, found in enumerate(predictions):
-        boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    for i, detections in enumerate(predictions):
+        boxes, scores, labels = detections["boxes"], detections["scores"], detections["labels"]
         if boxes.shape != (len(scores), 4) or labels.shape != scores.shape or scores.dim() != 1:
             raise DataError(
                 f"image {i}: boxes [K, 4], scores [K] and labels [K] are needed; got {list(boxes.shape)}, "
@@ -147,15 +147,16 @@ def check(predictions: Detections, dataset: Any) -> None:
             raise DataError(f"image {i}: a detection is of a class outside 0..{len(dataset.classes) - 1}")
 
 
-def _wanted(annotation: Any) -> Tensor:
+def _targets(annotation: Any) -> Tensor:
+    """Classes of the objects that are to be found."""
     return annotation.labels[~annotation.difficult].cpu()
 
 
-def _found(predictions: Detections, dataset: Any) -> list[Tensor]:
+def _detected(predictions: Detections, dataset: Any) -> list[Tensor]:
     """Which objects of each image are found, bool ``[n]`` each."""
-    return [Finding.of(one, annotation).found for one, annotation in zip(predictions, dataset.annotations)]
+    return [Matching.of(*pair).detected for pair in zip(predictions, dataset.annotations)]
 
 
-def _any(found: Sequence[Tensor]) -> Tensor:
-    """Which images have something found, bool ``[N]``."""
-    return torch.tensor([bool(one.any()) for one in found], dtype=torch.bool)
+def _any(masks: Sequence[Tensor]) -> Tensor:
+    """Which images have an object that is found, bool ``[N]``."""
+    return torch.tensor([bool(mask.any()) for mask in masks], dtype=torch.bool)

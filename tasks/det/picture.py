@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from natx.runtime.files import write_atomic
-from tasks.det.finding import IOU, LEAST_SCORE, Finding
+from tasks.det.matching import IOU, LEAST_SCORE, Matching
 
 MOST = 12  # detections that are drawn
 LEGEND = (
@@ -33,14 +33,14 @@ HALF = 0.5  # grey, which means no change
 
 
 @dataclass(frozen=True)
-class Found:
+class Marks:
     """What is drawn on an image, boxes ``[K, 4]`` as x1, y1, x2, y2 in pixels of the resized image.
 
     Attributes:
         boxes: detections, best first; none of difficult objects.
         scores: their scores ``[K]``.
         labels: their classes ``[K]``.
-        right: which find an object, see :class:`tasks.det.finding.Finding`, bool ``[K]``.
+        right: which find an object, see :class:`tasks.det.matching.Matching`, bool ``[K]``.
         missed: boxes ``[M, 4]`` of the objects that no detection finds.
         missed_labels: their classes ``[M]``.
     """
@@ -53,15 +53,16 @@ class Found:
     missed_labels: Tensor
 
     @classmethod
-    def of(cls, found: dict[str, Tensor], annotation: Any) -> Found:
+    def of(cls, prediction: dict[str, Tensor], annotation: Any) -> Marks:
         """From predictions in pixels of the original image, and the image's annotation; the best ones are kept."""
-        finding = Finding.of(found, annotation)
-        kept = (~finding.ignored).nonzero().squeeze(1)[:MOST]
-        order, right = finding.order[kept], finding.objects[kept] >= 0
-        missed = ~annotation.difficult & ~finding.found
+        matching = Matching.of(prediction, annotation)
+        best = (~matching.ignored).nonzero().squeeze(1)[:MOST]
+        order, right = matching.order[best], matching.objects[best] >= 0
+        missed = ~annotation.difficult & ~matching.detected
         scale = torch.tensor(annotation.scale * 2)
-        boxes, gone = found["boxes"][order].float() * scale, annotation.boxes[missed].float() * scale
-        return cls(boxes, found["scores"][order], found["labels"][order], right, gone, annotation.labels[missed])
+        boxes, scores, labels = (prediction[key][order] for key in ("boxes", "scores", "labels"))
+        overlooked = annotation.boxes[missed].float() * scale
+        return cls(boxes.float() * scale, scores, labels, right, overlooked, annotation.labels[missed])
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ class Scene:
     Attributes:
         title: which column of the table it belongs to.
         image: pixels ``[3, H, W]`` in [0,1], without padding.
-        found: what the model finds in it.
+        marks: what the model finds in it, and what it misses.
     """
 
     title: str
     image: Tensor
-    found: Found
+    marks: Marks
 
 
 def draw_scenes(path: Path, rows: Sequence[Sequence[Scene]], *, classes: Sequence[str]) -> None:
@@ -110,7 +111,7 @@ def draw_scenes(path: Path, rows: Sequence[Sequence[Scene]], *, classes: Sequenc
             axes = figure.add_axes((left / width, (top - TITLE - row) / height, wide / width, row / height))
             _show(axes, image)
             if isinstance(panel, Scene):
-                _draw_found(axes, panel.found, classes, scale=wide / image.shape[2])
+                _draw_marks(axes, panel.marks, classes, scale=wide / image.shape[2])
         top -= TITLE + row + BETWEEN
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=DOTS, metadata={"Software": None}))
 
@@ -138,11 +139,11 @@ def _show(axes: Axes, image: Tensor) -> None:
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
 
 
-def _draw_found(axes: Axes, found: Found, classes: Sequence[str], *, scale: float) -> None:
+def _draw_marks(axes: Axes, marks: Marks, classes: Sequence[str], *, scale: float) -> None:
     """Boxes with their names; the best detection is drawn last, above the others. ``scale``: inches a pixel."""
-    for box, label in zip(found.missed.tolist(), found.missed_labels.tolist()):
+    for box, label in zip(marks.missed.tolist(), marks.missed_labels.tolist()):
         _box(axes, box, MISSED, classes[label], scale=scale, missed=True)
-    together = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.right.tolist())
+    together = zip(marks.boxes.tolist(), marks.scores.tolist(), marks.labels.tolist(), marks.right.tolist())
     for box, score, label, right in reversed(list(together)):
         # The mark is for those who cannot tell the two colours apart.
         mark = "\N{CHECK MARK} " if right else ""
@@ -151,10 +152,9 @@ def _draw_found(axes: Axes, found: Found, classes: Sequence[str], *, scale: floa
 
 def _box(axes: Axes, box: Sequence[float], colour: str, name: str, *, scale: float, missed: bool = False) -> None:
     x1, y1, x2, y2 = box
-    outline = {"edgecolor": colour, "linewidth": 1.8, "linestyle": (0, (3, 2)) if missed else "solid"}
-    axes.add_patch(
-        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, path_effects=[DARK if missed else LIGHT], **outline)
-    )
+    outline = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.8)
+    outline.set(path_effects=[DARK if missed else LIGHT], linestyle=(0, (3, 2)) if missed else "solid")
+    axes.add_patch(outline)
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
     long, high = len(name) / LETTERS / scale + 2, 0.16 / scale  # of the name, in pixels
     # Above the box, or inside it at the image's upper edge; a missed object's below it, away from detections' names.

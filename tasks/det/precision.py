@@ -27,22 +27,25 @@ def voc07(predictions: Detections, annotations: Sequence[Any], *, classes: int) 
     from mmdet.evaluation.functional.mean_ap import average_precision, tpfp_default
 
     truths = [_objects(annotation) for annotation in annotations]
-    found = [(_detections(one), one["labels"].numpy()) for one in predictions]
+    predicted = [(_detections(prediction), prediction["labels"].numpy()) for prediction in predictions]
     result = {}
     for label in range(classes):
         objects = sum(int(((labels == label) & ~difficult).sum()) for _, labels, difficult in truths)
         if not objects:
             continue
         scores, right, wrong = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-        for (boxes, labels, difficult), (detections, kinds) in zip(truths, found):
-            mine = detections[kinds == label]
-            if not len(mine):
+        for (boxes, labels, difficult), (detections, kinds) in zip(truths, predicted):
+            candidates, of_class = detections[kinds == label], labels == label
+            if not len(candidates):
                 continue
-            own = labels == label
             tp, fp = tpfp_default(
-                mine, boxes[own & ~difficult], boxes[own & difficult], iou_thr=IOU, use_legacy_coordinate=True
+                candidates,
+                boxes[of_class & ~difficult],
+                boxes[of_class & difficult],
+                iou_thr=IOU,
+                use_legacy_coordinate=True,
             )
-            scores.append(mine[:, 4])
+            scores.append(candidates[:, 4])
             right.append(tp[0])
             wrong.append(fp[0])
         order = np.argsort(-np.concatenate(scores), kind="stable")
@@ -58,23 +61,24 @@ def coco(predictions: Detections, annotations: Sequence[Any], *, classes: int) -
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truths, found = [], []
-    for image, (annotation, one) in enumerate(zip(annotations, predictions)):
+    truths: list[dict[str, Any]] = []
+    predicted: list[dict[str, Any]] = []
+    for image, (annotation, prediction) in enumerate(zip(annotations, predictions)):
         for box, label, difficult in zip(*_objects(annotation)):
             truths.append(_entry(len(truths), image, box, label=label) | {"iscrowd": int(difficult), "ignore": 0})
-        for box, label in zip(_detections(one), one["labels"].numpy()):
-            found.append(_entry(len(found), image, box, label=label) | {"iscrowd": 0, "score": float(box[4])})
+        for box, label in zip(_detections(prediction), prediction["labels"].numpy()):
+            predicted.append(_entry(len(predicted), image, box, label=label) | {"iscrowd": 0, "score": float(box[4])})
     with contextlib.redirect_stdout(io.StringIO()):
         sets = []
-        for entries in (truths, found):
-            one = COCO()
-            one.dataset = {
+        for entries in (truths, predicted):
+            index = COCO()
+            index.dataset = {
                 "images": [{"id": image} for image in range(len(predictions))],
                 "categories": [{"id": label} for label in range(classes)],
                 "annotations": entries,
             }
-            one.createIndex()
-            sets.append(one)
+            index.createIndex()
+            sets.append(index)
         evaluation = COCOeval(*sets, iouType="bbox")
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.params.maxDets = [MOST]
@@ -99,9 +103,10 @@ def _entry(number: int, image: int, box: np.ndarray, *, label: int) -> dict[str,
 
 
 def _objects(annotation: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(value.cpu().numpy() for value in (annotation.boxes, annotation.labels, annotation.difficult))
+    return annotation.boxes.cpu().numpy(), annotation.labels.cpu().numpy(), annotation.difficult.cpu().numpy()
 
 
-def _detections(one: dict[str, Tensor]) -> np.ndarray:
+def _detections(prediction: dict[str, Tensor]) -> np.ndarray:
     """Boxes and scores as mmdet's functions take them, ``[K, 5]``."""
-    return torch.cat([one["boxes"], one["scores"][:, None].to(one["boxes"].dtype)], 1).float().numpy()
+    boxes, scores = prediction["boxes"], prediction["scores"]
+    return torch.cat([boxes, scores[:, None].to(boxes.dtype)], 1).float().numpy()

@@ -37,6 +37,10 @@ class DetectionTask(Task):
         channels_last: run the network in channels-last memory format.
     """
 
+    net: Any  # mmdet's modules are read by attributes that torch's types do not know
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         model: dict[str, Any],
@@ -56,7 +60,7 @@ class DetectionTask(Task):
             _initialise(net)
         self.num_classes, self.model = num_classes, str(model.get("type"))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.net: nn.Module = net.to(memory_format=self.memory_format)
+        self.net = net.to(memory_format=self.memory_format)
         _check_classes(net, num_classes)
         self.reader = reader_for(net, num_classes)
         if preprocessor.get("batch_augments"):
@@ -115,8 +119,8 @@ class DetectionTask(Task):
     def predict(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``."""
         raw = self.network(self.pixels(batch), batch)
-        found = self.reader.predict(raw, self.targets(batch))
-        return [{"boxes": f.bboxes.cpu(), "scores": f.scores.cpu(), "labels": f.labels.cpu()} for f in found]
+        detections = self.reader.predict(raw, self.targets(batch))
+        return [{"boxes": d.bboxes.cpu(), "scores": d.scores.cpu(), "labels": d.labels.cpu()} for d in detections]
 
     def classifier(self) -> nn.Linear:
         """See :meth:`Task.classifier`: the class layer of a two-stage detector's second stage.
@@ -148,7 +152,7 @@ class DetectionTask(Task):
         self.reader.check_adversary(other.reader)
 
 
-def _initialise(net: nn.Module) -> None:
+def _initialise(net: Any) -> None:
     """Draw the weights, and download those that ``init_cfg`` names; raises CheckpointError where that fails."""
     try:
         with _quiet():
@@ -193,15 +197,15 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
 
 
-def _load(net: nn.Module, path: Path) -> None:
+def _load(net: Any, path: Path) -> None:
     """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix."""
     tensors = read_tensors(path)[0]
     if any(key.startswith("backbone.") for key in tensors):
         load_into(net, tensors, source=str(path))
         return
-    own = net.backbone.state_dict()
-    given = {key: value for key, value in tensors.items() if key in own}
+    initial = net.backbone.state_dict()
+    weights = {key: value for key, value in tensors.items() if key in initial}
     if type(net.backbone).__name__ == "SSDVGG":
         # VGG's own weights lack SSD's last two layers, which stand for fully connected ones: these stay as drawn.
-        given = {**{key: own[key] for key in list(own)[-4:]}, **given}
-    load_into(net.backbone, given, source=str(path))
+        weights = {**{key: initial[key] for key in list(initial)[-4:]}, **weights}
+    load_into(net.backbone, weights, source=str(path))

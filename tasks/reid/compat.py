@@ -40,9 +40,9 @@ def build_model(name: str, *, num_classes: int, pretrained: bool) -> nn.Module:
         ConfigError: torchreid is missing, the name is unknown, or the weights cannot be fetched.
     """
     models = _models()
-    known = getattr(models, "__model_factory", {})
-    if name not in known:
-        raise ConfigError(f"torchreid has no model {name!r}; it has {', '.join(sorted(known))}")
+    factory = getattr(models, "__model_factory", {})
+    if name not in factory:
+        raise ConfigError(f"torchreid has no model {name!r}; it has {', '.join(sorted(factory))}")
     try:
         # 'triplet' is torchreid's word for "give both": natx computes its own losses.
         return models.build_model(name, num_classes=num_classes, loss="triplet", pretrained=pretrained, use_gpu=False)

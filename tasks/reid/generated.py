@@ -76,13 +76,23 @@ def GeneratedReID(
         images_per_camera=images_per_camera,
         distractors=distractors,
         junk=junk,
-        size=tuple(size),
+        size=_as_tuple(size),
         seed=seed,
     )
     root = Path(root).expanduser().resolve()
     make_once(root, recipe.manifest(), lambda folder: _write(folder, recipe))
-    height, width = (own if given is None else given for own, given in zip(recipe.size, (height, width)))
-    return Market1501(root, train, height=height, width=width, threads=threads)
+    return Market1501(
+        root,
+        train,
+        height=recipe.size[0] if height is None else height,
+        width=recipe.size[1] if width is None else width,
+        threads=threads,
+    )
+
+
+def _as_tuple(values: Sequence[int]) -> Any:
+    """A pair, if the config gives two values; :class:`Recipe` checks it."""
+    return tuple(values)
 
 
 @dataclass(frozen=True)
@@ -120,18 +130,18 @@ def _write(folder: Path, recipe: Recipe) -> None:
     height, width = recipe.size
     cameras = [Camera.draw(recipe.seed, number) for number in range(1, recipe.cameras + 1)]
     scenes = [background(camera, height=height, width=width) for camera in cameras]
-    for shown in _plan(recipe):
-        camera, scene = cameras[shown.camera - 1], scenes[shown.camera - 1]
-        draws = Draws(recipe.seed, PICTURE, shown.key, shown.camera, shown.shot)
-        picture = take_picture(shown.look, camera, scene, draws, height=height, width=width)
-        if shown.identity == JUNK:
+    for order in _plan(recipe):
+        camera, scene = cameras[order.camera - 1], scenes[order.camera - 1]
+        draws = Draws(recipe.seed, PICTURE, order.key, order.camera, order.shot)
+        picture = take_picture(order.look, camera, scene, draws, height=height, width=width)
+        if order.identity == JUNK:
             left, top = draws.between(0, width // 2), draws.between(0, height // 2)
             part = picture.crop((left, top, left + width // 2, top + height // 2))
             picture = part.resize((width, height), Image.Resampling.BILINEAR)
-        picture.save(folder / shown.folder / shown.file_name)
+        picture.save(folder / order.folder / order.file_name)
 
 
-class _Shown(NamedTuple):
+class _Order(NamedTuple):
     """A picture to be taken; ``key`` is the number of a person, and goes on for distractors and junk."""
 
     folder: str
@@ -148,7 +158,7 @@ class _Shown(NamedTuple):
         return f"{identity}_c{self.camera}s1_{self.key:06d}_{self.shot:02d}.png"
 
 
-def _plan(recipe: Recipe) -> Iterator[_Shown]:
+def _plan(recipe: Recipe) -> Iterator[_Order]:
     """All pictures: training and test people from all cameras, then distractors and junk from one camera each."""
     people = recipe.identities + recipe.test_identities
     looks = [Look.draw(Draws(recipe.seed, PERSON, key)) for key in range(people + recipe.distractors + 1)]
@@ -156,12 +166,12 @@ def _plan(recipe: Recipe) -> Iterator[_Shown]:
         for camera in range(1, recipe.cameras + 1):
             for shot in range(recipe.images_per_camera):
                 folder = TRAIN if key <= recipe.identities else QUERY if shot == 0 else GALLERY
-                yield _Shown(folder, key, key, looks[key], camera, shot)
+                yield _Order(folder, key, key, looks[key], camera, shot)
     for i in range(recipe.distractors):
         key = people + 1 + i
         look = looks[key] if i % 2 else None  # every other one shows nobody
-        yield _Shown(GALLERY, DISTRACTOR, key, look, 1 + i // 2 % recipe.cameras, 0)
+        yield _Order(GALLERY, DISTRACTOR, key, look, 1 + i // 2 % recipe.cameras, 0)
     for i in range(recipe.junk):
         key = people + recipe.distractors + 1 + i
         look = looks[recipe.identities + 1 + i % recipe.test_identities]
-        yield _Shown(GALLERY, JUNK, key, look, 1 + i % recipe.cameras, 0)
+        yield _Order(GALLERY, JUNK, key, look, 1 + i % recipe.cameras, 0)

@@ -24,7 +24,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, *, margin: float = 0.3)
     square = features.square().sum(1)
     # Squared distances by one matrix product; the clamp keeps the root's gradient finite at 0 (equal features).
     distances = (square[:, None] + square[None] - 2 * features @ features.T).clamp_min(1e-12).sqrt()
-    same = labels[:, None] == labels[None]
-    positive = distances.masked_fill(~same, 0).amax(1)
-    negative = distances.masked_fill(same, torch.inf).amin(1)
+    positives = labels[:, None] == labels[None]
+    positive = distances.masked_fill(~positives, 0).amax(1)
+    negative = distances.masked_fill(positives, torch.inf).amin(1)
     return F.relu(margin + positive - negative).mean()

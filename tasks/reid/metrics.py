@@ -13,7 +13,7 @@ from natx.errors import DataError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
 from natx.registry import METRICS
-from tasks.reid.picture import Search, Shown, draw_searches
+from tasks.reid.picture import Portrait, Search, draw_searches
 from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
 
 NEAREST, NAMED = 5, 5
@@ -69,24 +69,24 @@ class Retrieval(Metric):
             )
         queries = dataset.queries if queries is None else queries
         features = predictions[queries.to(predictions.device)], predictions[dataset.gallery.to(predictions.device)]
-        settings = {"distance": self.distance, "block": self.block, "top": top}
-        return retrieve(*features, **_protocol(dataset, queries), **settings)
+        identities = _protocol(dataset, queries)
+        return retrieve(*features, **identities, distance=self.distance, block=self.block, top=top)
 
     def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """What a ranking at random scores on the set; how many queries have no match and whose they are."""
         matched = torch.from_numpy(Protocol(**_protocol(dataset, dataset.queries)).matched())
         noise = torch.randn(len(dataset.labels), CHANCE_WIDTH, generator=torch.Generator().manual_seed(0))
         chance = self.ranking(noise, dataset).values()
-        said = "/".join(f"{chance[key]:.2f}" for key in self.cell)
-        chance_note = f"a ranking at random gives {'/'.join(self.cell)} of about {said}"
+        values = "/".join(f"{chance[key]:.2f}" for key in self.cell)
+        chance_note = f"a ranking at random gives {'/'.join(self.cell)} of about {values}"
         if bool(matched.all()):
             return [chance_note]
         identities = dataset.labels[dataset.queries][~matched].unique().tolist()
-        has, left = ("has", "it is") if (count := int((~matched).sum())) == 1 else ("have", "they are")
+        has, they = ("has", "it is") if (count := int((~matched).sum())) == 1 else ("have", "they are")
         return [
             chance_note,
             f"{count} of {len(matched)} queries ({_listed(identities)}) {has} no image of another camera in the "
-            f"gallery: {left} left out",
+            f"gallery: {they} left out",
         ]
 
     def draw(
@@ -112,18 +112,18 @@ class Retrieval(Metric):
         ranking = self.ranking(predictions, dataset, queries=torch.tensor(positions), top=NEAREST)
         searches = []
         for i, position in enumerate(positions):
-            query = _shown(dataset, position, pixels[i])
+            query = _portrait(dataset, position, pixels[i])
             near = [dataset.gallery[place].item() for place in ranking.best[i].tolist() if place >= 0]
             images = dataset.__getitems__(near)["inputs"] / 255 if near else ()
-            found = [_shown(dataset, at, image) for at, image in zip(near, images)]
+            nearest = [_portrait(dataset, at, image) for at, image in zip(near, images)]
             title = f"{name}: no right image in the gallery"
             if ranking.matched[i]:
                 title = f"{name}: first right image at rank {ranking.first[i]}, AP {100 * ranking.precision[i]:.1f} %"
-            searches.append(Search(title, query, found))
+            searches.append(Search(title, query, nearest))
         return searches
 
 
-def _protocol(dataset: Any, queries: Tensor) -> dict[str, Tensor]:
+def _protocol(dataset: Any, queries: Tensor) -> dict[str, Any]:
     labels, cameras, gallery = dataset.labels, dataset.cameras, dataset.gallery
     return {
         "query_ids": labels[queries],
@@ -133,12 +133,12 @@ def _protocol(dataset: Any, queries: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _shown(dataset: Any, position: int, image: Tensor) -> Shown:
-    return Shown(image, identity=int(dataset.labels[position]), camera=int(dataset.cameras[position]))
+def _portrait(dataset: Any, position: int, image: Tensor) -> Portrait:
+    return Portrait(image, identity=int(dataset.labels[position]), camera=int(dataset.cameras[position]))
 
 
 def _listed(identities: Sequence[int]) -> str:
     """``identity 4``, ``identities 4, 9`` or ``identities 4, 9, 11, 12, 15 and 3 more``."""
-    named = ", ".join(map(str, identities[:NAMED]))
+    first = ", ".join(map(str, identities[:NAMED]))
     more = f" and {len(identities) - NAMED} more" if len(identities) > NAMED else ""
-    return f"{'identity' if len(identities) == 1 else 'identities'} {named}{more}"
+    return f"{'identity' if len(identities) == 1 else 'identities'} {first}{more}"

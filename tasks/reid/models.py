@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def create_model(
         ConfigError: unknown model, several heads, no last stage to change.
         CheckpointError: the weights do not fit.
     """
-    net = build_model(name, num_classes=num_classes, pretrained=pretrained)
+    net: Any = build_model(name, num_classes=num_classes, pretrained=pretrained)
     if last_stride is not None:
         _set_last_stride(net, last_stride, name)
     width = _feature_width(net, name, num_classes=num_classes, image_size=image_size)
@@ -77,9 +78,9 @@ def _feature_width(net: nn.Module, name: str, *, num_classes: int, image_size: S
         first = str(error).splitlines()[0]
         raise ConfigError(f"{name} does not run on images of {tuple(image_size)} (height, width): {first}") from error
     head = getattr(net, "classifier", None)
-    one = isinstance(trained, tuple) and len(trained) == 2 and all(isinstance(t, Tensor) for t in trained)
-    one = one and isinstance(evaluated, Tensor) and evaluated.shape == trained[1].shape
-    if not one or not isinstance(head, nn.Linear) or head.in_features != evaluated.shape[1]:
+    single = isinstance(trained, tuple) and len(trained) == 2 and all(isinstance(t, Tensor) for t in trained)
+    single = single and isinstance(evaluated, Tensor) and evaluated.shape == trained[1].shape
+    if not single or not isinstance(head, nn.Linear) or head.in_features != evaluated.shape[1]:
         raise ConfigError(
             f"{name} has several branches or heads; natx takes models with one feature vector and one linear "
             f"classifier on it ({SINGLE_HEAD})"
@@ -98,18 +99,18 @@ def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
 
 def _load_backbone(net: nn.Module, path: Path) -> None:
     """Load all weights but a class layer of other images (``fc``) and a head that the file lacks."""
-    own, given = net.state_dict(), read_tensors(path)[0]
+    initial, weights = net.state_dict(), read_tensors(path)[0]
     optional = (*HEAD, "bnneck.", "fc.")
-    wrong = [key for key in own if key in given and own[key].shape != given[key].shape]
-    missing = [key for key in own if key not in given and not key.startswith(optional)]
-    unknown = [key for key in given if key not in own and not key.startswith(optional)]
-    if wrong or missing or unknown:
-        what = f"{len(missing)} keys missing (e.g. {missing[:2]}), {len(unknown)} unknown (e.g. {unknown[:2]})"
+    wrong = [key for key in initial if key in weights and initial[key].shape != weights[key].shape]
+    absent = [key for key in initial if key not in weights and not key.startswith(optional)]
+    unknown = [key for key in weights if key not in initial and not key.startswith(optional)]
+    if wrong or absent or unknown:
+        misfit = f"{len(absent)} keys missing (e.g. {absent[:2]}), {len(unknown)} unknown (e.g. {unknown[:2]})"
         if wrong:
             key = wrong[0]
-            what = f"{key} is {tuple(given[key].shape)}, the model's {tuple(own[key].shape)}"
+            misfit = f"{key} is {tuple(weights[key].shape)}, the model's {tuple(initial[key].shape)}"
         raise CheckpointError(
-            f"{path} cannot start this training: {what}; give backbone weights of the same model, without the "
+            f"{path} cannot start this training: {misfit}; give backbone weights of the same model, without the "
             "classifier of another set of identities"
         )
-    net.load_state_dict({key: given.get(key, value) for key, value in own.items()})
+    net.load_state_dict({key: weights.get(key, value) for key, value in initial.items()})

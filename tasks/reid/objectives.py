@@ -46,11 +46,11 @@ class Pool:
         sums = embeddings.new_zeros(len(unique), embeddings.shape[1]).index_add(0, row, embeddings)
         return cls(unique, sums / counts[:, None], counts)
 
-    def own(self, identities: Tensor) -> tuple[Tensor, Tensor]:
+    def of_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``[N, D]`` and number ``[N]`` of the guides of the same identity (zeros where there is none)."""
         row = torch.searchsorted(self.identities, identities).clamp_max(len(self.identities) - 1)
-        known = self.identities[row] == identities
-        return self.means[row] * known[:, None], self.counts[row] * known
+        present = self.identities[row] == identities
+        return self.means[row] * present[:, None], self.counts[row] * present
 
     def furthest(self, embeddings: Tensor, identities: Tensor) -> Tensor:
         """Mean ``[N, D]`` of the other identity whose mean is the furthest from each embedding.
@@ -64,6 +64,30 @@ class Pool:
         if bool(torch.isinf(far).any()):
             raise ConfigError("FNA pulls to another identity and the guides have only one: use more identities")
         return self.means[row]
+
+
+@dataclass
+class CleanSet:
+    """A set's clean embeddings, and the guides taken from them.
+
+    Attributes:
+        embeddings: of every image ``[N, D]``, as distances are measured on them.
+        identities: of every image, int64 ``[N]``.
+        rows: position of an image in the set, by the ``index`` that batches give it.
+        pool: the guides.
+    """
+
+    embeddings: Tensor
+    identities: Tensor
+    rows: dict[int, int]
+    pool: Pool
+
+
+def embeddings_of(output: Output) -> Tensor:
+    """The embeddings ``[N, D]`` of an output, in fp32; raises ConfigError for a task that gives none."""
+    if output.features is None:
+        raise ConfigError("metric attacks climb embeddings, and this task's outputs have none: take another objective")
+    return full_precision(output.features)
 
 
 class MetricObjective(Objective):
@@ -81,10 +105,7 @@ class MetricObjective(Objective):
             raise ConfigError(f"guides is 'query', 'gallery', 'all' or 'batch'; got {guides!r}")
         self.guides, self.normalise = guides, normalise
         self.prepare_forwards = 1 if guides == "batch" else 0
-        self._pool: Pool | None = None
-        self._embeddings: Tensor | None = None
-        self._identities: Tensor | None = None
-        self._rows: dict[int, int] = {}
+        self._clean: CleanSet | None = None
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Embeddings as distances are measured on them."""
@@ -100,24 +121,25 @@ class MetricObjective(Objective):
         if self.guides == "batch":
             return []
         names = {"query": "probes", "gallery": "gallery"}
-        positions = torch.arange(len(dataset))
+        positions: Any = torch.arange(len(dataset))
         if self.guides != "all":
             positions = getattr(dataset, names[self.guides], None)
             if positions is None:
                 raise ConfigError(f"guides={self.guides!r} needs a test set; a training set has guides='all'")
-        self._embeddings, self._identities = self.embed(predictions), torch.as_tensor(dataset.labels)
-        self._pool = Pool.of(self._embeddings[positions], self._identities[positions])
+        embeddings, identities = self.embed(predictions), torch.as_tensor(dataset.labels)
         # A set made of another one's images (held-out identities) gives them that one's index.
         index = getattr(dataset, "index", None)
         keys = range(len(dataset)) if index is None else torch.as_tensor(index).tolist()
-        self._rows = {key: row for row, key in enumerate(keys)}
-        return self.remarks(dataset, positions)
+        rows = {key: row for row, key in enumerate(keys)}
+        pool = Pool.of(embeddings[positions], identities[positions])
+        self._clean = CleanSet(embeddings, identities, rows, pool)
+        return self.remarks(dataset, positions, clean=self._clean)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "guides": self.guides, "normalise": self.normalise}
 
-    def remarks(self, dataset: Any, positions: Tensor) -> list[str]:
+    def remarks(self, dataset: Any, positions: Tensor, *, clean: CleanSet) -> list[str]:
         """What a report should say about the guides at these positions of the set."""
         return []
 
@@ -129,23 +151,23 @@ class MetricObjective(Objective):
         """
         if self.guides == "batch":
             with torch.no_grad():
-                clean = self.embed(task.read(task.network(x, batch), batch).features)
+                clean = self.embed(embeddings_of(task.read(task.network(x, batch), batch)))
             identities = batch["data_samples"]
             return self.guide(clean, identities, pool=Pool.of(clean, identities))
-        if self._pool is None:
+        if self._clean is None:
             raise ConfigError(f"{type(self).__name__} with guides={self.guides!r} judges sets; train with 'batch'")
-        rows = torch.tensor([self._rows[i] for i in batch["index"].tolist()])
-        guided = self.guide(self._embeddings[rows], self._identities[rows], pool=self._pool)
-        return {key: value.to(x.device) for key, value in guided.items()}
+        rows = torch.tensor([self._clean.rows[i] for i in batch["index"].tolist()])
+        guides = self.guide(self._clean.embeddings[rows], self._clean.identities[rows], pool=self._clean.pool)
+        return {key: value.to(x.device) for key, value in guides.items()}
 
     def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:
         """Entries for the batch from clean embeddings ``[N, D]`` and their identities ``[N]``."""
-        mean, count = pool.own(identities)
+        mean, count = pool.of_identity(identities)
         return {"push": mean, "push_count": count}
 
     def push(self, output: Output, batch: Batch) -> Tensor:
         """Sum of squared distances to the guides of the same identity, up to a constant ``[N]``."""
-        return batch["push_count"] * (self.embed(output.features) - batch["push"]).square().sum(1)
+        return batch["push_count"] * (self.embed(embeddings_of(output)) - batch["push"]).square().sum(1)
 
 
 @OBJECTIVES.register_module()
@@ -157,17 +179,17 @@ class IFGSM(MetricObjective):
     has no other guide, its gradient is zero and the attack leaves it as it is, which is reported.
     """
 
-    def remarks(self, dataset: Any, positions: Tensor) -> list[str]:
+    def remarks(self, dataset: Any, positions: Tensor, *, clean: CleanSet) -> list[str]:
         """How many attacked images the attack cannot move."""
         attacked = torch.tensor(attacked_positions(dataset))
-        mean, count = self._pool.own(self._identities[attacked])
+        _, count = clean.pool.of_identity(clean.identities[attacked])
         alone = (count == 0) | ((count == 1) & torch.isin(attacked, positions))
         if not bool(alone.any()):
             return []
-        other = "guides='query'" if self.guides == "gallery" else "guides='gallery'"
+        remedy = "guides='query'" if self.guides == "gallery" else "guides='gallery'"
         return [
             f"{int(alone.sum())} of {len(attacked)} attacked images have no guide of their identity but themselves: "
-            f"IFGSM leaves them unchanged ({other} has others)"
+            f"IFGSM leaves them unchanged ({remedy} has others)"
         ]
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
@@ -191,7 +213,7 @@ class FNA(MetricObjective):
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
-        pull = (self.embed(output.features) - batch["pull"]).square().sum(1)
+        pull = (self.embed(embeddings_of(output)) - batch["pull"]).square().sum(1)
         return self.push(output, batch) - pull
 
 
@@ -216,14 +238,14 @@ class SMA(Objective):
         return {**super().describe(), "normalise": self.normalise}
 
     def _embed(self, output: Output) -> Tensor:
-        embeddings = full_precision(output.features)
+        embeddings = embeddings_of(output)
         return F.normalize(embeddings, dim=1) if self.normalise else embeddings
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """The clean embedding (one forward)."""
         with torch.no_grad():
-            return {"own": self._embed(task.read(task.network(x, batch), batch))}
+            return {"clean": self._embed(task.read(task.network(x, batch), batch))}
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
-        return (self._embed(output) - batch["own"]).square().sum(1)
+        return (self._embed(output) - batch["clean"]).square().sum(1)

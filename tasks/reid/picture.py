@@ -22,7 +22,7 @@ DOTS = 128  # per inch: re-identification images are usually 128 pixels wide
 
 
 @dataclass(frozen=True)
-class Shown:
+class Portrait:
     """An image of a person.
 
     Attributes:
@@ -43,12 +43,12 @@ class Search:
     Attributes:
         title: stands above the row.
         query: the image searched for, as the model saw it.
-        found: the nearest gallery images, nearest first.
+        nearest: the nearest gallery images, nearest first.
     """
 
     title: str
-    query: Shown
-    found: Sequence[Shown]
+    query: Portrait
+    nearest: Sequence[Portrait]
 
 
 def draw_searches(path: Path, groups: Sequence[Sequence[Search]]) -> None:
@@ -61,7 +61,7 @@ def draw_searches(path: Path, groups: Sequence[Sequence[Search]]) -> None:
         groups: searches, equally many in each group; at least one.
     """
     lists = [search for group in groups for search in group]
-    images = 1 + max(len(search.found) for search in lists)
+    images = 1 + max(len(search.nearest) for search in lists)
     height, width = lists[0].query.image.shape[-2:]
     tall = height / width
     row, group = TITLE + tall + CAPTION, len(groups[0]) * (TITLE + tall + CAPTION) + BETWEEN_PAIRS
@@ -85,15 +85,15 @@ def _draw_search(figure: Figure, search: Search, *, left: float, top: float, tal
     """One row, its upper left corner given in inches from the figure's lower left one."""
     width, height = figure.get_size_inches()
     figure.text(left / width, (top - TITLE / 2) / height, search.title, fontsize=10, weight="bold", va="center")
-    for i, shown in enumerate((search.query, *search.found)):
+    for i, portrait in enumerate((search.query, *search.nearest)):
         x = left + i * (1 + GAP) + (AFTER_QUERY if i else 0)
         axes = figure.add_axes((x / width, (top - TITLE - tall) / height, 1 / width, tall / height))
-        right = shown.identity == search.query.identity
-        _draw_image(axes, shown, colour=ASKED if i == 0 else RIGHT if right else WRONG)
+        right = portrait.identity == search.query.identity
+        _draw_image(axes, portrait, colour=ASKED if i == 0 else RIGHT if right else WRONG)
 
 
-def _draw_image(axes: Axes, shown: Shown, *, colour: str) -> None:
-    pixels = shown.image.detach().float().clamp(0, 1).cpu().permute(1, 2, 0).numpy()
+def _draw_image(axes: Axes, portrait: Portrait, *, colour: str) -> None:
+    pixels = portrait.image.detach().float().clamp(0, 1).cpu().permute(1, 2, 0).numpy()
     axes.imshow(pixels, aspect="auto")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -101,4 +101,4 @@ def _draw_image(axes: Axes, shown: Shown, *, colour: str) -> None:
         spine.set(color=colour, linewidth=3.5)
     # The mark is for those who cannot tell the two colours apart.
     mark = "\N{CHECK MARK} " if colour == RIGHT else ""
-    axes.set_xlabel(f"{mark}id {shown.identity}, cam {shown.camera}", fontsize=8.5, color=colour, labelpad=4)
+    axes.set_xlabel(f"{mark}id {portrait.identity}, cam {portrait.camera}", fontsize=8.5, color=colour, labelpad=4)

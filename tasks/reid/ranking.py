@@ -81,7 +81,7 @@ class Protocol:
         gallery_cameras: camera of each gallery image, likewise.
 
     Attributes:
-        kept: gallery positions that are no junk, ascending, int64; :meth:`split` counts in these.
+        usable: gallery positions that are no junk, ascending, int64; :meth:`split` counts in these.
 
     Raises:
         DataError: identities and cameras of different number, or nothing to rank.
@@ -91,12 +91,12 @@ class Protocol:
         self.query_ids, self.query_cameras = _labels("query", query_ids, query_cameras)
         ids, cameras = _labels("gallery", gallery_ids, gallery_cameras)
         self.gallery = len(ids)
-        self.kept = np.flatnonzero(ids != JUNK)
-        if not len(self.query_ids) or not len(self.kept):
+        self.usable = np.flatnonzero(ids != JUNK)
+        if not len(self.query_ids) or not len(self.usable):
             raise DataError(
-                f"{len(self.query_ids)} queries and {len(self.kept)} gallery images (without junk): nothing to rank"
+                f"{len(self.query_ids)} queries and {len(self.usable)} gallery images (without junk): nothing to rank"
             )
-        ids, self._cameras = ids[self.kept], cameras[self.kept]
+        ids, self._cameras = ids[self.usable], cameras[self.usable]
         self._order = np.argsort(ids, kind="stable")
         ordered = ids[self._order]
         self._start = ordered.searchsorted(self.query_ids, side="left")
@@ -106,10 +106,10 @@ class Protocol:
         return len(self.query_ids)
 
     def split(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (in ``kept``, ascending) of the right images and of those left out for one query."""
-        same = self._order[self._start[query] : self._end[query]]
-        own = self._cameras[same] == self.query_cameras[query]
-        return same[~own], same[own]
+        """Positions (in ``usable``, ascending) of the right images and of those left out for one query."""
+        person = self._order[self._start[query] : self._end[query]]
+        same_camera = self._cameras[person] == self.query_cameras[query]
+        return person[~same_camera], person[same_camera]
 
     def matched(self) -> np.ndarray:
         """Which queries have a right image in the gallery, bool ``[Q]``."""
@@ -151,8 +151,8 @@ def rank(
         raise DataError(
             f"distances must be [queries, gallery] = [{len(protocol)}, {protocol.gallery}]; got {list(block.shape)}"
         )
-    if len(protocol.kept) < protocol.gallery:
-        block = block[:, protocol.kept]
+    if len(protocol.usable) < protocol.gallery:
+        block = block[:, protocol.usable]
     return _ranked(block, protocol, ks=ks, top=top)
 
 
@@ -200,8 +200,8 @@ def retrieve(
             f"features must be [{len(protocol)}, D] of the queries and [{protocol.gallery}, D] of the gallery; "
             f"got {list(shapes[0])} and {list(shapes[1])}"
         )
-    if len(protocol.kept) < protocol.gallery:
-        gallery_features = gallery_features[torch.from_numpy(protocol.kept).to(gallery_features.device)]
+    if len(protocol.usable) < protocol.gallery:
+        gallery_features = gallery_features[torch.from_numpy(protocol.usable).to(gallery_features.device)]
     with torch.no_grad(), torch.autocast(query_features.device.type, enabled=False):
         rows = _rows(query_features.float(), gallery_features.float(), distance=distance, block=block)
         return _ranked(rows, protocol, ks=ks, top=top)
@@ -254,7 +254,7 @@ def _ranked(rows: Iterable[np.ndarray], protocol: Protocol, *, ks: Sequence[int]
         row[out] = np.inf
         if top:
             near = _nearest(row, top)
-            best[query, : len(near)] = protocol.kept[near]
+            best[query, : len(near)] = protocol.usable[near]
         if len(right):
             ranks = np.sort(_ranks(row, right))
             precision[query] = (np.arange(1, len(ranks) + 1) / ranks).mean()
@@ -276,7 +276,7 @@ def _ranks(row: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _rank(row: np.ndarray, position: int) -> int:
     """Place, from 1, that a stable sort gives to one position: an equal value before it comes first."""
     value = row[position]
-    return 1 + np.count_nonzero(row[:position] <= value) + np.count_nonzero(row[position:] < value)
+    return 1 + int(np.count_nonzero(row[:position] <= value)) + int(np.count_nonzero(row[position:] < value))
 
 
 def _nearest(row: np.ndarray, top: int) -> np.ndarray:

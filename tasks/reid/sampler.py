@@ -114,17 +114,17 @@ class _Deck:
 
     def __init__(self, items: Sequence[int], generator: torch.Generator) -> None:
         self._items, self._generator = items, generator
-        self._left: list[int] = []
+        self._undealt: list[int] = []
 
     def deal(self, count: int) -> list[int]:
         """The next ``count`` items; a hand larger than the deck has every item before it repeats one."""
         hand: list[int] = []
         while len(hand) < count:
             barred = set(hand[len(hand) - len(hand) % len(self._items) :])
-            place = next((i for i, item in enumerate(self._left) if item not in barred), None)
+            place = next((i for i, item in enumerate(self._undealt) if item not in barred), None)
             if place is None:
                 order = torch.randperm(len(self._items), generator=self._generator).tolist()
-                self._left += [self._items[i] for i in order]
+                self._undealt += [self._items[i] for i in order]
             else:
-                hand.append(self._left.pop(place))
+                hand.append(self._undealt.pop(place))
         return hand

@@ -47,6 +47,10 @@ class ReIDTask(Task):
     """
 
     head = HEAD
+    input_size: tuple[int, int, int]
+    net: Any  # torchreid's modules are read by attributes that torch's types do not know
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -88,7 +92,7 @@ class ReIDTask(Task):
         self.model, self.num_classes, self.input_size = model, num_classes, (3, height, width)
         self.label_smoothing, self.margin, self.triplet_weight = label_smoothing, margin, triplet_weight
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.net: nn.Module = net.to(memory_format=self.memory_format)
+        self.net = net.to(memory_format=self.memory_format)
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)

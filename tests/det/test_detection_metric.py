@@ -17,9 +17,9 @@ from torch import Tensor
 from natx.errors import DataError
 from natx.registry import METRICS
 from tasks.det.datasets import Annotation
-from tasks.det.finding import Finding
+from tasks.det.matching import Matching
 from tasks.det.metrics import DetectionMAP
-from tasks.det.picture import Found, Scene, draw_scenes
+from tasks.det.picture import Marks, Scene, draw_scenes
 
 RIGHT, WRONG, MISSED = (0x1A, 0x8A, 0x1A), (0xD0, 0x1C, 0x1C), (0xFF, 0xD4, 0x00)
 
@@ -345,7 +345,7 @@ def test_what_is_found_is_a_true_positive_of_mmdets_map(seed: int) -> None:
 
     predictions, data = random_set(seed)
     for prediction, truth in zip(predictions, data.annotations):
-        mine = Finding.of(prediction, truth)
+        mine = Matching.of(prediction, truth)
         right = mine.order[mine.objects >= 0].tolist()
         expected, alarms = [], []
         for label in range(len(data.classes)):
@@ -358,7 +358,7 @@ def test_what_is_found_is_a_true_positive_of_mmdets_map(seed: int) -> None:
             alarms += kept[torch.from_numpy(fp[0] > 0)].tolist()
         assert sorted(right) == sorted(expected)
         assert sorted(mine.order[(mine.objects < 0) & ~mine.ignored].tolist()) == sorted(alarms)
-        assert int(mine.found.sum()) == len(right) and not bool((mine.found & truth.difficult).any())
+        assert int(mine.detected.sum()) == len(right) and not bool((mine.detected & truth.difficult).any())
 
 
 def test_false_alarms_in_images_without_objects_count() -> None:
@@ -432,7 +432,7 @@ def test_what_is_drawn_is_judged_as_the_metric_judges() -> None:
     annotation = Annotation(
         annotation.boxes, annotation.labels, annotation.difficult, (50, 200), (100, 100), (2.0, 0.5), ""
     )
-    drawn = Found.of(found((BOX, 0, 0.5), (BOX, 0, 0.9), (FAR, 0, 0.8), (FAR, 1, 0.2)), annotation)
+    drawn = Marks.of(found((BOX, 0, 0.5), (BOX, 0, 0.9), (FAR, 0, 0.8), (FAR, 1, 0.2)), annotation)
     assert drawn.scores.tolist() == pytest.approx([0.9, 0.8, 0.5])  # best first, the weak one left out
     assert drawn.right.tolist() == [True, False, False]
     assert drawn.missed.tolist() == [[120, 30, 158, 39.5]] and drawn.missed_labels.tolist() == [1]
@@ -452,10 +452,10 @@ def test_the_picture_shows_the_images_at_the_positions_in_their_own_sizes(tmp_pa
 
 def test_detections_of_difficult_objects_are_not_drawn_and_objects_found_beyond_the_drawn_are_not_missed() -> None:
     truth = objects((BOX, 0), (FAR, 1, True))
-    drawn = Found.of(found((FAR, 1, 0.9), (BOX, 0, 0.8)), truth)
+    drawn = Marks.of(found((FAR, 1, 0.9), (BOX, 0, 0.8)), truth)
     assert drawn.boxes.tolist() == [BOX] and drawn.right.tolist() == [True] and len(drawn.missed) == 0
     alarms = [([0.0, float(i), 5.0, float(i + 5)], 1, 0.9) for i in range(12)]
-    drawn = Found.of(found(*alarms, (BOX, 0, 0.5)), objects((BOX, 0)))
+    drawn = Marks.of(found(*alarms, (BOX, 0, 0.5)), objects((BOX, 0)))
     assert len(drawn.boxes) == 12 and not bool(drawn.right.any()) and len(drawn.missed) == 0
 
 
@@ -468,7 +468,7 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
 
 
 def test_images_of_any_shape_and_without_change_are_drawn(tmp_path: Path) -> None:
-    nothing = Found.of(found(), objects())
+    nothing = Marks.of(found(), objects())
     wide, tall = torch.rand(3, 20, 90), torch.rand(3, 90, 20)
     rows = [[Scene("clean", image, nothing), Scene("DAG", image, nothing)] for image in (wide, tall)]
     draw_scenes(tmp_path / "picture.png", rows, classes=("one",))

@@ -221,35 +221,35 @@ def annotation(
 
 def square_batch() -> Batch:
     """Three images of 128 x 128: two objects and a difficult one, none, one large object."""
-    found = [
+    annotations = [
         annotation([[20, 30, 90, 120], [130, 120, 250, 200], [0, 150, 100, 250]], [0, 2, 1], difficult=(2,)),
         annotation([], []),
         annotation([[40, 40, 230, 220]], [1]),
     ]
-    return as_batch(found, (128, 128))
+    return as_batch(annotations, (128, 128))
 
 
 def mixed_batch() -> Batch:
     """Three images of different sizes on a canvas of 96 x 128, the first of which neither fills nor keeps its shape."""
-    found = [
+    annotations = [
         annotation([[10, 20, 90, 150], [70, 10, 110, 60]], [0, 2], original=(160, 120), shape=(92, 68)),
         annotation([[30, 20, 190, 140]], [1], original=(150, 250), shape=(60, 100)),
         annotation([[20, 20, 90, 100], [100, 30, 180, 90]], [2, 0], original=(144, 192), shape=(96, 128)),
     ]
-    return as_batch(found, (96, 128))
+    return as_batch(annotations, (96, 128))
 
 
-def as_batch(found: list[Annotation], canvas: tuple[int, int]) -> Batch:
+def as_batch(annotations: list[Annotation], canvas: tuple[int, int]) -> Batch:
     generator = torch.Generator().manual_seed(5)
-    inputs = torch.randint(0, 256, (len(found), 3, *canvas), generator=generator, dtype=torch.uint8)
-    for image, shot in zip(inputs, found):
+    inputs = torch.randint(0, 256, (len(annotations), 3, *canvas), generator=generator, dtype=torch.uint8)
+    for image, shot in zip(inputs, annotations):
         for box, label in zip(shot.resized_boxes.round().int().tolist(), shot.labels.tolist()):
             x1, y1, x2, y2 = box
             image[:, y1:y2, x1:x2] = image[:, y1:y2, x1:x2] // 4
             image[label, y1:y2, x1:x2] += 150
         image[:, shot.shape[0] :] = 0
         image[:, :, shot.shape[1] :] = 0
-    return {"inputs": inputs, "data_samples": found, "index": torch.arange(len(found)) + 40}
+    return {"inputs": inputs, "data_samples": annotations, "index": torch.arange(len(annotations)) + 40}
 
 
 def one(batch: Batch, i: int) -> Batch:

@@ -13,7 +13,7 @@ from torchreid.reid.metrics import compute_distance_matrix, evaluate_rank
 from natx.errors import ConfigError, DataError
 from natx.registry import METRICS
 from tasks.reid.metrics import Retrieval
-from tasks.reid.picture import Search, Shown, draw_searches
+from tasks.reid.picture import Portrait, Search, draw_searches
 
 MAGENTA, CYAN, YELLOW, WHITE = (200, 0, 220), (0, 210, 190), (255, 255, 0), (255, 255, 255)
 
@@ -166,7 +166,7 @@ def test_queries_that_find_nothing_are_drawn(tmp_path: Path) -> None:
 def test_searches_need_not_be_pairs_and_pixels_may_be_of_any_type(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shown = Shown(torch.full((3, 8, 8), 1.5, dtype=torch.float64, requires_grad=True), identity=3, camera=1)
+    shown = Portrait(torch.full((3, 8, 8), 1.5, dtype=torch.float64, requires_grad=True), identity=3, camera=1)
     groups = [[Search("alone", shown, [shown])], [Search("too", shown, [])], [Search("three", shown, [shown] * 3)]]
     draw_searches(tmp_path / "picture.png", groups)
     assert Image.open(tmp_path / "picture.png").height > 300

@@ -21,9 +21,9 @@ def against_pgd(bench: Bench, make: Callable[[Bench, nn.Module, Batch], Callable
     """natx's PGD-10 against another on the same weights, images, eps, step size and steps."""
     task, batch, attack = network(bench), images(bench), pgd10()
     paired = bench.timed(lambda: attack(task, batch), make(bench, Pixels(task), batch))
-    moved = [(torch.as_tensor(x).to(bench.device) - batch["inputs"]).abs() * 255 for x in paired.outputs]
+    change = [(torch.as_tensor(x).to(bench.device) - batch["inputs"]).abs() * 255 for x in paired.outputs]
     details = {
-        f"{s} moves pixels by (mean and most, 1/255)": [float(m.mean()), float(m.max())] for s, m in zip("AB", moved)
+        f"{s} moves pixels by (mean and most, 1/255)": [float(m.mean()), float(m.max())] for s, m in zip("AB", change)
     }
     return Measured(paired, details=details)
 

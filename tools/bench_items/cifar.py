@@ -24,7 +24,8 @@ def network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = ClassificationTask(model or bench.model, 10, channels_last=channels_last).to(bench.device)
-    return settled(task, images(bench, 32))
+    settled(task, images(bench, 32))
+    return task
 
 
 def images(bench: Bench, count: int | None = None) -> Batch:

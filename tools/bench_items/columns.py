@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -45,8 +45,8 @@ def trained(bench: Bench) -> tuple[ClassificationTask, Any, str]:
         load_weights(task, Path(bench.checkpoint))
         return task, data, f"{bench.checkpoint}; {origin}"
     inner, judge = PGD(Linf(EPS), 3, step_size=4 / 255), PGD(Linf(EPS), STEPS, step_size=STEP)
-    done = train_until(task, data, attack=inner, judge=judge, accuracy=TRAIN_ACCURACY, most=TRAIN_STEPS)
-    return task, data, f"{done}, on the images measured: {origin}"
+    outcome = train_until(task, data, attack=inner, judge=judge, accuracy=TRAIN_ACCURACY, most=TRAIN_STEPS)
+    return task, data, f"{outcome}, on the images measured: {origin}"
 
 
 def column_images(count: int, *, train: bool) -> tuple[Any, str]:
@@ -57,22 +57,22 @@ def column_images(count: int, *, train: bool) -> tuple[Any, str]:
     ), f"CIFAR-10 {'training' if train else 'test'} images"
 
 
-def columns(bench: Bench, success: str) -> Measured:
+def columns(bench: Bench, success: Literal["any", "last"]) -> Measured:
     library = peer("torchattacks")
     task, data, origin = trained(bench)
     net, n = Pixels(task), len(data)
     batches = pixel_batches(task, data, bench.batch_size)
-    ours = [
+    attacks = [
         SharedStart(Linf(EPS), MARKS[-1], step_size=STEP, milestones=MARKS),
         SharedStart(Linf(EPS), MARGIN_STEPS, step_size=STEP, objective=dict(type="Margin"), name="C&W"),
     ]
-    for attack in ours:
+    for attack in attacks:
         attack.starts = torch.cat([torch_start(batch, EPS) for batch in batches])
-    theirs = {CLEAN: None} | {f"PGD-{k}": library.PGD(net, eps=EPS, alpha=STEP, steps=k) for k in MARKS}
-    theirs["C&W"] = margin_pgd(library)(net, eps=EPS, alpha=STEP, steps=MARGIN_STEPS)
+    peers = {CLEAN: None} | {f"PGD-{k}": library.PGD(net, eps=EPS, alpha=STEP, steps=k) for k in MARKS}
+    peers["C&W"] = margin_pgd(library)(net, eps=EPS, alpha=STEP, steps=MARGIN_STEPS)
     paired = interleave(
-        lambda: evaluate(task, data, ours, batch_size=bench.batch_size, success=success),
-        lambda: peer_columns(theirs, net, batches),
+        lambda: evaluate(task, data, attacks, batch_size=bench.batch_size, success=success),
+        lambda: peer_columns(peers, net, batches),
         repeats=bench.repeats,
         measure=watch(bench),
         warm_up=(
@@ -80,10 +80,10 @@ def columns(bench: Bench, success: str) -> Measured:
             lambda: library.PGD(net, steps=1)(batches[0]["inputs"], batches[0]["data_samples"]),
         ),
     )
-    found, other = paired.outputs
-    spent = sum(result.cost.forwards + result.cost.backwards for result in found.attacks)
-    counted = n * (len(theirs) + sum(2 * attack.steps for attack in theirs.values() if attack))
-    rows = agreement(found, other)
+    evaluation, accuracies = paired.outputs
+    passes = sum(result.cost.forwards + result.cost.backwards for result in evaluation.attacks)
+    counted = n * (len(peers) + sum(2 * attack.steps for attack in peers.values() if attack))
+    rows = agreement(evaluation, accuracies)
     details = {
         "images": n,
         "net": origin,
@@ -91,7 +91,7 @@ def columns(bench: Bench, success: str) -> Measured:
         "columns in which natx leaves more images right": above(rows),
         "accuracy, same starts on both sides": rows,
     }
-    return Measured(paired, predicted=spent / counted, details=details)
+    return Measured(paired, predicted=passes / counted, details=details)
 
 
 @item("columns_any", a=f"{COLUMNS}, success='any'", b=EACH_COLUMN, limit=0.4)

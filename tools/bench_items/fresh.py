@@ -51,10 +51,10 @@ def in_fresh_process(bench: Bench, kind: str) -> float:
     command = [sys.executable, str(TOOL), "--memory-worker", kind, "--model", bench.model]
     command += ["--batch-size", str(bench.batch_size), "--device", str(bench.device)]
     command += ["--threads", str(torch.get_num_threads())]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the memory measurement failed: {' '.join(command)}\n{done.stderr}")
-    return float(json.loads(done.stdout.splitlines()[-1])["MB"])
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(f"the memory measurement failed: {' '.join(command)}\n{process.stderr}")
+    return float(json.loads(process.stdout.splitlines()[-1])["MB"])
 
 
 def compare_memory(bench: Bench, a: str, b: str) -> Measured:

@@ -36,7 +36,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs/cls"
 PREFIX, REFERENCE = "r8_cifar10_", "pgd_at"
 SAME = ("nat_w0006",)  # differs from another config by a number alone
 
-# A pass is (mode, what): what it takes depends on whether batch norm uses the batch's own statistics ("train"), and on
+# A pass is (mode, kind): what it takes depends on whether batch norm uses the batch's own statistics ("train"), and on
 # whether it is a forward or a backward that ends at the pixels or goes to the weights too.
 Pass = tuple[str, str]
 MODES, FORWARD, BACKWARDS = ("eval", "train"), "forward", ("to pixels", "to weights")
@@ -44,8 +44,8 @@ MODES, FORWARD, BACKWARDS = ("eval", "train"), "forward", ("to pixels", "to weig
 
 def names() -> list[str]:
     """The configs measured, without their prefix; the reference is one of them and shows the noise."""
-    found = sorted(path.stem.removeprefix(PREFIX) for path in CONFIGS.glob(f"{PREFIX}*.py"))
-    return [name for name in found if name not in SAME]
+    configs = sorted(path.stem.removeprefix(PREFIX) for path in CONFIGS.glob(f"{PREFIX}*.py"))
+    return [name for name in configs if name not in SAME]
 
 
 def trainer(bench: Bench, name: str) -> Trainer:
@@ -86,22 +86,22 @@ def mean_step(step: Trainer, value: Callable[[], float]) -> float:
 
 @contextmanager
 def tally(networks: tuple[type[nn.Module], ...]) -> Iterator[Counter[Pass]]:
-    """Count images through all networks of some classes: (mode, what) of each pass, those of companions included."""
-    done: Counter[Pass] = Counter()
+    """Count images through all networks of some classes: (mode, kind) of each pass, those of companions included."""
+    passes: Counter[Pass] = Counter()
 
     def forward(module: nn.Module, _: Any, output: Any) -> None:
         if not isinstance(module, networks):
             return
         logits: Tensor = output if isinstance(output, Tensor) else output["logits"]
         mode = "train" if any(m.training for m in module.modules() if isinstance(m, _BatchNorm)) else "eval"
-        done[mode, FORWARD] += len(logits)
+        passes[mode, FORWARD] += len(logits)
         if logits.requires_grad:
-            what = BACKWARDS[any(parameter.requires_grad for parameter in module.parameters())]
-            logits.register_hook(lambda grad: done.update({(mode, what): len(grad)}))
+            backward = BACKWARDS[any(parameter.requires_grad for parameter in module.parameters())]
+            logits.register_hook(lambda grad: passes.update({(mode, backward): len(grad)}))
 
     handle = register_module_forward_hook(forward)
     try:
-        yield done
+        yield passes
     finally:
         handle.remove()
 
@@ -111,32 +111,32 @@ def work(step: Trainer, batch: Batch, networks: tuple[type[nn.Module], ...]) -> 
     total: dict[Pass, float] = {}
     for share, prepare in kinds_of_steps(step.learner.method):
         prepare()
-        with tally(networks) as done:
+        with tally(networks) as passes:
             step(batch)
-        for key, count in done.items():
+        for key, count in passes.items():
             total[key] = total.get(key, 0.0) + share * count / len(batch["index"])
     return total
 
 
 def predicted_ratio(
-    spent: Mapping[Pass, float], reference: Mapping[Pass, float], seconds: Mapping[Pass, float]
+    step: Mapping[Pass, float], reference: Mapping[Pass, float], seconds: Mapping[Pass, float]
 ) -> float:
     """What one step takes beside another, from the passes of both and the seconds of a pass of each kind."""
-    first, other = (sum(count * seconds[key] for key, count in passes.items()) for passes in (spent, reference))
-    return first / other
+    numerator, denominator = (sum(n * seconds[key] for key, n in passes.items()) for passes in (step, reference))
+    return numerator / denominator
 
 
 # ------------------------------------------------------------------------------------------------ seconds of a pass
 
 
-def run_pass(net: nn.Module, batch: Batch, mode: str, what: str) -> None:
-    """A forward of a bare network, and the backward (``what``) that is asked for."""
-    net.train(mode == "train").requires_grad_(what == "to weights")
-    x = batch["inputs"].detach().requires_grad_(what == "to pixels")
-    with torch.set_grad_enabled(what != FORWARD):
+def run_pass(net: nn.Module, batch: Batch, mode: str, kind: str) -> None:
+    """A forward of a bare network, and the backward (``kind``) that is asked for."""
+    net.train(mode == "train").requires_grad_(kind == "to weights")
+    x = batch["inputs"].detach().requires_grad_(kind == "to pixels")
+    with torch.set_grad_enabled(kind != FORWARD):
         loss = F.cross_entropy(net(x), batch["data_samples"])
-    if what != FORWARD:
-        torch.autograd.grad(loss, [x] if what == "to pixels" else list(net.parameters()))
+    if kind != FORWARD:
+        torch.autograd.grad(loss, [x] if kind == "to pixels" else list(net.parameters()))
 
 
 class PassTimes:
@@ -152,12 +152,12 @@ class PassTimes:
         """Measure each kind once; a backward alone is what it adds to its forward."""
         for mode in MODES:
             forward = self._seconds(mode, FORWARD)
-            found = {FORWARD: forward} | {what: self._seconds(mode, what) - forward for what in BACKWARDS}
-            for what, seconds in found.items():
-                self.rounds.setdefault((mode, what), []).append(seconds)
+            backwards = {kind: self._seconds(mode, kind) - forward for kind in BACKWARDS}
+            for kind, seconds in ({FORWARD: forward} | backwards).items():
+                self.rounds.setdefault((mode, kind), []).append(seconds)
 
-    def _seconds(self, mode: str, what: str) -> float:
-        return self.measure(partial(run_pass, self.net, self.batch, mode, what))[0]
+    def _seconds(self, mode: str, kind: str) -> float:
+        return self.measure(partial(run_pass, self.net, self.batch, mode, kind))[0]
 
     def medians(self) -> dict[Pass, float]:
         """Seconds of each kind."""
@@ -172,7 +172,7 @@ def row(
 ) -> dict[str, Any]:
     """A method's line of the table."""
     ratio = paired.summary()
-    forwards = sum(count for (_, what), count in counts.items() if what == FORWARD)
+    forwards = sum(count for (_, kind), count in counts.items() if kind == FORWARD)
     return {
         "config": f"{PREFIX}{name}",
         "step, s": round(statistics.median(paired.a), 4),
@@ -205,21 +205,21 @@ NOTES = {
 def methods(bench: Bench) -> Measured:
     batch, measure = images(bench), watch(bench)
 
-    def seconds_of_step(step: Trainer) -> tuple[float, None]:
-        return mean_step(step, lambda: measure(partial(step, batch))[0]), None
+    def seconds_of_step(step: Trainer) -> float:
+        return mean_step(step, lambda: measure(partial(step, batch))[0])
 
     steps, base = {name: trainer(bench, name) for name in names()}, trainer(bench, REFERENCE)
     passes, networks = PassTimes(bench, base.learner.task, batch), (type(base.learner.task.net),)
-    spent, pairs, costs = {}, {}, {}
+    counts, pairs, costs = {}, {}, {}
     for name, step in steps.items():
         kinds = (*networks, type(step.learner.task.net))
-        warm_up = [partial(seconds_of_step, one) for one in (step, base)]
-        pairs[name] = interleave(step, base, repeats=bench.repeats, measure=seconds_of_step, warm_up=warm_up)
-        spent[name], costs[name] = work(step, batch, kinds), step.learner.method.cost()
+        runs = partial(seconds_of_step, step), partial(seconds_of_step, base)
+        pairs[name] = interleave(*runs, repeats=bench.repeats, measure=lambda run: (run(), None))
+        counts[name], costs[name] = work(step, batch, kinds), step.learner.method.cost()
         passes.round()
     seconds = passes.medians()
-    predicted = {name: predicted_ratio(spent[name], spent[REFERENCE], seconds) for name in pairs}
-    rows = [row(name, pairs[name], predicted[name], counts=spent[name], cost=costs[name]) for name in pairs]
+    predicted = {name: predicted_ratio(counts[name], counts[REFERENCE], seconds) for name in pairs}
+    rows = [row(name, pairs[name], predicted[name], counts=counts[name], cost=costs[name]) for name in pairs]
     worst = max(pairs, key=lambda name: pairs[name].summary()["median"] / predicted[name])
     paired = Paired(pairs[worst].a, [b * predicted[worst] for b in pairs[worst].b])
     unit = seconds["eval", FORWARD]

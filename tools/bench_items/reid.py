@@ -26,7 +26,7 @@ class Pedestrians:
     """Features of Market-1501's size: of each identity around its own random point, so that some are found."""
 
     features: tuple[Tensor, Tensor]
-    labels: dict[str, Tensor]
+    labels: dict[str, Any]
 
     @classmethod
     def draw(cls, device: torch.device, *, queries: int = QUERIES, gallery: int = GALLERY) -> Pedestrians:
@@ -73,13 +73,13 @@ def reid_ranking(bench: Bench) -> Measured:
         measure=stopwatch(bench.device),
         warm_up=(people.natx, partial(few.torchreid, library)),
     )
-    ours, theirs = paired.outputs
+    values, reference = paired.outputs
     details = {
         "setting": f"{QUERIES} queries, {GALLERY} gallery images, {IDENTITIES} identities, "
         f"{CAMERAS} cameras, {WIDTH} random features an image, cosine distance; no network takes part",
         "torchreid": version("torchreid"),
-        "values": [{"": key, "natx %": ours[key], "torchreid %": theirs[key]} for key in ours],
-        "largest difference, %": max(abs(ours[key] - theirs[key]) for key in ours),
+        "values": [{"": key, "natx %": values[key], "torchreid %": reference[key]} for key in values],
+        "largest difference, %": max(abs(values[key] - reference[key]) for key in values),
         "peak memory of A above the features, MB": in_fresh_process(bench, "reid"),
         "all distances at once would take, MB": QUERIES * GALLERY * 4 / 1e6,
     }

@@ -67,15 +67,15 @@ def autoattack_vs_pyaa(bench: Bench) -> Measured:
         partial(peer_autoattack, net, batches, eps=EPS, seed=SEED),
         repeats=min(bench.repeats, REPEATS),
     )
-    found, other = paired.outputs
-    rows = agreement(found, {attack.name: other}, library="pyautoattack")
+    evaluation, accuracy = paired.outputs
+    rows = agreement(evaluation, {attack.name: accuracy}, library="pyautoattack")
     details |= {"columns in which natx leaves more images right": above(rows), "accuracy": rows}
     return Measured(paired, details=details)
 
 
-def spent(found: Evaluation) -> int:
+def passes(evaluation: Evaluation) -> int:
     """Forwards and backwards in all."""
-    return sum(result.cost.forwards + result.cost.backwards for result in found.attacks)
+    return sum(result.cost.forwards + result.cost.backwards for result in evaluation.attacks)
 
 
 def costs(each: Evaluation, pooled: Evaluation) -> list[dict[str, Any]]:
@@ -114,4 +114,4 @@ def worst_case_pool(bench: Bench) -> Measured:
         "note": "A / B is the speed-up; B knows no column but the clean one",
         "spent": costs(each, pooled),
     }
-    return Measured(paired, predicted=spent(each) / spent(pooled), details=details)
+    return Measured(paired, predicted=passes(each) / passes(pooled), details=details)

@@ -7,7 +7,7 @@ import io
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,14 +18,16 @@ from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
 
 
-def _array_from_buffer(buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: str = "C") -> np.ndarray:
+def _array_from_buffer(
+    buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
+) -> np.ndarray:
     """Stands in for numpy's private ``_frombuffer``, which pickle protocol 5 names."""
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
 def _allowed_globals() -> dict[tuple[str, str], Callable[..., Any]]:
     """The only names a CIFAR pickle may refer to: those that rebuild numpy arrays, of old and new numpy."""
-    reconstruct = np.empty(0).__reduce__()[0]
+    reconstruct: Any = np.empty(0).__reduce__()[0]
     table: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
@@ -95,8 +97,8 @@ class _CIFAR(InMemory):
 
     def _require(self, names: Sequence[str], *, download: bool) -> None:
         """Makes sure the files exist, downloading when allowed."""
-        missing = [name for name in names if not (self.folder / name).is_file()]
-        if missing and download:
+        absent = [name for name in names if not (self.folder / name).is_file()]
+        if absent and download:
             try:
                 self.reference(str(self.root), train=self.train, download=True)
             except (OSError, RuntimeError) as error:
@@ -104,11 +106,11 @@ class _CIFAR(InMemory):
                     f"{type(self).__name__}: download to {self.root} failed ({brief(error)}); "
                     f"check the network or unpack {self.reference.filename} in {self.root}"
                 ) from error
-            missing = [name for name in names if not (self.folder / name).is_file()]
-        if missing:
+            absent = [name for name in names if not (self.folder / name).is_file()]
+        if absent:
             raise DataError(
                 f"{type(self).__name__}: looked in {self.folder} for {', '.join(names)}, missing "
-                f"{', '.join(missing)}; pass download=True or unpack {self.reference.filename} in {self.root}"
+                f"{', '.join(absent)}; pass download=True or unpack {self.reference.filename} in {self.root}"
             )
 
     def _load(self, name: str, md5: str) -> dict[str, Any]:
@@ -118,10 +120,10 @@ class _CIFAR(InMemory):
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {path} ({brief(error)}); check its permissions") from error
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if self.verify and found != md5:
+        checksum = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if self.verify and checksum != md5:
             raise DataError(
-                f"{path} has md5 {found}, expected {md5}: damaged or not the original; remove it and pass "
+                f"{path} has md5 {checksum}, expected {md5}: damaged or not the original; remove it and pass "
                 f"download=True, or pass verify=False to accept a re-encoded set"
             )
         try:
@@ -148,8 +150,11 @@ class _CIFAR(InMemory):
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (3072,):
             got = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
             raise DataError(f"{path}: 'data' must be uint8 [n, 3072]; got {got}; replace the file")
-        whole = isinstance(labels, list) and all(type(v) is int and 0 <= v < num_classes for v in labels)
-        if not whole or len(labels) != len(data):
+        if (
+            not isinstance(labels, list)
+            or not all(type(label) is int and 0 <= label < num_classes for label in labels)
+            or len(labels) != len(data)
+        ):
             raise DataError(
                 f"{path}: {self.label_key!r} must be a list of {len(data)} integers in 0..{num_classes - 1}; "
                 f"replace the file"

@@ -41,7 +41,7 @@ class Digits(InMemory):
             parts = train_test_split(np.arange(len(target)), test_size=test_fraction, stratify=target, random_state=0)
         except ValueError as error:  # a part smaller than the number of classes
             raise ConfigError(f"Digits: test_fraction={test_fraction!r} does not work: {brief(error)}") from error
-        chosen = np.sort(parts[0 if train else 1])
-        images = torch.from_numpy(pixels[chosen].astype(np.float32) / 16.0).reshape(-1, 1, 8, 8)
+        positions = np.sort(parts[0 if train else 1])
+        images = torch.from_numpy(pixels[positions].astype(np.float32) / 16.0).reshape(-1, 1, 8, 8)
         images = images.repeat_interleave(upscale, dim=2).repeat_interleave(upscale, dim=3)
-        super().__init__(images, torch.from_numpy(target[chosen]), classes=[str(d) for d in range(10)])
+        super().__init__(images, torch.from_numpy(target[positions]), classes=[str(d) for d in range(10)])

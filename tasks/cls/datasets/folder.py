@@ -31,21 +31,21 @@ def _read_class_list(path: Path) -> list[str]:
     names = [name for name in names if name]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if not names or repeated:
-        what = f"names {repeated[0]} more than once" if repeated else "is empty"
-        raise DataError(f"the class list {path} {what}; give one folder name per line, each once")
+        fault = f"names {repeated[0]} more than once" if repeated else "is empty"
+        raise DataError(f"the class list {path} {fault}; give one folder name per line, each once")
     return names
 
 
 def _images_under(folder: Path) -> list[str]:
     """Sorted paths of the images in a folder and its subfolders; hidden files are left out."""
-    found = []
+    paths: list[str] = []
     for parent, _, names in os.walk(folder, followlinks=True):
-        found += [
+        paths += [
             os.path.join(parent, name)
             for name in names
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
         ]
-    return sorted(found)
+    return sorted(paths)
 
 
 @DATASETS.register_module()
@@ -96,14 +96,14 @@ class ImageFolder(BatchDataset):
         self.paths: list[str] = []
         counts = []
         for name in self.classes:
-            found = _images_under(self.root / name)
-            if not found:
+            images = _images_under(self.root / name)
+            if not images:
                 raise DataError(
                     f"class folder {self.root / name} has no images; expected files named "
                     f"{', '.join('*' + suffix for suffix in IMAGE_SUFFIXES)}: add some or remove the class"
                 )
-            self.paths += found
-            counts.append(len(found))
+            self.paths += images
+            counts.append(len(images))
         self.labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
 
     @property
@@ -130,12 +130,12 @@ class ImageFolder(BatchDataset):
         if class_list is None:
             return tuple(folders)
         listed, present = _read_class_list(Path(class_list).expanduser()), set(folders)
-        missing = [name for name in listed if name not in present]
-        if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        absent = [name for name in listed if name not in present]
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
             raise DataError(
-                f"{self.root} lacks {len(missing)} of the {len(listed)} classes in {class_list}: "
-                f"{', '.join(missing[:3])}{more}; add these folders or give another class_list"
+                f"{self.root} lacks {len(absent)} of the {len(listed)} classes in {class_list}: "
+                f"{', '.join(absent[:3])}{more}; add these folders or give another class_list"
             )
         return tuple(listed)
 

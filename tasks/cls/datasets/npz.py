@@ -55,21 +55,23 @@ class NPZ(InMemory):
         images, labels = self._load([image_key, label_key])
         images, channels_last = self._check_images(images, where=f"{self.path}[{image_key!r}]")
         where = f"{self.path}[{label_key!r}]"
-        known = self._check_labels(labels, where=where, count=len(images), num_classes=num_classes)
+        classes = self._check_labels(labels, where=where, count=len(images), num_classes=num_classes)
         if count is not None:
-            images, labels = self._drawn(images, labels, count)
+            images, labels = self._sample(images, labels, count)
         super().__init__(
             torch.from_numpy(_channels_first(images) if channels_last else np.ascontiguousarray(images)),
             torch.from_numpy(labels.astype(np.int64)),
-            classes=[str(c) for c in range(known)],
+            classes=[str(c) for c in range(classes)],
         )
 
-    def _drawn(self, images: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _sample(self, images: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """``count`` of the images and their labels."""
         if count > len(images):
             raise ConfigError(f"NPZ: count={count} but {self.path} has {len(images)} images: lower it")
-        kept = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values.numpy()
-        return images[kept], labels[kept]
+        positions = (
+            torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values.numpy()
+        )
+        return images[positions], labels[positions]
 
     def _load(self, keys: Sequence[str]) -> list[np.ndarray]:
         if not self.path.is_file():
@@ -78,10 +80,10 @@ class NPZ(InMemory):
             )
         try:
             with np.load(self.path, allow_pickle=False) as archive:
-                missing = [key for key in keys if key not in archive.files]
-                if missing:
+                absent = [key for key in keys if key not in archive.files]
+                if absent:
                     raise DataError(
-                        f"{self.path} lacks {', '.join(missing)}; it has "
+                        f"{self.path} lacks {', '.join(absent)}; it has "
                         f"{', '.join(archive.files) or 'nothing'}: set image_key and label_key"
                     )
                 return [archive[key] for key in keys]

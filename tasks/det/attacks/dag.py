@@ -25,23 +25,23 @@ class Aims:
     """What DAG wants of the proposals of n images.
 
     Attributes:
-        chosen: which proposals are targets, bool ``[n, P]``.
+        targets: which proposals are targets, bool ``[n, P]``.
         true: class of the object that each proposal is about, int64 ``[n, P]``; any where it is no target.
         wrong: class that it is to get instead, int64 ``[n, P]``.
     """
 
-    chosen: Tensor
+    targets: Tensor
     true: Tensor
     wrong: Tensor
 
-    def state(self, seen: Dense, confidence: float | None = None) -> tuple[Tensor, Tensor]:
+    def state(self, proposals: Dense, confidence: float | None = None) -> tuple[Tensor, Tensor]:
         """Which targets are still pushed, and which keep their image in the attack; bool ``[n, P]``."""
         if confidence is not None:
-            wrong = seen.probabilities.detach().gather(2, self.wrong[..., None]).squeeze(2)
-            return (self.chosen & (wrong < confidence),) * 2
-        predicted, background = seen.logits.detach().argmax(2), seen.logits.shape[2] - 1
-        pushed = self.chosen & (predicted != self.wrong) & (predicted != background)
-        return pushed, self.chosen & (predicted == self.true)
+            wrong = proposals.probabilities.detach().gather(2, self.wrong[..., None]).squeeze(2)
+            return (self.targets & (wrong < confidence),) * 2
+        predicted, background = proposals.logits.detach().argmax(2), proposals.logits.shape[2] - 1
+        pushed = self.targets & (predicted != self.wrong) & (predicted != background)
+        return pushed, self.targets & (predicted == self.true)
 
     def score(self, logits: Tensor, active: Tensor) -> Tensor:
         """``z_wrong - z_true``, summed over the active targets of all images."""
@@ -50,7 +50,7 @@ class Aims:
 
     def select(self, rows: Tensor) -> Aims:
         """Those of the images at positions ``rows``."""
-        return Aims(self.chosen[rows], self.true[rows], self.wrong[rows])
+        return Aims(self.targets[rows], self.true[rows], self.wrong[rows])
 
 
 @ATTACKS.register_module()
@@ -116,14 +116,14 @@ class DAG(Attack):
         for _ in range(self.steps):
             x = x_adv[live].requires_grad_()
             with torch.enable_grad():
-                seen = look(victim, x)
-                aims = aims or self._aims(victim, seen, epoch=epoch)
-                active, kept = aims.state(seen, self.confidence)
-                if not bool(kept.any()):
+                proposals = look(victim, x)
+                aims = aims or self._aims(victim, proposals, epoch=epoch)
+                active, open_targets = aims.state(proposals, self.confidence)
+                if not bool(open_targets.any()):
                     break
-                r = climb(victim, x, aims.score(seen.logits, active))
+                r = climb(victim, x, aims.score(proposals.logits, active))
             largest = r.flatten(1).abs().amax(1)
-            rows = (kept.any(1) & (largest > 0)).nonzero().squeeze(1)
+            rows = (open_targets.any(1) & (largest > 0)).nonzero().squeeze(1)
             step = self.step_size * r[rows] / largest[rows].view(-1, 1, 1, 1)
             if len(rows) < len(live):
                 victim, aims, live = victim.select(rows), aims.select(rows), live[rows]
@@ -132,29 +132,29 @@ class DAG(Attack):
             x_adv[live] = victim.ball.project(x_adv[live] + step)
         return x_adv
 
-    def _aims(self, victim: Victim, seen: Dense, *, epoch: int) -> Aims:
+    def _aims(self, victim: Victim, dense: Dense, *, epoch: int) -> Aims:
         """Targets on the clean image and the classes they are to get."""
-        n, proposals, classes = seen.probabilities.shape
+        n, proposals, classes = dense.probabilities.shape
         if classes < 2:
             raise ConfigError("DAG turns a class into another one: the detector has only one")
-        chosen = torch.zeros(n, proposals, dtype=torch.bool, device=victim.x.device)
+        targets = torch.zeros(n, proposals, dtype=torch.bool, device=victim.x.device)
         true = torch.zeros(n, proposals, dtype=torch.int64, device=victim.x.device)
         wrong = torch.zeros_like(true)
         index = victim.batch["index"].to(victim.x.device)
         draws = uniform(index, (classes, classes), seed=self.seed, epoch=epoch, stream=STREAM)
         for i, annotation in enumerate(victim.batch["data_samples"]):
             annotation = annotation.to(victim.x.device)
-            asked = ~annotation.difficult
-            labels = annotation.labels[asked]
+            objects = ~annotation.difficult
+            labels = annotation.labels[objects]
             if not len(labels):
                 continue
-            boxes = annotation.resized_boxes[asked].to(seen.priors.dtype)
-            iou = box_iou(seen.priors, boxes)  # [P, objects]
-            fits = (iou > self.overlap) & (seen.probabilities[i].detach()[:, labels] > self.probability)
+            boxes = annotation.resized_boxes[objects].to(dense.priors.dtype)
+            iou = box_iou(dense.priors, boxes)  # [P, objects]
+            fits = (iou > self.overlap) & (dense.probabilities[i].detach()[:, labels] > self.probability)
             true[i] = labels[iou.masked_fill(~fits, -1).argmax(1)]
             wrong[i] = _wrong_classes(draws[i], annotation.labels)[true[i]]
-            chosen[i] = fits.any(1)
-        return Aims(chosen, true, wrong)
+            targets[i] = fits.any(1)
+        return Aims(targets, true, wrong)
 
 
 def _wrong_classes(draws: Tensor, present: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from natx.attacks import Victim
@@ -38,7 +38,7 @@ class Dense:
     boxes: Tensor
 
 
-def dense(task: Task, raw: Any) -> Dense:
+def dense(task: Any, raw: Any) -> Dense:
     """The dense proposals in a raw output of ``task.network``.
 
     A reader with a method ``dense(raw) -> Dense`` is asked. Otherwise the detector must have one of mmdet's anchor
@@ -80,7 +80,7 @@ def climb(victim: Victim, x: Tensor, total: Tensor) -> Tensor:
     return pixel_gradient(total, x)
 
 
-def _of_anchors(head: nn.Module, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
+def _of_anchors(head: Any, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
     """See :func:`dense`; ``raw`` has the class maps ``cls`` and the box maps ``box`` of every level."""
     logits, offsets = _flat(raw["cls"], head.cls_out_channels), _flat(raw["box"], 4)
     if head.use_sigmoid_cls:
@@ -92,7 +92,7 @@ def _of_anchors(head: nn.Module, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
         probabilities, log_background = log_probabilities[..., :-1].exp(), log_probabilities[..., -1]
     sizes = [level.shape[-2:] for level in raw["cls"]]
     priors = torch.cat(head.prior_generator.grid_priors(sizes, dtype=offsets.dtype, device=offsets.device))
-    boxes = torch.stack([head.bbox_coder.decode(priors, one) for one in offsets.detach()])
+    boxes = torch.stack([head.bbox_coder.decode(priors, image) for image in offsets.detach()])
     return Dense(logits, probabilities, log_background, priors, offsets, boxes)
 
 

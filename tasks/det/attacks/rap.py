@@ -81,12 +81,12 @@ class RAP(Attack):
         for _ in range(self.steps):
             x = x_adv[live].requires_grad_()
             with torch.enable_grad():
-                seen = look(victim, x)
-                offsets = seen.offsets.detach() if offsets is None else offsets
-                near = self._near(seen, detections)
+                proposals = look(victim, x)
+                offsets = proposals.offsets.detach() if offsets is None else offsets
+                near = self._near(proposals, detections)
                 if not bool(near.any()):
                     break
-                grad = climb(victim, x, rap_loss(seen, offsets, near).sum())
+                grad = climb(victim, x, rap_loss(proposals, offsets, near).sum())
             quiet = realised(victim.x, x.detach(), victim.ball.mask)["psnr"] >= -10 * math.log10(self.distortion)
             rows = (near.any(1) & quiet & (grad != 0).flatten(1).any(1)).nonzero().squeeze(1)
             length = grad[rows].flatten(2).norm(dim=2)[..., None, None].clamp_min(1e-12)
@@ -103,30 +103,30 @@ class RAP(Attack):
         """Boxes ``[K, 4]`` that the model finds in each clean image, in pixels of the batch's images (one forward)."""
         victim.cost.forwards += len(victim)
         boxes = []
-        for found, annotation in zip(victim.task.predict(victim.batch), victim.batch["data_samples"]):
-            kept = found["boxes"][found["scores"] >= self.score]
-            boxes.append((kept * kept.new_tensor(annotation.scale * 2)).to(victim.x.device))
+        for prediction, annotation in zip(victim.task.predict(victim.batch), victim.batch["data_samples"]):
+            confident = prediction["boxes"][prediction["scores"] >= self.score]
+            boxes.append((confident * confident.new_tensor(annotation.scale * 2)).to(victim.x.device))
         return boxes
 
-    def _near(self, seen: Dense, detections: Sequence[Tensor]) -> Tensor:
+    def _near(self, proposals: Dense, detections: Sequence[Tensor]) -> Tensor:
         """Proposals that are attacked, bool ``[n, P]``."""
-        object_like = 1 - seen.log_background.detach().exp() > self.objectness
+        object_like = 1 - proposals.log_background.detach().exp() > self.objectness
         rows = [
-            (box_iou(boxes, found.to(boxes.dtype)) > self.overlap).any(1)
-            for boxes, found in zip(seen.boxes, detections)
+            (box_iou(boxes, image.to(boxes.dtype)) > self.overlap).any(1)
+            for boxes, image in zip(proposals.boxes, detections)
         ]
         return object_like & torch.stack(rows)
 
 
-def rap_loss(seen: Dense, offsets: Tensor, near: Tensor) -> Tensor:
+def rap_loss(proposals: Dense, offsets: Tensor, near: Tensor) -> Tensor:
     """RAP's loss of each image ``[n]``, which the attack minimises; 0 where there is no proposal.
 
     Args:
-        seen: the proposals.
+        proposals: those of the attacked images.
         offsets: box outputs for the clean images ``[n, P, 4]``.
         near: which proposals count, bool ``[n, P]``.
     """
     count = near.sum(1).clamp_min(1)
-    label = -(seen.log_background * near).sum(1) / count
-    moved = ((seen.offsets - offsets).abs().mean(2) * near).sum(1) / count
-    return torch.where(near.any(1), 0.5 * label + 0.5 * (-moved).exp(), 0.0)
+    label = -(proposals.log_background * near).sum(1) / count
+    shift = ((proposals.offsets - offsets).abs().mean(2) * near).sum(1) / count
+    return torch.where(near.any(1), 0.5 * label + 0.5 * (-shift).exp(), 0.0)

@@ -62,10 +62,10 @@ def nms(
         order = order[confidence[order] > score_threshold]
     # Ranks in the place of scores: torchvision's own sort need not keep the order of equal scores on a GPU.
     ranks = torch.arange(len(order), 0, -1, dtype=kind, device=boxes.device)
-    kept = order[ops.nms(wide[order], ranks, float(iou_threshold))]
+    indices = order[ops.nms(wide[order], ranks, float(iou_threshold))]
     if max_num > 0:
-        kept = kept[:max_num]
-    return torch.cat([boxes[kept], scores[kept, None]], dim=1), kept
+        indices = indices[:max_num]
+    return torch.cat([boxes[indices], scores[indices, None]], dim=1), indices
 
 
 def _overlaps(box: Tensor, others: Tensor, *, offset: int) -> Tensor:
@@ -108,27 +108,27 @@ def soft_nms(
     _check(boxes, scores, offset)
     if method not in SOFT_METHODS:
         raise ConfigError(f"soft_nms knows the methods {', '.join(SOFT_METHODS)}; got {method!r}")
-    coordinates, left = boxes.detach().cpu().double(), scores.detach().cpu().double()
+    coordinates, lowered = boxes.detach().cpu().double(), scores.detach().cpu().double()
     waiting = torch.arange(len(boxes))
-    kept, final = [], []
+    survivors, final = [], []
     while len(waiting):
-        best = int(left.argmax())
+        best = int(lowered.argmax())
         box = coordinates[waiting[best]]
-        kept.append(int(waiting[best]))
-        final.append(float(left[best]))
+        survivors.append(int(waiting[best]))
+        final.append(float(lowered[best]))
         others = torch.arange(len(waiting)) != best
-        waiting, left = waiting[others], left[others]
+        waiting, lowered = waiting[others], lowered[others]
         overlap = _overlaps(box, coordinates[waiting], offset=offset)
         if method == "gaussian":
-            left = left * torch.exp(-(overlap**2) / sigma)
+            lowered = lowered * torch.exp(-(overlap**2) / sigma)
         else:
             decay = 1 - overlap if method == "linear" else torch.zeros_like(overlap)
-            left = torch.where(overlap >= iou_threshold, left * decay, left)
-        stays = left >= min_score
-        waiting, left = waiting[stays], left[stays]
-    indices = torch.tensor(kept, dtype=torch.int64, device=boxes.device)
-    lowered = torch.tensor(final, dtype=boxes.dtype, device=boxes.device)
-    return torch.cat([boxes.detach()[indices], lowered[:, None]], dim=1), indices
+            lowered = torch.where(overlap >= iou_threshold, lowered * decay, lowered)
+        stays = lowered >= min_score
+        waiting, lowered = waiting[stays], lowered[stays]
+    indices = torch.tensor(survivors, dtype=torch.int64, device=boxes.device)
+    column = torch.tensor(final, dtype=boxes.dtype, device=boxes.device)[:, None]
+    return torch.cat([boxes.detach()[indices], column], dim=1), indices
 
 
 METHODS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {"nms": nms, "soft_nms": soft_nms}
@@ -189,19 +189,19 @@ def batched_nms(
     split = options.pop("split_thr", 10000)
     method = _method(options.pop("type", "nms"), options)
     if agnostic or len(boxes) < max(split, 1):
-        found, kept = method(boxes if agnostic else _apart(boxes, idxs), scores, **options)
-        final = found[:, -1].to(scores.dtype)
+        rows, indices = method(boxes if agnostic else _apart(boxes, idxs), scores, **options)
+        final = rows[:, -1].to(scores.dtype)
     else:
         most = options.pop("max_num", -1)
         parts = []
         for group in idxs.unique():
             members = (idxs == group).nonzero()[:, 0]
-            found, chosen = method(boxes[members], scores[members], **options)
-            parts.append((members[chosen], found[:, -1]))
-        kept, final = (torch.cat(column) for column in zip(*parts))
+            rows, places = method(boxes[members], scores[members], **options)
+            parts.append((members[places], rows[:, -1]))
+        indices, final = (torch.cat(column) for column in zip(*parts))
         # By index first, so that equal scores come in the order of the input here, too.
-        by_index = kept.argsort()
+        by_index = indices.argsort()
         order = by_index[final[by_index].argsort(descending=True, stable=True)]
         order = order[:most] if most > 0 else order
-        kept, final = kept[order], final[order]
-    return torch.cat([boxes[kept], final[:, None]], dim=1), kept
+        indices, final = indices[order], final[order]
+    return torch.cat([boxes[indices], final[:, None]], dim=1), indices

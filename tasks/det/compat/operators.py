@@ -44,7 +44,7 @@ PURE = {
 }
 
 
-def _need(name: str) -> ModuleType:
+def _need(name: str) -> Any:
     """A module of the ``det`` extra.
 
     Raises:
@@ -80,7 +80,7 @@ def _pure() -> dict[str, Any]:
     return content
 
 
-def _substitute(mmcv: ModuleType) -> None:
+def _substitute(mmcv: Any) -> None:
     """Supply ``mmcv.ops``."""
     spec = find_spec(OPS)
     content = SUBSTITUTES | {name: missing(name) for name in (*MODULES, *FUNCTIONS)}
@@ -92,7 +92,7 @@ def _substitute(mmcv: ModuleType) -> None:
     for name, operator in REGISTERED.items():
         if name not in MODELS.module_dict:
             MODELS.register_module(name=name, module=missing_module(operator))
-    transformer = sys.modules.get("mmcv.cnn.bricks.transformer")
+    transformer: Any = sys.modules.get("mmcv.cnn.bricks.transformer")
     if transformer is not None and not hasattr(transformer, "MultiScaleDeformableAttention"):
         # Imported earlier, it has failed to take the name from mmcv.ops, and mmdet takes it from there.
         transformer.MultiScaleDeformableAttention = content["MultiScaleDeformableAttention"]

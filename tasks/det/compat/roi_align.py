@@ -45,9 +45,9 @@ def roi_align(
         ConfigError: ``pool_mode`` is not avg.
     """
     _average_only(pool_mode)
-    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
     features = input if input.dtype in (torch.float32, torch.float64) else input.float()
-    pooled = ops.roi_align(features, rois.to(features.dtype), size, spatial_scale, sampling_ratio, aligned)
+    pooled = ops.roi_align(features, rois.to(features.dtype), (height, width), spatial_scale, sampling_ratio, aligned)
     return pooled.to(input.dtype)
 
 
@@ -69,7 +69,8 @@ class RoIAlign(nn.Module):
         super().__init__()
         _average_only(pool_mode)
         # mmdet reads output_size as a pair.
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+        self.output_size = height, width
         self.spatial_scale = float(spatial_scale)
         self.sampling_ratio = int(sampling_ratio)
         self.pool_mode = pool_mode

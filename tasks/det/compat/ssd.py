@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 
-def fix_ssd_head(head: nn.Module) -> None:
+def fix_ssd_head(head: Any) -> None:
     """Give an SSD head the attribute whose absence makes its prediction fail; a head that has it is left alone.
 
     ``SSDHead`` never sets ``loss_cls``, which prediction asks for a custom activation (mmdetection issues 11063 and
@@ -15,7 +17,7 @@ def fix_ssd_head(head: nn.Module) -> None:
         head.loss_cls = None
 
 
-def fix_ssd_neck(neck: nn.Module) -> None:
+def fix_ssd_neck(neck: Any) -> None:
     """Set the weight of the neck's L2 normalisation to its scale (20 in SSD).
 
     mmdet leaves it as uninitialised memory until ``init_weights`` runs or a checkpoint is loaded, so call this before

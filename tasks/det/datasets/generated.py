@@ -77,17 +77,26 @@ def GeneratedVOC(
     recipe = Recipe(
         images=images,
         test_images=test_images,
-        canvas=tuple(canvas),
-        sides=tuple(sides),
-        objects=tuple(objects),
+        canvas=_as_tuple(canvas),
+        sides=_as_tuple(sides),
+        objects=_as_tuple(objects),
         seed=seed,
     )
     root = Path(root).expanduser().resolve()
     make_once(root, recipe.manifest(), lambda folder: _write(folder, recipe))
     if size is None and short is None:
         size = recipe.canvas
-    reading = {"size": size, "short": short, "long": long, "divisor": divisor, "threads": threads}
-    return VOCDetection(root, split, train=split == TRAIN, classes=DIGITS, **reading)
+    return VOCDetection(
+        root,
+        split,
+        train=split == TRAIN,
+        classes=DIGITS,
+        size=size,
+        short=short,
+        long=long,
+        divisor=divisor,
+        threads=threads,
+    )
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,11 @@ class Recipe:
         return {"generator": "natx GeneratedVOC", "format": FORMAT, **values}
 
 
+def _as_tuple(values: Sequence[int]) -> Any:
+    """A pair, if the config gives two values; :class:`Recipe` checks it."""
+    return tuple(values)
+
+
 def _whole(value: Any, low: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
@@ -137,7 +151,7 @@ def _write(folder: Path, recipe: Recipe) -> None:
         names = [f"{split}_{i:06d}" for i in range(count)]
         for i, name in enumerate(names):
             # A picture's key is its own: a larger set begins with the same pictures.
-            pixels, found = draw(
+            pixels, objects = draw(
                 Numbers(recipe.seed, number, i),
                 height=height,
                 width=width,
@@ -146,19 +160,19 @@ def _write(folder: Path, recipe: Recipe) -> None:
                 test=split == TEST,
             )
             Image.fromarray(pixels).save(folder / IMAGES / f"{name}.png", compress_level=_PNG_EFFORT)
-            tree = _xml(f"{name}.png", found, height=height, width=width)
+            tree = _xml(f"{name}.png", objects, height=height, width=width)
             tree.write(folder / ANNOTATIONS / f"{name}.xml", encoding="utf-8")
         (folder / LISTS / f"{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
-def _xml(file_name: str, found: Sequence[Object], *, height: int, width: int) -> ET.ElementTree:
+def _xml(file_name: str, objects: Sequence[Object], *, height: int, width: int) -> ET.ElementTree:
     """An annotation as VOC writes it: pixels count from 1, and the last ones are inside the box."""
     top = ET.Element("annotation")
     ET.SubElement(top, "filename").text = file_name
     ET.SubElement(ET.SubElement(top, "source"), "database").text = "natx GeneratedVOC"
     _fill(ET.SubElement(top, "size"), width=width, height=height, depth=3)
     ET.SubElement(top, "segmented").text = "0"
-    for digit, box in found:
+    for digit, box in objects:
         thing = ET.SubElement(top, "object")
         _fill(thing, name=DIGITS[digit], pose="Unspecified", truncated=0, difficult=0)
         corners = {"xmin": box.left + 1, "ymin": box.top + 1, "xmax": box.right, "ymax": box.bottom}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,8 @@ class Annotation:
 
     def to(self, device: torch.device | str) -> Annotation:
         """The annotation with its tensors on ``device``."""
-        tensors = (value.to(device) for value in (self.boxes, self.labels, self.difficult))
-        return Annotation(*tensors, self.shape, self.original, self.scale, self.path)
+        tensors = {name: getattr(self, name).to(device) for name in ("boxes", "labels", "difficult")}
+        return replace(self, **tensors)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a tensor that a loading process sends would take one of the few open files each.
@@ -64,9 +64,10 @@ class Annotation:
         return _restore, (arrays, self.shape, self.original, self.scale, self.path)
 
 
-def _restore(arrays: Sequence[np.ndarray], *rest: Any) -> Annotation:
+def _restore(arrays: Sequence[np.ndarray], *geometry: Any) -> Annotation:
     """An annotation from what :meth:`Annotation.__reduce__` gives; its tensors are on the CPU."""
-    return Annotation(*map(torch.from_numpy, arrays), *rest)
+    boxes, labels, difficult = map(torch.from_numpy, arrays)
+    return Annotation(boxes, labels, difficult, *geometry)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Resize:
         """Height and width that an image of height x width is resized to; rounded as mmcv's ``imrescale`` does."""
         if self.size is not None:
             return self.size
+        assert self.short is not None  # as __post_init__ has checked
         factor = self.short / min(height, width)
         if self.long is not None:
             factor = min(factor, self.long / max(height, width))
@@ -117,7 +119,8 @@ class Resize:
         """Height and width of a batch of images that are resized to ``shapes``."""
         if self.size is not None:
             return self.size
-        return tuple(-(-max(sides) // self.divisor) * self.divisor for sides in zip(*shapes))
+        height, width = (-(-max(sides) // self.divisor) * self.divisor for sides in zip(*shapes))
+        return height, width
 
 
 def _is_length(value: Any) -> bool:
@@ -180,7 +183,8 @@ class VOCDetection(BatchDataset):
         self.classes = VOC_CLASSES if classes is None else _checked_classes(classes)
         if size is None and short is None:
             size = SSD_SIZE
-        self.resize = Resize(tuple(size) if isinstance(size, Sequence) else size, short, long, divisor)
+        sides: Any = tuple(size) if isinstance(size, Sequence) else size  # as a config has it; Resize checks it
+        self.resize = Resize(sides, short, long, divisor)
         self.notes: list[str] = []
         self._names: list[str] = []  # what the fingerprint calls the images: the root's number and the path below it
         self._whole: list[Annotation] = []
@@ -219,15 +223,15 @@ class VOCDetection(BatchDataset):
         rows = torch.where(rows < 0, rows + len(self), rows)
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
             raise IndexError(f"{type(self).__name__} has {len(self)} images; got the indices {list(indices)}")
-        found = [self.annotations[row] for row in rows.tolist()]
-        by_path = {annotation.path: annotation for annotation in found}
-        canvas = self.resize.canvas([annotation.shape for annotation in found])
+        annotations = [self.annotations[row] for row in rows.tolist()]
+        by_path = {annotation.path: annotation for annotation in annotations}
+        canvas = self.resize.canvas([annotation.shape for annotation in annotations])
         inputs = decode_batch(
-            [annotation.path for annotation in found],
+            [annotation.path for annotation in annotations],
             lambda path: _decode(by_path[path], canvas),
             threads=self.threads,
         )
-        return {"inputs": inputs, "data_samples": found, "index": self.index[rows]}
+        return {"inputs": inputs, "data_samples": annotations, "index": self.index[rows]}
 
     def for_evaluation(self) -> VOCDetection:
         """The same images in the same order, not marked as images to learn from."""
@@ -245,8 +249,8 @@ class VOCDetection(BatchDataset):
         Raises:
             ConfigError: a count that does not leave images on both sides.
         """
-        rest, held = hold_out(range(len(self)), count, seed=seed)
-        return self._part(rest.positions), self.for_evaluation()._part(held.positions)
+        training, heldout = hold_out(range(len(self)), count, seed=seed)
+        return self._part(training.positions), self.for_evaluation()._part(heldout.positions)
 
     def _part(self, positions: Sequence[int]) -> VOCDetection:
         view = copy.copy(self)

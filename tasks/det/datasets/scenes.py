@@ -249,10 +249,10 @@ def digits(test: bool) -> tuple[np.ndarray, ...]:
 
     Source: Alpaydin & Kaynak, UCI "Optical Recognition of Handwritten Digits" (test set), via scikit-learn.
     """
-    found = load_digits()
-    cut = len(found.target) * 4 // 5
-    part = slice(cut, None) if test else slice(0, cut)
-    images, labels = found.images[part].astype(np.int64), found.target[part]
+    bunch = load_digits()
+    boundary = len(bunch.target) * 4 // 5
+    part = slice(boundary, None) if test else slice(0, boundary)
+    images, labels = bunch.images[part].astype(np.int64), bunch.target[part]
     return tuple(images[labels == label] for label in range(10))
 
 
@@ -284,7 +284,7 @@ def _ink_colour(numbers: Numbers, ground: np.ndarray) -> np.ndarray:
     return np.clip(mean + sign * change + numbers.array(-_TINT, _TINT, 3), 0, 255)
 
 
-def _place(numbers: Numbers, picture: np.ndarray, cover: np.ndarray, taken: Sequence[Box]) -> Box | None:
+def _place(numbers: Numbers, picture: np.ndarray, cover: np.ndarray, occupied: Sequence[Box]) -> Box | None:
     """Where a digit's ink can go without hiding another one; None where no place was found."""
     height, width = picture.shape[:2]
     inner = _bounds(cover)
@@ -292,7 +292,7 @@ def _place(numbers: Numbers, picture: np.ndarray, cover: np.ndarray, taken: Sequ
     for _ in range(_TRIES):
         left, top = numbers.one(0, width - wide), numbers.one(0, height - tall)
         box = Box(left, top, left + wide, top + tall)
-        if all(box.shared(other) * 100 <= _OVERLAP * min(box.area, other.area) for other in taken):
+        if all(box.shared(other) * 100 <= _OVERLAP * min(box.area, other.area) for other in occupied):
             return box
     return None
 
@@ -323,17 +323,17 @@ def draw(
     picture = numbers.pick(list(GROUNDS.values()))(numbers, height, width).astype(np.int64)
     _clutter(numbers, picture)
     picture = softened(picture)
-    found: list[Object] = []
+    written: list[Object] = []
     for _ in range(numbers.one(*objects)):
         digit = numbers.one(0, 9)
         side = numbers.one(*sides)
-        cover = ink(numbers.pick(digits(test)[digit]), side, side * numbers.one(*BREADTH) // 100)
-        box = _place(numbers, picture, cover, [other.box for other in found])
+        cover = ink(numbers.pick(list(digits(test)[digit])), side, side * numbers.one(*BREADTH) // 100)
+        box = _place(numbers, picture, cover, [other.box for other in written])
         if box is not None:
             _write(numbers, picture, cover, box)
-            found.append(Object(digit, box))
+            written.append(Object(digit, box))
     light = 200 + _clouds(numbers, height, width, 96) * numbers.one(0, 90) // 255
     picture = picture * light[..., None] // 245
     amplitude = numbers.one(2, 9)
     picture += numbers.array(-amplitude, amplitude, height, width, 3)
-    return np.clip(picture, 0, 255).astype(np.uint8), found
+    return np.clip(picture, 0, 255).astype(np.uint8), written

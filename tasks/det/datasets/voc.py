@@ -148,10 +148,10 @@ def _read_list(root: Path, split: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        there = sorted(entry.stem for entry in (root / LISTS).glob("*.txt") if not entry.name.startswith("."))
+        lists = sorted(entry.stem for entry in (root / LISTS).glob("*.txt") if not entry.name.startswith("."))
         raise DataError(
             f"cannot read the list {path} ({brief(error)}); expected one image name per line; lists that are there: "
-            f"{_few(there) or 'none'}"
+            f"{_few(lists) or 'none'}"
         ) from error
     names = [name for line in lines if (name := line.strip())]
     if not names:
@@ -198,7 +198,7 @@ class _Tally:
             ("images without any object", self.empty, images),
             ("images of another size than the annotation says (the image's is used)", self.sizes, images),
         ]
-        return [f"{where}: {what}: {count} of {total}" for what, count, total in counts if count]
+        return [f"{where}: {event}: {count} of {total}" for event, count, total in counts if count]
 
 
 def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> Shot:
@@ -207,8 +207,8 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
     top = _parse(path)
     image = _find_image(root, name)
     width, height = _image_size(image)
-    said = [(top.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
-    tally.sizes += any(said) and said != [str(width), str(height)]
+    size = [(top.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
+    tally.sizes += any(size) and size != [str(width), str(height)]
     boxes, labels, difficult = [], [], []
     for thing in top.findall("object"):
         tally.objects += 1
@@ -280,8 +280,8 @@ def _number(path: Path, element: ET.Element, tag: str) -> int:
     """The number in a sub-element, without its fraction."""
     text = element.findtext(tag)
     try:
-        return int(float(text))
-    except (TypeError, ValueError, OverflowError) as error:  # missing, no number, infinite
+        return int(float(text or ""))
+    except (ValueError, OverflowError) as error:  # missing, no number, infinite
         got = "nothing" if text is None else repr(text[:40])
         raise DataError(
             f"{path} has {got} for a number as {tag} of {element.tag}; repair the annotation or take it from the list"

@@ -40,7 +40,7 @@ class AnchorTargets:
     counts: Tensor
 
 
-def anchor_targets(head: nn.Module, maps: Sequence[Tensor], targets: Targets, *, rpn: bool = False) -> AnchorTargets:
+def anchor_targets(head: Any, maps: Sequence[Tensor], targets: Targets, *, rpn: bool = False) -> AnchorTargets:
     """Assign objects to the priors of an mmdet ``AnchorHead``, image by image; once for the same targets and levels.
 
     Args:
@@ -49,7 +49,7 @@ def anchor_targets(head: nn.Module, maps: Sequence[Tensor], targets: Targets, *,
         targets: the images' objects.
         rpn: the head proposes regions: all objects are of one class, and each image's first seed draws its samples.
     """
-    sizes = tuple(tuple(level.shape[-2:]) for level in maps)
+    sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
     key = (head, sizes, maps[0].device, rpn)
     if key not in targets.assigned:
         targets.assigned[key] = _assign(head, sizes, targets, device=maps[0].device, rpn=rpn)
@@ -58,7 +58,7 @@ def anchor_targets(head: nn.Module, maps: Sequence[Tensor], targets: Targets, *,
 
 @torch.no_grad()
 def _assign(
-    head: nn.Module, sizes: Sequence[tuple[int, int]], targets: Targets, *, device: torch.device, rpn: bool
+    head: Any, sizes: Sequence[tuple[int, int]], targets: Targets, *, device: torch.device, rpn: bool
 ) -> AnchorTargets:
     priors, valid = head.get_anchors(sizes, targets.metas, device=device)
     objects = targets.objects
@@ -78,35 +78,42 @@ def _assign(
             )
         parts.append([torch.cat(values, 1) for values in levels])
         counts.append(count)
-    joined = (torch.cat(values) for values in zip(*parts))
-    return AnchorTargets(torch.cat(priors[0]), *joined, counts=parts[0][1].new_tensor(counts))
+    labels, label_weights, boxes, box_weights = (torch.cat(values) for values in zip(*parts))
+    return AnchorTargets(
+        torch.cat(priors[0]), labels, label_weights, boxes, box_weights, counts=label_weights.new_tensor(counts)
+    )
 
 
-def anchor_losses(head: nn.Module, cls: Sequence[Tensor], box: Sequence[Tensor], found: AnchorTargets) -> list[Tensor]:
+def anchor_losses(
+    head: Any, cls: Sequence[Tensor], box: Sequence[Tensor], targets: AnchorTargets
+) -> tuple[Tensor, Tensor]:
     """Classification and box loss of each image as ``AnchorHead`` computes them, not normalised: two tensors ``[N]``.
 
     Args:
         head: the head, whose ``loss_cls`` and ``loss_bbox`` are called.
         cls: class maps of every level ``[N, A * K, h, w]``.
         box: box maps of every level ``[N, A * 4, h, w]``.
-        found: see :func:`anchor_targets`.
+        targets: see :func:`anchor_targets`.
     """
     n = len(cls[0])
     logits, deltas = flat(cls, head.cls_out_channels), flat(box, 4)
     classes = head.loss_cls(
         logits.reshape(-1, head.cls_out_channels),
-        found.labels.reshape(-1),
-        found.label_weights.reshape(-1),
+        targets.labels.reshape(-1),
+        targets.label_weights.reshape(-1),
         reduction_override="none",
     )
     if head.reg_decoded_bbox:
-        deltas = head.bbox_coder.decode(found.priors.repeat(n, 1), deltas.reshape(-1, 4))
+        deltas = head.bbox_coder.decode(targets.priors.repeat(n, 1), deltas.reshape(-1, 4))
     distance = head.loss_bbox(
-        deltas.reshape(-1, 4), found.boxes.reshape(-1, 4), found.box_weights.reshape(-1, 4), reduction_override="none"
+        deltas.reshape(-1, 4),
+        targets.boxes.reshape(-1, 4),
+        targets.box_weights.reshape(-1, 4),
+        reduction_override="none",
     )
     # Where the batch has no positive, mmdet's IoU losses are one zero.
     distance = distance.expand(n) if distance.dim() == 0 else distance
-    return [classes.reshape(n, -1).sum(1), distance.reshape(n, -1).sum(1)]
+    return classes.reshape(n, -1).sum(1), distance.reshape(n, -1).sum(1)
 
 
 def flat(levels: Sequence[Tensor], width: int) -> Tensor:
@@ -152,12 +159,13 @@ class AnchorReader(Reader):
     def check_adversary(self, other: Reader) -> None:
         """See :meth:`Reader.check_adversary`; the priors must be the same boxes on levels of the same sizes."""
         super().check_adversary(other)
+        assert isinstance(other, AnchorReader)  # as the base has checked
         side = self._probe_side()
-        ours, theirs = self.priors(side), other.priors(side)
-        same = [a.shape == b.shape and torch.allclose(a, b) for a, b in zip(ours, theirs)]
-        if len(ours) != len(theirs) or not all(same):
+        priors, others = self.priors(side), other.priors(side)
+        equal = [a.shape == b.shape and torch.allclose(a, b) for a, b in zip(priors, others)]
+        if len(priors) != len(others) or not all(equal):
             raise ConfigError(
-                f"the adversary's priors are not the target's ({[len(p) for p in theirs]} and {[len(p) for p in ours]} "
+                f"the adversary's priors are not the target's ({[*map(len, others)]} and {[*map(len, priors)]} "
                 f"by level at {side} x {side} pixels): both must have the same anchor_generator and feature levels"
             )
 
@@ -167,7 +175,7 @@ class AnchorReader(Reader):
 
     def _probe_side(self) -> int:
         """A side that the detector can take: SSD's own, else twice its largest stride."""
-        generator: Any = self.net.bbox_head.prior_generator
+        generator = self.net.bbox_head.prior_generator
         side = getattr(generator, "input_size", None)
         return side if isinstance(side, int) else 2 * max(max(stride) for stride in generator.strides)
 
@@ -177,5 +185,5 @@ class AnchorReader(Reader):
             parameter = next(self.net.parameters())
             with attack_mode(self.net), torch.no_grad():
                 levels = self.raw(parameter.new_zeros(1, 3, side, side))["cls"]
-            self._sizes[side] = [tuple(level.shape[-2:]) for level in levels]
+            self._sizes[side] = [(level.shape[-2], level.shape[-1]) for level in levels]
         return self._sizes[side]

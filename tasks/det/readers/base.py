@@ -90,8 +90,8 @@ class LastTargets:
         """The targets of a batch."""
         parts = [batch["index"], batch.get("epoch"), *batch["data_samples"]]
         canvas = tuple(batch["inputs"].shape[-2:])
-        same = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
-        if self._targets is None or not same or canvas != self._canvas:
+        unchanged = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
+        if self._targets is None or not unchanged or canvas != self._canvas:
             self._targets = Targets.of(batch, divisor=self.divisor)
             self._parts, self._canvas = parts, canvas
         return self._targets
@@ -104,6 +104,8 @@ class Reader:
         net: the detector.
         num_classes: number of foreground classes C.
     """
+
+    net: Any  # mmdet's modules are read by attributes that torch's types do not know
 
     def __init__(self, net: nn.Module, num_classes: int) -> None:
         self.net, self.num_classes = net, num_classes
@@ -138,12 +140,12 @@ def reader_for(net: nn.Module, num_classes: int) -> Reader:
     """The reader of a detector; raises ConfigError, with the families there are, where none knows it."""
     if getattr(net, "train_cfg", None) is None or getattr(net, "test_cfg", None) is None:
         raise ConfigError(f"{type(net).__name__} has no train_cfg or no test_cfg: losses and predictions need both")
-    known = [getattr(import_module(f"tasks.det.readers.{file}"), name) for file, name in FAMILIES.items()]
-    for kind in known:
-        if kind.fits(net):
-            return kind(net, num_classes)
+    readers = [getattr(import_module(f"tasks.det.readers.{file}"), name) for file, name in FAMILIES.items()]
+    for reader in readers:
+        if reader.fits(net):
+            return reader(net, num_classes)
     head = getattr(net, "roi_head", getattr(net, "bbox_head", None))
     raise ConfigError(
         f"no reader for {type(net).__name__} with {type(head).__name__} and its losses and samplers; natx reads "
-        f"{', '.join(sorted(kind.__name__.removesuffix('Reader') for kind in known))} detectors"
+        f"{', '.join(sorted(reader.__name__.removesuffix('Reader') for reader in readers))} detectors"
     )

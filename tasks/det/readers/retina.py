@@ -46,18 +46,18 @@ class RetinaReader(AnchorReader):
             image, prior = rows
             weight = logits.new_zeros(len(image))
             return Output({}, logits[image, prior], None, image, weight, count, link="sigmoid", rows=rows)
-        found = anchor_targets(head, raw["cls"], targets)
-        per_image = dict(zip(("loss_cls", "loss_bbox"), anchor_losses(head, raw["cls"], raw["box"], found)))
-        positives = found.counts.sum()
-        image, prior = ((found.labels >= 0) & (found.labels < self.num_classes)).nonzero(as_tuple=True)
+        assigned = anchor_targets(head, raw["cls"], targets)
+        per_image = dict(zip(("loss_cls", "loss_bbox"), anchor_losses(head, raw["cls"], raw["box"], assigned)))
+        positives = assigned.counts.sum()
+        image, prior = ((assigned.labels >= 0) & (assigned.labels < self.num_classes)).nonzero(as_tuple=True)
         return Output(
             losses={name: loss.sum() / positives for name, loss in per_image.items()},
             logits=logits[image, prior],
-            labels=found.labels[image, prior],
+            labels=assigned.labels[image, prior],
             image=image,
-            row_weight=found.label_weights[image, prior] / positives,
+            row_weight=assigned.label_weights[image, prior] / positives,
             num_images=count,
             link="sigmoid",
             rows=(image, prior),
-            image_losses={name: loss / found.counts for name, loss in per_image.items()},
+            image_losses={name: loss / assigned.counts for name, loss in per_image.items()},
         )

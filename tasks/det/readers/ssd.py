@@ -35,35 +35,35 @@ class SSDReader(AnchorReader):
             image, prior = rows
             weight = logits.new_zeros(len(image))
             return Output({}, logits[image, prior], None, image, weight, count, rows=rows)
-        found = anchor_targets(head, raw["cls"], targets)
-        labels, own, positives = found.labels, found.counts, found.counts.sum()
-        cross_entropy = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * found.label_weights
+        assigned = anchor_targets(head, raw["cls"], targets)
+        labels, counts, positives = assigned.labels, assigned.counts, assigned.counts.sum()
+        cross_entropy = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * assigned.label_weights
         positive = (labels >= 0) & (labels < self.num_classes)
-        chosen = positive | self._hardest(cross_entropy.detach(), labels, positive)
+        scored = positive | self._hardest(cross_entropy.detach(), labels, positive)
         deltas = flat(raw["box"], 4)
         if head.reg_decoded_bbox:
-            deltas = head.bbox_coder.decode(found.priors.repeat(count, 1), deltas.reshape(-1, 4)).view_as(deltas)
+            deltas = head.bbox_coder.decode(assigned.priors.repeat(count, 1), deltas.reshape(-1, 4)).view_as(deltas)
         distance = smooth_l1_loss(
-            deltas, found.boxes, found.box_weights, beta=head.train_cfg["smoothl1_beta"], reduction="none"
+            deltas, assigned.boxes, assigned.box_weights, beta=head.train_cfg["smoothl1_beta"], reduction="none"
         )
-        per_image = {"loss_cls": (cross_entropy * chosen).sum(1), "loss_bbox": distance.sum((1, 2))}
-        image, prior = chosen.nonzero(as_tuple=True)
+        per_image = {"loss_cls": (cross_entropy * scored).sum(1), "loss_bbox": distance.sum((1, 2))}
+        image, prior = scored.nonzero(as_tuple=True)
         return Output(
             losses={name: loss.sum() / positives for name, loss in per_image.items()},
             logits=logits[image, prior],
             labels=labels[image, prior],
             image=image,
-            row_weight=found.label_weights[image, prior] / positives,
+            row_weight=assigned.label_weights[image, prior] / positives,
             num_images=count,
             rows=(image, prior),
-            image_losses={name: loss / own for name, loss in per_image.items()},
+            image_losses={name: loss / counts for name, loss in per_image.items()},
         )
 
     def _hardest(self, loss: Tensor, labels: Tensor, positive: Tensor) -> Tensor:
         """Which negatives count: an image's largest losses, ``neg_pos_ratio`` for each positive; bool ``[N, P]``."""
         ratio = self.net.bbox_head.train_cfg["neg_pos_ratio"]
         negative = labels == self.num_classes
-        wanted = torch.minimum(ratio * positive.sum(1), negative.sum(1))
+        counts = torch.minimum(ratio * positive.sum(1), negative.sum(1))
         order = loss.masked_fill(~negative, -torch.inf).argsort(dim=1, descending=True, stable=True)
         place = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        return torch.zeros_like(negative).scatter(1, order, place < wanted[:, None])
+        return torch.zeros_like(negative).scatter(1, order, place < counts[:, None])

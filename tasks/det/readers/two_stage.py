@@ -100,14 +100,15 @@ class TwoStageReader(Reader):
 
     def _second_stage(self, raw: Raw, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[M, C+1]`` and box outputs ``[M, 4]`` or ``[M, 4 * C]`` of boxes, in fp32."""
-        found = self.net.roi_head._bbox_forward(raw, torch.cat([image[:, None].to(boxes), boxes], 1))
-        return full_precision(found["cls_score"]), full_precision(found["bbox_pred"])
+        outputs = self.net.roi_head._bbox_forward(raw, torch.cat([image[:, None].to(boxes), boxes], 1))
+        return full_precision(outputs["cls_score"]), full_precision(outputs["bbox_pred"])
 
     def _rpn_losses(self, maps: list[list[Tensor]], targets: Targets) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The proposal network's losses of each image, and what normalises them, both by name ``[N]``."""
-        found = anchor_targets(self.net.rpn_head, maps[0], targets, rpn=True)
-        sums = dict(zip(("loss_rpn_cls", "loss_rpn_bbox"), anchor_losses(self.net.rpn_head, *maps, found)))
-        return sums, dict.fromkeys(sums, found.counts)
+        cls, box = maps
+        assigned = anchor_targets(self.net.rpn_head, cls, targets, rpn=True)
+        sums = dict(zip(("loss_rpn_cls", "loss_rpn_bbox"), anchor_losses(self.net.rpn_head, cls, box, assigned)))
+        return sums, dict.fromkeys(sums, assigned.counts)
 
     @torch.no_grad()
     def _sample(self, maps: list[list[Tensor]], targets: Targets) -> list[SamplingResult]:
@@ -116,14 +117,14 @@ class TwoStageReader(Reader):
         settings = net.train_cfg.get("rpn_proposal", net.test_cfg.rpn)
         proposals = net.rpn_head.predict_by_feat(*maps, batch_img_metas=targets.metas, cfg=settings)
         samples = []
-        for found, objects, ignored, (_, seed) in zip(proposals, targets.objects, targets.ignored, targets.seeds):
-            priors = InstanceData(priors=found.bboxes)
+        for proposed, objects, ignored, (_, seed) in zip(proposals, targets.objects, targets.ignored, targets.seeds):
+            priors = InstanceData(priors=proposed.bboxes)
             assigned = net.roi_head.bbox_assigner.assign(priors, objects, ignored)
             with seeded(seed):
                 samples.append(net.roi_head.bbox_sampler.sample(assigned, priors, objects))
         return samples
 
-    def _box_loss(self, boxes: Tensor, deltas: Tensor, labels: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    def _box_loss(self, boxes: Tensor, deltas: Tensor, labels: Tensor, goals: Tensor, weights: Tensor) -> Tensor:
         """Box loss of every row ``[M]``, zero for background."""
         head = self.net.roi_head.bbox_head
         positive = ((labels >= 0) & (labels < self.num_classes)).nonzero().squeeze(1)
@@ -133,5 +134,5 @@ class TwoStageReader(Reader):
         deltas = deltas[positive, labels[positive] * (not head.reg_class_agnostic)]
         if len(positive) == 0:  # mmdet's losses are scalars then
             return deltas.new_zeros(len(labels)) + deltas.sum()
-        loss = head.loss_bbox(deltas, wanted[positive], weights[positive], reduction_override="none")
+        loss = head.loss_bbox(deltas, goals[positive], weights[positive], reduction_override="none")
         return loss.new_zeros(len(labels)).index_add(0, positive, loss.reshape(len(positive), -1).sum(1))

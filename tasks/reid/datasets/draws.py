@@ -37,7 +37,8 @@ class Draws:
 
     def near(self, colour: Colour, spread: int) -> Colour:
         """A colour whose channels differ by at most ``spread``."""
-        return tuple(min(255, max(0, c + self.between(-spread, spread))) for c in colour)
+        red, green, blue = (min(255, max(0, c + self.between(-spread, spread))) for c in colour)
+        return red, green, blue
 
     def noise(self, shape: tuple[int, ...], amplitude: int) -> np.ndarray:
         """Roughly normal whole numbers within +-2 ``amplitude``, int16."""
@@ -50,7 +51,8 @@ class Draws:
 
 def blend(first: Colour, second: Colour, percent: int) -> Colour:
     """``percent`` of the second colour in the first."""
-    return tuple((a * (100 - percent) + b * percent) // 100 for a, b in zip(first, second))
+    red, green, blue = ((a * (100 - percent) + b * percent) // 100 for a, b in zip(first, second))
+    return red, green, blue
 
 
 def dark(colour: Colour, percent: int = 25) -> Colour:

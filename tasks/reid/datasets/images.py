@@ -134,20 +134,20 @@ class TrainingImages(ReIDImages):
             raise ConfigError(
                 f"heldout={count} identities must be at least 1 and leave at least 2 of {self.num_classes} for training"
             )
-        drawn = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(seed))[:count]
-        held = torch.isin(self.labels, drawn)
-        positions = held.nonzero().squeeze(1).tolist()
+        classes = torch.randperm(self.num_classes, generator=torch.Generator().manual_seed(seed))[:count]
+        heldout = torch.isin(self.labels, classes)
+        positions = heldout.nonzero().squeeze(1).tolist()
         queries = pick_queries([(i, self.shots[i]) for i in positions])
         if not queries:
             raise ConfigError(
                 f"heldout={count}: none of the held-out identities is seen by two cameras, so they give no query; "
                 "hold out more or set another heldout_seed"
             )
-        asked = set(queries)
-        gallery = [i for i in positions if i not in asked]
+        in_gallery = set(positions) - set(queries)
+        gallery = [i for i in positions if i in in_gallery]
         silent = count - len({self.shots[i].identity for i in queries})
         notes = [f"held-out identities that give no query, seen by one camera only: {silent} of {count}"]
-        judged = RetrievalImages(
+        search = RetrievalImages(
             self.root,
             [self.shots[i] for i in queries],
             [self.shots[i] for i in gallery],
@@ -157,7 +157,7 @@ class TrainingImages(ReIDImages):
             threads=self.threads,
             notes=notes if silent else (),
         )
-        return Part(self, (~held).nonzero().squeeze(1).tolist()), judged
+        return Part(self, (~heldout).nonzero().squeeze(1).tolist()), search
 
 
 class RetrievalImages(ReIDImages):
@@ -229,20 +229,20 @@ def pick_queries(images: Iterable[tuple[int, Shot]]) -> list[int]:
 
     An image is not taken where a query would be left without an image of its identity from another camera.
     """
-    seen: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    sightings: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for position, shot in images:
-        seen[shot.identity][shot.camera].append(position)
-    return sorted(position for cameras in seen.values() for position in _first_of_each(cameras))
+        sightings[shot.identity][shot.camera].append(position)
+    return sorted(position for cameras in sightings.values() for position in _first_of_each(cameras))
 
 
 def _first_of_each(cameras: dict[int, list[int]]) -> list[int]:
     """The first position of every camera that can give a query, for one identity."""
-    left = {camera: len(positions) for camera, positions in cameras.items()}
-    chosen: list[int] = []
+    counts = {camera: len(positions) for camera, positions in cameras.items()}
+    queries: list[int] = []
     for camera in sorted(cameras):
-        left[camera] -= 1
-        if all(any(n for other, n in left.items() if other != asked) for asked in [*chosen, camera]):
-            chosen.append(camera)
+        counts[camera] -= 1
+        if all(any(n for other, n in counts.items() if other != query) for query in [*queries, camera]):
+            queries.append(camera)
         else:
-            left[camera] += 1
-    return [cameras[camera][0] for camera in chosen]
+            counts[camera] += 1
+    return [cameras[camera][0] for camera in queries]

@@ -82,15 +82,17 @@ def read_folder(folder: Path) -> list[Shot]:
     if not names:
         kinds = ", ".join("*" + suffix for suffix in IMAGE_SUFFIXES)
         raise DataError(f"{folder} has no images; expected files named {kinds}: unpack the data set again")
-    found = [_NAME.match(name) for name in names]
-    unclear = [name for name, match in zip(names, found) if match is None]
+    shots, unclear = [], []
+    for name in names:
+        match = _NAME.match(name)
+        if match is None:
+            unclear.append(name)
+        else:
+            shots.append(Shot(os.path.join(folder, name), int(match["identity"]), int(match["camera"])))
     if unclear:
         more = f" and {len(unclear) - 3} more" if len(unclear) > 3 else ""
         raise DataError(
             f"{len(unclear)} of the {len(names)} image names in {folder} do not start with <identity>_c<camera>, as "
             f"0002_c1s1_000451_03.jpg does: {', '.join(unclear[:3])}{more}; rename or remove them"
         )
-    return [
-        Shot(os.path.join(folder, name), int(match["identity"]), int(match["camera"]))
-        for name, match in zip(names, found)
-    ]
+    return shots

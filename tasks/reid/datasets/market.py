@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from natx.errors import DataError
 from natx.registry import DATASETS
@@ -43,22 +44,24 @@ def Market1501(
 
     Source: Zheng et al., "Scalable Person Re-identification: A Benchmark" (ICCV 2015).
     """
-    root, notes = find_root(root), []
-    reading = {"height": height, "width": width, "threads": threads, "notes": notes}
+    root, notes = find_root(root), list[str]()
+    reading: dict[str, Any] = {"height": height, "width": width, "threads": threads, "notes": notes}
     if train:
-        return TrainingImages(root, _read(root / TRAIN, notes, without=(JUNK, DISTRACTOR)), **reading)
-    queries = _read(root / QUERY, notes, without=(JUNK, DISTRACTOR))
-    gallery = _read(root / GALLERY, notes, without=(JUNK,))
+        return TrainingImages(root, _read_part(root / TRAIN, notes, without=(JUNK, DISTRACTOR)), **reading)
+    queries = _read_part(root / QUERY, notes, without=(JUNK, DISTRACTOR))
+    gallery = _read_part(root / GALLERY, notes, without=(JUNK,))
     return RetrievalImages(root, queries, gallery, **reading)
 
 
-def _read(folder: Path, notes: list[str], *, without: Sequence[int]) -> list[Shot]:
+def _read_part(folder: Path, notes: list[str], *, without: Sequence[int]) -> list[Shot]:
     """The images of a folder but those of some identities; what is left out is added to ``notes``."""
     shots = read_folder(folder)
-    kept = [shot for shot in shots if shot.identity not in without]
+    people = [shot for shot in shots if shot.identity not in without]
     listed = " and ".join(map(str, sorted(without)))
-    if not kept:
+    if not people:
         raise DataError(f"all {len(shots)} images in {folder} are of identity {listed}: set another root")
-    if len(kept) < len(shots):
-        notes.append(f"images of identity {listed} left out of {folder.name}: {len(shots) - len(kept)} of {len(shots)}")
-    return kept
+    if len(people) < len(shots):
+        notes.append(
+            f"images of identity {listed} left out of {folder.name}: {len(shots) - len(people)} of {len(shots)}"
+        )
+    return people

@@ -1,4 +1,4 @@
-"""Which objects of an image are found: by the rule of Pascal VOC, among detections of some score."""
+"""Which objects of an image are detected: by the rule of Pascal VOC, among detections of some score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_SCORE, IOU = 0.3, 0.5
 
 
 @dataclass(frozen=True)
-class Finding:
+class Matching:
     """The K detections of an image that count, and what they find.
 
     A detection is about the object of its class that it overlaps most, and finds it where their IoU is at least
@@ -24,22 +24,22 @@ class Finding:
         order: positions of the detections with a score of at least ``LEAST_SCORE``, best first, int64 ``[K]``.
         objects: position of the object that each finds, -1 where it finds none, int64 ``[K]``.
         ignored: which are about a difficult object, bool ``[K]``.
-        found: which of the image's n objects are found, bool ``[n]``; never difficult ones.
+        detected: which of the image's n objects are found, bool ``[n]``; never difficult ones.
     """
 
     order: Tensor
     objects: Tensor
     ignored: Tensor
-    found: Tensor
+    detected: Tensor
 
     @classmethod
-    def of(cls, prediction: dict[str, Tensor], annotation: Any) -> Finding:
+    def of(cls, prediction: dict[str, Tensor], annotation: Any) -> Matching:
         """From predictions and annotation of an image, both in pixels of the original image."""
         order = prediction["scores"].argsort(descending=True, stable=True)
         order = order[prediction["scores"][order] >= LEAST_SCORE]
         objects, ignored = torch.full_like(order, -1), torch.zeros_like(order, dtype=torch.bool)
-        found = torch.zeros(len(annotation.labels), dtype=torch.bool)
-        if len(order) and len(found):
+        detected = torch.zeros(len(annotation.labels), dtype=torch.bool)
+        if len(order) and len(detected):
             last = torch.tensor([0.0, 0.0, 1.0, 1.0])
             overlap = box_iou(prediction["boxes"][order].float() + last, annotation.boxes.float() + last)
             overlap *= prediction["labels"][order][:, None] == annotation.labels
@@ -47,6 +47,6 @@ class Finding:
                 if iou < IOU:
                     continue
                 ignored[i] = annotation.difficult[best]
-                if not ignored[i] and not found[best]:
-                    objects[i], found[best] = best, True
-        return cls(order, objects, ignored, found)
+                if not ignored[i] and not detected[best]:
+                    objects[i], detected[best] = best, True
+        return cls(order, objects, ignored, detected)
