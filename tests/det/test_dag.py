@@ -133,7 +133,7 @@ def test_targets_overlap_an_object_and_give_its_class_something(setting: dict[st
     victim = Victim(task, batch, ball=Linf(8 / 255).around(batch["inputs"]), cost=Cost())
     attack = DAG(**setting)
     aims = attack._aims(victim, task.dense(task.network(batch["inputs"], batch)), epoch=0)
-    assert int(aims.chosen.sum()) == targets
+    assert int(aims.targets.sum()) == targets
     if targets == 2:
         assert aims.true.tolist() == [[0, 2]] and aims.wrong.tolist() == [[1, 1]]
 
@@ -144,7 +144,7 @@ def test_difficult_objects_are_no_targets_and_their_classes_no_wrong_ones() -> N
     batch["data_samples"] = [annotation(boxes, [0, 2], original=(2, 2), shape=(2, 2), difficult=(1,))]
     victim = Victim(task, batch, ball=Linf(8 / 255).around(batch["inputs"]), cost=Cost())
     aims = DAG()._aims(victim, task.dense(task.network(batch["inputs"], batch)), epoch=0)
-    assert aims.chosen.tolist() == [[True, False]] and aims.wrong[0, 0] == 1
+    assert aims.targets.tolist() == [[True, False]] and aims.wrong[0, 0] == 1
 
 
 def test_wrong_classes_are_absent_ones_where_there_are_any() -> None:
