@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
+from natx.expect import expect
 
 Link = Literal["softmax", "sigmoid"]
 
@@ -131,9 +132,12 @@ def unit_pixels(inputs: Tensor, dtype: torch.dtype) -> Tensor:
         return inputs.to(dtype).div_(255)
     x = inputs.to(dtype)
     low, high = x.aminmax()
-    if not bool((low >= 0) & (high <= 1)):
-        raise DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
+    expect((low >= 0) & (high <= 1), _outside, low, high)
     return x
+
+
+def _outside(low: float, high: float) -> DataError:
+    return DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
 
 
 def slice_raw(raw: Any, start: int, stop: int) -> Any:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from natx.errors import ConfigError, ConstraintError
+from natx.expect import expect, together
 from natx.registry import THREATS
 
 # Slack in float32 for `x + eps - x`; a real violation is larger by orders of magnitude.
@@ -113,15 +115,13 @@ class Ball:
         if x_adv.numel() == 0:
             return
         low, high = x_adv.aminmax()
-        if not bool(torch.isfinite(low) & torch.isfinite(high)):
-            raise ConstraintError("attack returned pixels that are not finite")
-        if bool((low < 0) | (high > 1)):
-            raise ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
         worst = self.distance(x_adv).max()
-        if bool(worst > self.threat.eps + TOLERANCE):
-            raise ConstraintError(f"attack left the ball {self.threat}: distance {worst:.6f} > {self.threat.eps:.6f}")
-        if self.mask is not None and bool(((x_adv != self.x) & (self.mask == 0)).any()):
-            raise ConstraintError("attack changed pixels outside the perturbable mask (padding)")
+        with together():
+            expect(torch.isfinite(low) & torch.isfinite(high), _not_finite)
+            expect((low >= 0) & (high <= 1), _left_range, low, high)
+            expect(worst <= self.threat.eps + TOLERANCE, partial(_left_ball, self.threat), worst)
+            if self.mask is not None:
+                expect(((x_adv == self.x) | (self.mask != 0)).all(), _left_mask)
 
     def _masked(self, delta: Tensor) -> Tensor:
         return delta if self.mask is None else delta * self.mask.to(delta.dtype)
@@ -184,3 +184,19 @@ class L2Ball(Ball):
     def _scaled(direction: Tensor, length: Tensor | float) -> Tensor:
         flat = direction.flatten(1)
         return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12) * length).view_as(direction)
+
+
+def _not_finite() -> ConstraintError:
+    return ConstraintError("attack returned pixels that are not finite")
+
+
+def _left_range(low: float, high: float) -> ConstraintError:
+    return ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
+
+
+def _left_ball(threat: ThreatModel, distance: float) -> ConstraintError:
+    return ConstraintError(f"attack left the ball {threat}: distance {distance:.6f} > {threat.eps:.6f}")
+
+
+def _left_mask() -> ConstraintError:
+    return ConstraintError("attack changed pixels outside the perturbable mask (padding)")

@@ -13,6 +13,7 @@ from natx.attacks import Attack, build_attack
 from natx.batch import START, Batch, select, size
 from natx.data.replay import check_replay, held_images
 from natx.errors import ConfigError
+from natx.expect import expect
 from natx.methods.base import Method
 from natx.registry import METHODS
 from natx.task import Task, concat_pixels
@@ -116,11 +117,13 @@ class FreeAdversarial(Method):
         last = self._round
         if last is None or last.epoch != epoch or last.done == self.replays:
             return None
-        if not torch.equal(last.index, index):
-            raise ConfigError(
-                f"FreeAdversarial(replays={self.replays}, fresh={self.fresh:g}) got other images after {last.done} of "
-                f"{self.replays} steps: its batches come from a ReplaySampler with the same settings"
-            )
+        refusal = ConfigError(
+            f"FreeAdversarial(replays={self.replays}, fresh={self.fresh:g}) got other images after {last.done} of "
+            f"{self.replays} steps: its batches come from a ReplaySampler with the same settings"
+        )
+        if last.index.shape != index.shape:
+            raise refusal
+        expect((last.index == index).all(), lambda: refusal)
         return last
 
 

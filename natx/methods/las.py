@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from natx.attacks import Attack, PerImagePGD, build_attack
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
@@ -124,6 +124,8 @@ class LAS(Adversarial):
         probe = probe or dict(type="PGD", steps=10, step_size=2 / 255, restarts=2)
         self.probe = build_attack(probe, threat=Linf(8 / 255))
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # training steps, saved to resume from
+        self._steps: int | None = None  # the same number on the host, read from the buffer when it is first needed
+        self.register_load_state_dict_post_hook(_forget_steps)
         self._logged: dict[str, Tensor] = {}
 
     def prepare(self, task: Task, device: torch.device) -> None:
@@ -136,9 +138,10 @@ class LAS(Adversarial):
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Clean pixels (if asked for) and those attacked as the strategy chooses; it may learn before."""
+        self._steps = 1 + (int(self.taken) if self._steps is None else self._steps)
         self.taken += 1
         self._logged = {}
-        if int(self.taken) % self.interval == 0:
+        if self._steps % self.interval == 0:
             self._learn(task, batch, epoch=epoch)
         with self.strategy.deciding():
             settings, _ = self.strategy.draw(batch, seed=self.attack.seed, epoch=epoch, stream=ACT)
@@ -185,3 +188,8 @@ class LAS(Adversarial):
         with torch.no_grad(), attack_mode(copy):
             right = copy.correct(copy(batch))
         return strength, (~broken).float().mean(), right.float().mean()
+
+
+def _forget_steps(method: nn.Module, _: object) -> None:
+    """After a state was loaded the buffer has the number of steps."""
+    method._steps = None

@@ -28,7 +28,7 @@ from natx.runtime.progress import Meter, say
 from natx.task import Task
 from natx.training.copies import WithCopies, copies_folder, make_copies
 from natx.training.frozen import adversary_store, identity, recipe, task_of
-from natx.training.hooks import EMA, Checkpoints, NonFiniteGuard, ProgressHook, SeedHook
+from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook
 from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
@@ -75,10 +75,11 @@ def build_runner(config: Config, work_dir: Path, *, device: torch.device, resume
         train_cfg=dict(by_epoch=True, **plain_dict(config.train_cfg)),
         optim_wrapper=plain_dict(config.optim_wrapper),
         param_scheduler=config.get("param_scheduler", []),
-        default_hooks=dict(checkpoint=None, logger=dict(type="LoggerHook", interval=interval)),
+        default_hooks=dict(
+            checkpoint=None, runtime_info=LogValues(interval), logger=dict(type="LoggerHook", interval=interval)
+        ),
         custom_hooks=[
             SeedHook(seed),
-            NonFiniteGuard(),
             ProgressHook(),
             SyncBuffersHook(),  # batch-norm statistics: the mean over processes, before they are judged and saved
             *([] if ema is None else [ema]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from natx.batch import COPIES, Batch
-from natx.errors import ConfigError
+from natx.errors import ConfigError, NonFiniteError
+from natx.expect import expect, together
 from natx.methods.base import Method
 from natx.registry import AUGMENTS
 from natx.task import Task
@@ -52,13 +54,22 @@ class Learner(BaseModel):
         self._is_init = True  # weights come from the task: mmengine must not initialise them again
 
     def forward(self, inputs: Tensor, index: Tensor, mode: str = "tensor", **entries: Any) -> Any:
-        """mmengine's entry: 'loss' gives named scalars, 'predict' predictions, 'tensor' the raw network output."""
+        """mmengine's entry: 'loss' gives named scalars, 'predict' predictions, 'tensor' the raw network output.
+
+        Raises:
+            NonFiniteError: a loss that is NaN or infinite; nothing was updated by it.
+        """
         batch: Batch = {"inputs": inputs, "index": index, **entries}
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
             if mode == "loss":
                 # Detectors that sample proposals draw anew each epoch.
                 batch["epoch"] = torch.full_like(index, self.epoch)
-                return self.method(self.task, self.augmented(batch), epoch=self.epoch)
+                with together():  # one wait for the device a step
+                    scalars = self.method(self.task, self.augmented(batch), epoch=self.epoch)
+                    for name, value in scalars.items():
+                        if "loss" in name:
+                            expect(torch.isfinite(value).all(), partial(_not_finite, name), value.mean())
+                return scalars
             if mode == "predict":
                 return self.task.predict(batch)
             return self.task.network(self.task.pixels(batch), batch)
@@ -100,3 +111,7 @@ class Learner(BaseModel):
             for key in keys:
                 result[key] = augment(result[key], index=batch["index"], seed=self.seed, epoch=self.epoch)
         return result
+
+
+def _not_finite(name: str, value: float) -> NonFiniteError:
+    return NonFiniteError(f"{name}={value}")

@@ -14,7 +14,7 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch import nn
 
-from natx.errors import ConfigError
+from natx.errors import ConfigError, NonFiniteError
 from natx.registry import require_known
 from natx.training.hooks import Checkpoints
 
@@ -30,6 +30,22 @@ class NatxRunner(Runner):
     def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
         self.device = device
         super().__init__(*args, **kwargs)
+
+    def train(self) -> nn.Module:
+        """mmengine's loop.
+
+        Raises:
+            NonFiniteError: a loss that is NaN or infinite. Nothing was updated by it, and it comes before the epoch's
+                checkpoint is written, so the last good checkpoint stays.
+        """
+        try:
+            return super().train()
+        except NonFiniteError as error:
+            step = self.iter % len(self.train_dataloader)
+            raise NonFiniteError(
+                f"training stopped at epoch {self.epoch + 1}, iteration {step + 1}: {error}. The last good checkpoint "
+                f"in {self.work_dir} is kept; lower the learning rate, clip gradients or run without --amp"
+            ) from error
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """mmengine's logger without remarks that tell a user of natx nothing."""

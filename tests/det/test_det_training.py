@@ -62,9 +62,9 @@ def refused(kind: type[UserError], build: Callable[[], Any], *parts: str) -> Non
 KILLER = """
 import os, signal
 from mmengine.config import Config
-from natx.training.hooks import NonFiniteGuard
+from natx.training.hooks import LogValues
 
-Config.pretty_text, check = "", NonFiniteGuard.after_train_iter
+Config.pretty_text, check = "", LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -74,7 +74,7 @@ def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
 
 
 if os.environ.get("NATX_TEST_KILL"):
-    NonFiniteGuard.after_train_iter = after_train_iter
+    LogValues.after_train_iter = after_train_iter
 """
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from natx.training.hooks import NonFiniteGuard
+import natx.testing  # noqa: F401  registers what the config names
+from natx.training.hooks import LogValues
 from natx.training.run import train
 
 EPOCHS = 3
@@ -55,7 +56,7 @@ def interrupted(config: Config, folder: Path, monkeypatch: pytest.MonkeyPatch) -
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(NonFiniteGuard, "after_train_iter", stop)
+        patch.setattr(LogValues, "after_train_iter", stop)
         with pytest.raises(Stopped):
             run(config, folder)
 

@@ -384,9 +384,9 @@ def test_a_query_in_a_subset_is_attacked_as_in_the_whole_set(folder: Path, weigh
 KILLER = """
 import os, signal
 from mmengine.config import Config
-from natx.training.hooks import NonFiniteGuard
+from natx.training.hooks import LogValues
 
-Config.pretty_text, check = "", NonFiniteGuard.after_train_iter
+Config.pretty_text, check = "", LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -396,7 +396,7 @@ def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
 
 
 if os.environ.get("NATX_TEST_KILL"):
-    NonFiniteGuard.after_train_iter = after_train_iter
+    LogValues.after_train_iter = after_train_iter
 """
 
 

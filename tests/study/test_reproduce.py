@@ -25,9 +25,9 @@ from natx.training.frozen import frozen_models
 # Named in custom_imports: kills its own process (SIGKILL) in the second epoch of the folder that NATX_TEST_KILL names.
 KILLER = """
 import os, signal
-from natx.training.hooks import NonFiniteGuard
+from natx.training.hooks import LogValues
 
-victim, check = os.environ.get("NATX_TEST_KILL"), NonFiniteGuard.after_train_iter
+victim, check = os.environ.get("NATX_TEST_KILL"), LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -37,7 +37,7 @@ def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
 
 
 if victim:
-    NonFiniteGuard.after_train_iter = after_train_iter
+    LogValues.after_train_iter = after_train_iter
 """
 STEPS = {"type": "PGD", "steps": 2, "step_size": 0.1, "milestones": (1, 2)}
 COLUMNS = {"Clean": "Clean", "PGD1": "PGD-1", "PGD2": "PGD-2", "Avg.": "average"}

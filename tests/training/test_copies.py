@@ -524,10 +524,10 @@ KILLER = """
 import os, signal
 import natx.training.copies
 from mmengine.config import Config
-from natx.training.hooks import NonFiniteGuard
+from natx.training.hooks import LogValues
 
 natx.training.copies.BLOCK, Config.pretty_text = 8, ""
-check = NonFiniteGuard.after_train_iter
+check = LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -537,7 +537,7 @@ def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
 
 
 if os.environ.get("NATX_TEST_KILL"):
-    NonFiniteGuard.after_train_iter = after_train_iter
+    LogValues.after_train_iter = after_train_iter
 """
 
 

@@ -163,9 +163,9 @@ def test_training_itself_is_untouched(tmp_path: Path) -> None:
 
 KILLER = """
 import os, signal
-from natx.training.hooks import NonFiniteGuard
+from natx.training.hooks import LogValues
 
-check = NonFiniteGuard.after_train_iter
+check = LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, *args, **kwargs):
@@ -174,7 +174,7 @@ def after_train_iter(self, runner, batch_idx, *args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-NonFiniteGuard.after_train_iter = after_train_iter
+LogValues.after_train_iter = after_train_iter
 """
 
 

@@ -28,9 +28,9 @@ def die():
 
 
 if moment[:1] == ["step"]:
-    from natx.training.hooks import NonFiniteGuard
+    from natx.training.hooks import LogValues
 
-    check = NonFiniteGuard.after_train_iter
+    check = LogValues.after_train_iter
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         check(self, runner, batch_idx, data_batch, outputs)
@@ -38,7 +38,7 @@ if moment[:1] == ["step"]:
         if [who, str(runner.epoch + 1), str(batch_idx + 1)] == moment[1:]:
             die()
 
-    NonFiniteGuard.after_train_iter = after_train_iter
+    LogValues.after_train_iter = after_train_iter
 
 if moment[:1] == ["write"]:
     sync, seen = os.fsync, []

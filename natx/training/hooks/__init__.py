@@ -2,8 +2,8 @@
 
 from natx.training.hooks.checkpoints import Checkpoints
 from natx.training.hooks.ema import EMA
-from natx.training.hooks.guard import NonFiniteGuard
 from natx.training.hooks.progress import ProgressHook
 from natx.training.hooks.seed import SeedHook
+from natx.training.hooks.values import LogValues
 
-__all__ = ["EMA", "Checkpoints", "NonFiniteGuard", "ProgressHook", "SeedHook"]
+__all__ = ["EMA", "Checkpoints", "LogValues", "ProgressHook", "SeedHook"]

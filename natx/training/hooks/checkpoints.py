@@ -84,7 +84,7 @@ class Checkpoints(Hook):
             CheckpointError: weights that are not finite; nothing is scored or written.
         """
         learner, epoch = _learner(runner), runner.epoch + 1
-        if not all(bool(torch.isfinite(p).all()) for p in learner.task.parameters()):
+        if not bool(torch.stack([torch.isfinite(p).all() for p in learner.task.parameters()]).all()):
             raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         judged = self.ema.task if self.ema else learner.task
         scores = self._score(runner, judged, epoch)

@@ -1,0 +1,68 @@
+"""What a training step logs, kept on the device until it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from natx.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LogValues(RuntimeInfoHook):
+    """mmengine's hook that hands a step's values to the log, without a wait for the device for each of them.
+
+    Values stay tensors until the log is written or the epoch ends; then all of them are read at once, in their order,
+    so what is logged is the same. That goes for the norm of clipped gradients too.
+
+    Args:
+        interval: iterations between two lines of the log.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self.pending: list[tuple[str, Tensor]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """See mmengine; takes the norm of clipped gradients before mmengine reads it."""
+        super().before_train(runner)
+        wrapper = runner.optim_wrapper
+        if getattr(wrapper, "clip_grad_kwargs", None):
+            wrapper.clip_func = self._clipping(wrapper.clip_func, name=f"train/{wrapper.grad_name}")
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Keep the values; read them where the log is written."""
+        for name, value in (outputs or {}).items():
+            self.pending.append((f"train/{name}", value.detach()))
+        if self.every_n_inner_iters(batch_idx, self.interval):
+            self.read(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Read what came after the last line of the log."""
+        self.read(runner)
+
+    def read(self, runner: Runner) -> None:
+        """Hand everything kept so far to the log: one wait for the device."""
+        if not self.pending:
+            return
+        names, values = zip(*self.pending)
+        self.pending = []
+        for name, value in zip(names, torch.cat([value.reshape(1) for value in values]).tolist()):
+            runner.message_hub.update_scalar(name, value)
+
+    def _clipping(self, clip: Callable[..., Tensor | None], *, name: str) -> Callable[..., None]:
+        """The same clipping of gradients, its norm kept here."""
+
+        def clipped(*args: Any, **kwargs: Any) -> None:
+            norm = clip(*args, **kwargs)
+            if norm is not None:  # clipped by value
+                self.pending.append((name, norm.detach()))
+
+        return clipped

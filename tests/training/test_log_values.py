@@ -1,0 +1,59 @@
+"""What training logs is read from the device in one go, and is what mmengine would have logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.logging import MessageHub
+from tiny_runs import tiny_config
+from torch.nn.utils import clip_grad_norm_
+
+from natx.training.build import build_runner
+from natx.training.hooks import LogValues
+
+
+def logged(folder: Path, monkeypatch: pytest.MonkeyPatch, *, lazy: bool, **changes: Any) -> dict[str, list[float]]:
+    """Every value that a run hands to its log, by name; ``lazy`` or as mmengine does."""
+    histories: dict[str, list[float]] = {}
+    update = MessageHub.update_scalar
+
+    def spy(self: MessageHub, key: str, value: Any, count: int = 1, resumed: bool = True) -> None:
+        histories.setdefault(key, []).append(float(value))
+        update(self, key, value, count, resumed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MessageHub, "update_scalar", spy)
+        if not lazy:
+            for name in ("before_train", "after_train_iter", "after_train_epoch"):
+                patch.setattr(LogValues, name, getattr(RuntimeInfoHook, name))
+        runner = build_runner(tiny_config({"type": "Standard"}, **changes), folder, device=torch.device("cpu"))
+        runner.train()
+    return {key: values for key, values in histories.items() if "time" not in key}
+
+
+@pytest.mark.parametrize("interval", [1, 3, 50])  # of four iterations an epoch
+def test_every_value_is_logged_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:
+    clipped = {
+        "type": "OptimWrapper",
+        "optimizer": {"type": "SGD", "lr": 0.05},
+        "clip_grad": {"max_norm": 1.0},
+    }
+    runs = [
+        logged(tmp_path / str(lazy), monkeypatch, lazy=lazy, log_interval=interval, optim_wrapper=clipped)
+        for lazy in (True, False)
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0]["train/loss"]) == len(runs[0]["train/grad_norm"]) == 12
+
+
+def test_gradients_are_clipped_as_before(tmp_path: Path) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    parameter.grad = torch.tensor([30.0, 40.0])
+    hook = LogValues(1)
+    assert hook._clipping(clip_grad_norm_, name="train/grad_norm")([parameter], max_norm=1.0) is None
+    assert torch.allclose(parameter.grad, torch.tensor([0.6, 0.8]))
+    assert [(name, float(value)) for name, value in hook.pending] == [("train/grad_norm", 50.0)]
