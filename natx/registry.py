@@ -25,9 +25,9 @@ def require_known(registry: MMEngineRegistry, name: str) -> None:
     """Raise ConfigError, with the closest names, where a registry has no class of a name."""
     if registry.get(name) is not None:
         return
-    known = sorted({*registry.module_dict, *(registry.parent.module_dict if registry.parent else {})})
-    close = get_close_matches(name, known, n=3)
-    listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(known) or 'none'}"
+    names = sorted({*registry.module_dict, *(registry.parent.module_dict if registry.parent else {})})
+    close = get_close_matches(name, names, n=3)
+    listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(names) or 'none'}"
     raise ConfigError(f"unknown {registry.name} {name!r}; {listed} (name other modules in custom_imports)")
 
 
@@ -36,8 +36,8 @@ def _close(kind: Any, error: TypeError) -> str:
     misspelt = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if misspelt is None or not isinstance(kind, type):
         return ""
-    taken = {name for one in kind.__mro__ if "__init__" in vars(one) for name in inspect.signature(one).parameters}
-    close = get_close_matches(misspelt[1], sorted(taken - {"args", "kwargs"}), n=3)
+    parameters = {name for one in kind.__mro__ if "__init__" in vars(one) for name in inspect.signature(one).parameters}
+    close = get_close_matches(misspelt[1], sorted(parameters - {"args", "kwargs"}), n=3)
     return f"; close: {', '.join(close)}" if close else ""
 
 

@@ -96,8 +96,8 @@ class Ball:
         """A random start from uniform noise in [0,1) (same shape as x)."""
         raise NotImplementedError
 
-    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
-        """One ascent step of length ``size`` along ``grad``, projected back. ``x_adv`` may be overwritten."""
+    def steepest(self, grad: Tensor) -> Tensor:
+        """The direction of length 1 in the norm along which a score with gradient ``grad`` rises the most."""
         raise NotImplementedError
 
     def project(self, x_adv: Tensor) -> Tensor:
@@ -139,20 +139,17 @@ class LinfBall(Ball):
         """Uniform in the box ``x + U(-eps, eps)``, clipped."""
         return self.project(self.x + (2 * noise.to(self.x.dtype) - 1) * self.threat.eps)
 
-    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
-        """``clip(x_adv + size * sign(grad))``, in place."""
-        return self._clip_(x_adv.add_(grad.sign(), alpha=size))
+    def steepest(self, grad: Tensor) -> Tensor:
+        """``sign(grad)``."""
+        return grad.sign()
 
     def project(self, x_adv: Tensor) -> Tensor:
         """Clip to the box."""
-        return self._clip_(x_adv.clone())
+        return x_adv.clamp(max=self.x + self.radius).clamp_(min=self.x - self.radius).clamp_(0, 1)
 
     def distance(self, x_adv: Tensor) -> Tensor:
         """Largest pixel change of each image ``[N]``."""
         return (x_adv - self.x).abs().flatten(1).amax(1)
-
-    def _clip_(self, x_adv: Tensor) -> Tensor:
-        return x_adv.clamp_(max=self.x + self.radius).clamp_(min=self.x - self.radius).clamp_(0, 1)
 
 
 class L2Ball(Ball):
@@ -164,9 +161,9 @@ class L2Ball(Ball):
         radius = noise.flatten(1)[:, :1].to(self.x.dtype) * self.threat.eps  # [N, 1]
         return self.project(self.x + self._scaled(direction, radius))
 
-    def step(self, x_adv: Tensor, grad: Tensor, size: float) -> Tensor:
-        """``project(x_adv + size * grad / ||grad||_2)``; an image with zero gradient stays."""
-        return self.project(x_adv + self._scaled(self._masked(grad), size))
+    def steepest(self, grad: Tensor) -> Tensor:
+        """``grad / ||grad||_2`` inside the mask; zero where the gradient is."""
+        return self._scaled(self._masked(grad), 1.0)
 
     def project(self, x_adv: Tensor) -> Tensor:
         """Scale back to the ball, then clip to [0,1]: clipping only shortens the perturbation."""

@@ -31,7 +31,7 @@ class LibraryAttack(Attack):
         if block_size < 1:
             raise ConfigError(f"block_size must be at least 1; got {block_size}")
         super().__init__(threat, **kwargs)
-        self.block_size = block_size
+        self.block_size: int = block_size
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """Adversarial pixels; an image that does not break stays as it was."""

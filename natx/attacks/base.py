@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -120,7 +120,7 @@ def pixel_gradient(total: Tensor, x: Tensor) -> Tensor:
 
 @dataclass
 class Attacked:
-    """What an attack found.
+    """The outcome of an attack on a batch.
 
     Attributes:
         x_adv: pixels in [0,1] ``[N, C, H, W]``.
@@ -146,11 +146,9 @@ class Attack:
 
     Attributes:
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
-        takes_start: whether the attack begins at the pixels that a batch holds under ``start``, where it holds any.
     """
 
     block_size: int | None = None
-    takes_start: bool = False
 
     def __init__(
         self,
@@ -174,6 +172,11 @@ class Attack:
         What the result is verified against. An attack that reaches further than its threat model cannot judge.
         """
         return self.threat
+
+    @property
+    def takes_start(self) -> bool:
+        """Whether the attack begins at the pixels that a batch holds under ``start``, where it holds any."""
+        return False
 
     def default_name(self) -> str:
         """Column name where the config gives none."""
@@ -218,7 +221,7 @@ class Attack:
             ConstraintError: the result leaves the threat model (a bug in the attack).
         """
         with attack_mode(task, self.bn_mode):
-            victim = self._victim(task, batch)
+            victim = self.bind(task, batch)
             x_adv = self.run(victim, epoch=epoch).detach()
         self.reach.around(victim.x, victim.ball.mask).verify(x_adv)
         return x_adv
@@ -240,11 +243,11 @@ class Attack:
             )
         device = batch["inputs"].device.type
         with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False):
-            victim = self._victim(task, batch)
-            found = self.run_judged(victim, success=success)
-            found.cost = victim.cost
-        victim.ball.verify(found.x_adv)
-        return found
+            victim = self.bind(task, batch)
+            attacked = self.run_judged(victim, success=success)
+            attacked.cost = victim.cost
+        victim.ball.verify(attacked.x_adv)
+        return attacked
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
         """See the clean predictions of the whole set that :meth:`judge` will work on; remarks for the report.
@@ -266,7 +269,8 @@ class Attack:
             correct = victim.task.correct(victim.output(x_adv))
         return Attacked(x_adv, {self.name: ~correct})
 
-    def _victim(self, task: Task, batch: Batch) -> Victim:
+    def bind(self, task: Task, batch: Batch) -> Victim:
+        """The task on a batch of images under the attack's threat model, with nothing spent yet."""
         x = task.pixels(batch)
         return Victim(task, batch, ball=self.threat.around(x, task.perturbable(batch)), cost=Cost())
 
@@ -281,3 +285,9 @@ def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[
     if config.get("threat") is None:
         raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
     return ATTACKS.build(config)
+
+
+def total_cost(attacks: Sequence[Attack]) -> tuple[float, float] | None:
+    """(forwards, backwards) for one image in all of several attacks, or None where one depends on the model."""
+    costs = [cost for attack in attacks if (cost := attack.cost_per_image()) is not None]
+    return (sum(f for f, _ in costs), sum(b for _, b in costs)) if len(costs) == len(attacks) else None

@@ -58,7 +58,7 @@ class FriendlyPGD(PGD):
         if not omega >= 0:
             raise ConfigError(f"omega is a standard deviation >= 0 in pixel units of [0,1]; got {omega}")
         self.tau, self.omega = Schedule(tau, name="tau"), omega
-        if any(number != int(number) for _, number in self.tau.pairs):
+        if any(float(number) % 1 for _, number in self.tau.pairs):
             raise ConfigError(f"tau counts steps, so it is whole; got {tau!r}")
         super().__init__(threat, steps, **kwargs)
 
@@ -74,28 +74,30 @@ class FriendlyPGD(PGD):
         """Looks at the result only: an image that is right again after a step past its first mistake is not broken."""
         return Attack.run_judged(self, victim, success=success)
 
-    def _ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+    def ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        """See :meth:`PGD.ascend`; each image's own last iterate."""
         if not victim.task.per_image_success:
             raise ConfigError(
                 f"FriendlyPGD stops where an image is misclassified, and {type(victim.task).__name__} has no images "
                 "that are right or wrong by themselves: use PGD"
             )
-        current = self._start(victim, epoch=epoch, restart=restart)
+        current, step = self.start(victim, epoch=epoch, restart=restart), self.step()
         x_adv, active = current.clone(), torch.arange(len(victim), device=current.device)
-        left = torch.full((len(victim),), int(self.tau(epoch)), device=current.device)  # [N], steps after a mistake
-        for step in range(self.steps):
-            grad, output, _ = victim.gradient(current, self.objective)
+        spare = torch.full((len(victim),), int(self.tau(epoch)), device=current.device)  # [N], steps after a mistake
+        for k in range(self.steps):
+            grad, output, scores = victim.gradient(current, self.objective)
             wrong = ~victim.task.correct(output)
-            finished = wrong & (left == 0)
-            left = left - (wrong & ~finished).to(left.dtype)
+            finished = wrong & (spare == 0)
+            spare = spare - (wrong & ~finished).to(spare.dtype)
             if finished.any():
                 x_adv[active[finished]] = current[finished]
                 stay = (~finished).nonzero().squeeze(1)
-                active, current, grad, left = active[stay], current[stay], grad[stay], left[stay]
+                active, current, spare = active[stay], current[stay], spare[stay]
+                grad, scores = grad[stay], scores[stay]
                 if len(stay) == 0:
                     return x_adv
                 victim = victim.select(stay)
-            current = victim.ball.step(self._noisy(victim, current, epoch=epoch, step=step), grad, self.step_size)
+            current = step(victim.ball, self._noisy(victim, current, epoch=epoch, step=k), grad, scores)
         x_adv[active] = current
         return x_adv
 

@@ -21,7 +21,7 @@ LIBRARY: dict[str, dict[str, Any]] = {
     "apgd-ce": dict(type="APGD", loss="ce"),
     "apgd-dlr": dict(type="APGD", loss="dlr"),
 }
-KNOWN = "PGD-K (PGD-20, PGD-10/20/50 for one trajectory), C&W, FGSM, APGD-CE, APGD-DLR, Square, AutoAttack"
+NAMES = "PGD-K (PGD-20, PGD-10/20/50 for one trajectory), C&W, FGSM, APGD-CE, APGD-DLR, Square, AutoAttack"
 
 
 def build_named(
@@ -44,7 +44,7 @@ def build_named(
     """
     several = [attacks] if isinstance(attacks, (str, dict, Attack)) else list(attacks)
     if not several:
-        raise ConfigError(f"attacks is empty: name some of {KNOWN}")
+        raise ConfigError(f"attacks is empty: name some of {NAMES}")
     resolved = build_threat(threat)
     built = []
     for entry in several:
@@ -70,10 +70,10 @@ def _config(name: str, threat: ThreatModel | None) -> dict[str, Any]:
     step = dict(step_size=threat.eps / STEPS_ACROSS)
     if plain in ("c&w", "cw"):
         return dict(type="PGD", name="C&W", objective=dict(type="Margin"), steps=CW_STEPS, **step)
-    if found := re.fullmatch(r"pgd-(\d+(?:/\d+)*)", plain):
-        counts = [int(count) for count in found[1].split("/")]
+    if match := re.fullmatch(r"pgd-(\d+(?:/\d+)*)", plain):
+        counts = [int(count) for count in match[1].split("/")]
         several = dict(milestones=tuple(counts)) if len(counts) > 1 else {}
         return dict(type="PGD", steps=counts[-1], **several, **step)
     if plain in LIBRARY:
         return dict(LIBRARY[plain])
-    raise ConfigError(f"unknown attack {name!r}; known: {KNOWN}; anything else as dict(type='PGD', ...) or an Attack")
+    raise ConfigError(f"unknown attack {name!r}; known: {NAMES}; anything else as dict(type='PGD', ...) or an Attack")

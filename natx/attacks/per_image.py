@@ -9,8 +9,8 @@ from torch import Tensor
 
 from natx.attacks.base import Attack, Victim
 from natx.errors import ConfigError, ConstraintError
-from natx.objectives import Objective
-from natx.registry import ATTACKS, OBJECTIVES
+from natx.objectives import Objective, build_objective
+from natx.registry import ATTACKS
 from natx.threat import TOLERANCE, Ball, Linf, pixel_fraction
 
 # Entries of a batch, one number an image: radius and step size in pixel units of [0,1], number of steps.
@@ -58,11 +58,9 @@ class PerImagePGD(Attack):
                 f"{start_eps}"
             )
         self.most_steps, self.start_eps = most_steps, start_eps
-        if not isinstance(objective, Objective):
-            objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
-        if objective.needs_random_start and start_eps == 0:
-            raise ConfigError(f"{type(objective).__name__} has no gradient at the clean image: use start_eps > 0")
-        self.objective = objective
+        self.objective = build_objective(objective)
+        if self.objective.needs_random_start and start_eps == 0:
+            raise ConfigError(f"{type(self.objective).__name__} has no gradient at the clean image: use start_eps > 0")
 
     def cost_per_image(self) -> tuple[float, float]:
         """That of the largest number of steps: the most that an image can take."""

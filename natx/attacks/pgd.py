@@ -1,21 +1,86 @@
-"""Projected gradient ascent (Madry et al. 2018)."""
+"""Projected gradient ascent (Madry et al. 2018): first the ascent itself, then the attack with its settings."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
-from natx.attacks.steps import MomentumStep, Step
+from natx.attacks.judged import Record, follow_to_the_end, follow_until_broken
 from natx.batch import START
 from natx.errors import ConfigError
-from natx.objectives import Objective
-from natx.registry import ATTACKS, OBJECTIVES
+from natx.objectives import Objective, build_objective
+from natx.registry import ATTACKS
 from natx.runtime.rng import normal
+from natx.threat import Ball
+
+
+class Step:
+    """The next iterate ``project(x + size * s)``; ``s`` is ``sign(grad)`` under Linf, ``grad / ||grad||_2`` under L2.
+
+    Args:
+        size: step size in pixel units of [0,1].
+    """
+
+    def __init__(self, size: float) -> None:
+        self.size = size
+
+    def __call__(self, ball: Ball, x: Tensor, grad: Tensor, scores: Tensor) -> Tensor:
+        """The images ``[N, C, H, W]`` after one step, inside the ball, from their gradients and scores ``[N]``."""
+        return ball.project(x + self.size * ball.steepest(grad))
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with the images at positions ``rows`` only."""
+
+
+def ascend(victim: Victim, objective: Objective, *, start: Tensor, steps: int, step: Step) -> Tensor:
+    """Climb an objective inside the ball around the images: all that projected gradient ascent is.
+
+    Args:
+        victim: the attacked task on a batch of images.
+        objective: what is climbed, one score an image.
+        start: the first iterate ``[N, C, H, W]``.
+        steps: gradients that are taken and followed.
+        step: how an iterate moves; a fresh one, since steps may remember.
+
+    Returns:
+        The last iterate ``[N, C, H, W]``.
+    """
+    x_adv = start
+    for _ in range(steps):
+        grad, _, scores = victim.gradient(x_adv, objective)
+        x_adv = step(victim.ball, x_adv, grad, scores)
+    return x_adv
+
+
+class MomentumStep(Step):
+    """Along a decaying sum of gradients, each divided by its L1 norm (Dong et al. 2018, MI-FGSM).
+
+    Args:
+        size: step size in pixel units of [0,1].
+        decay: what remains of the sum after each step; 1 in the paper.
+    """
+
+    def __init__(self, size: float, *, decay: float) -> None:
+        super().__init__(size)
+        self.decay = decay
+        self.total: Tensor | None = None
+
+    def __call__(self, ball: Ball, x: Tensor, grad: Tensor, scores: Tensor) -> Tensor:
+        """See :meth:`Step.__call__`."""
+        length = grad.flatten(1).abs().sum(1).clamp_min(torch.finfo(grad.dtype).tiny)
+        unit = grad / length.view(-1, *[1] * (grad.dim() - 1))
+        self.total = unit if self.total is None else self.decay * self.total + unit
+        return super().__call__(ball, x, self.total, scores)
+
+    def select(self, rows: Tensor) -> None:
+        """See :meth:`Step.select`."""
+        self.total = None if self.total is None else self.total[rows]
 
 
 @ATTACKS.register_module()
@@ -34,8 +99,7 @@ class PGD(Attack):
             clipped ('normal', as TRADES and MART do); a draw depends on (seed, epoch, image index) only.
         start_std: standard deviation of the noise of 'normal' in pixel units of [0,1].
         restarts: independent starts; of each image the first broken (else the highest-scoring) result is kept.
-        momentum: decay of the sum of gradients that steps follow (:class:`~natx.attacks.steps.MomentumStep`); 0 for
-            none, 1 as in MI-FGSM.
+        momentum: decay of the sum of gradients that steps follow (:class:`MomentumStep`); 0 for none, 1 as in MI-FGSM.
         milestones: step counts that each get a column (PGD-10, PGD-20, ...) from this one trajectory; the last
             must equal ``steps``.
     """
@@ -69,13 +133,11 @@ class PGD(Attack):
         self.random_start, self.restarts = random_start, restarts
         self.start_std = start_std if random_start == "normal" else None  # None: no part of the description
         self.milestones = tuple(milestones) if milestones is not None else None
-        if not isinstance(objective, Objective):
-            objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
-        if objective.needs_random_start and not random_start:
+        self.objective = build_objective(objective)
+        if self.objective.needs_random_start and not random_start:
             raise ConfigError(
-                f"{type(objective).__name__} has no gradient at the clean image: use random_start=True or 'normal'"
+                f"{type(self.objective).__name__} has no gradient at the clean image: use random_start=True or 'normal'"
             )
-        self.objective = objective
         super().__init__(threat, **kwargs)
 
     @property
@@ -112,14 +174,39 @@ class PGD(Attack):
         """See :meth:`Attack.observe`; passed on to the objective."""
         return self.objective.observe(dataset, predictions)
 
+    def prepare(self, victim: Victim) -> None:
+        """Let the objective add to the victim's batch what it needs, once before the first gradient."""
+        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        victim.cost.forwards += self.objective.prepare_forwards * len(victim)
+
+    def start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        """The first iterate ``[N, C, H, W]``, inside the ball."""
+        if START in victim.batch:
+            return victim.ball.project(victim.batch[START])
+        if not self.random_start:
+            return victim.x.clone()
+        if self.start_std is not None:
+            noise = victim.noise(self.seed, epoch=epoch, stream=restart, draw=normal)
+            return victim.ball.project(victim.x + self.start_std * noise.to(victim.x.dtype))
+        return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
+
+    def step(self) -> Step:
+        """How the iterates of one trajectory move."""
+        return Step(self.step_size) if self.momentum is None else MomentumStep(self.step_size, decay=self.momentum)
+
+    def ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        """One trajectory's result ``[N, C, H, W]``."""
+        start = self.start(victim, epoch=epoch, restart=restart)
+        return ascend(victim, self.objective, start=start, steps=self.steps, step=self.step())
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The last iterate (of the best restart)."""
-        self._prepare(victim)
+        self.prepare(victim)
         if self.restarts == 1:
-            return self._ascend(victim, epoch=epoch, restart=0)
+            return self.ascend(victim, epoch=epoch, restart=0)
         best, best_score = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
         for restart in range(self.restarts):
-            x_adv = self._ascend(victim, epoch=epoch, restart=restart)
+            x_adv = self.ascend(victim, epoch=epoch, restart=restart)
             with torch.no_grad():
                 output = victim.output(x_adv)
                 victim.cost.forwards += self.objective.cost()[0] * len(victim)
@@ -131,92 +218,16 @@ class PGD(Attack):
         return best
 
     def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
-        """Follow each restart and record success on the way; no step is spent on an image that is already broken.
+        """Each restart's trajectory with what broke on the way (:mod:`natx.attacks.judged`), a column a milestone.
 
-        Under 'last' every image takes every step (the convention of the paper and of torchattacks). A task without
-        per-image success gets :meth:`run`'s result and no columns.
+        A task without per-image success gets :meth:`run`'s result and no columns.
         """
         if not victim.task.per_image_success:
             return Attacked(self.run(victim))
-        self._prepare(victim)
-        marks = self.milestones or (self.steps,)
-        broken = torch.zeros(len(marks), len(victim), dtype=torch.bool, device=victim.x.device)  # [milestones, N]
-        x_adv = victim.x.clone()
-        follow = self._follow_any if success == "any" else self._follow_last
+        self.prepare(victim)
+        record = Record(victim, milestones=self.milestones or (self.steps,))
+        follow = follow_until_broken if success == "any" else follow_to_the_end
         for restart in range(self.restarts):
-            follow(victim, restart, marks=marks, broken=broken, x_adv=x_adv)
-        return Attacked(x_adv, dict(zip(self.columns(), broken)))
-
-    def _follow_any(self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor) -> None:
-        """One trajectory in which an image that breaks leaves the batch; fills ``broken`` and ``x_adv``."""
-        settled = broken[-1].clone()  # broken by an earlier restart: that result is kept
-        active = (~broken[0]).nonzero().squeeze(1)  # a later start may still break an image in fewer steps
-        if len(active) < len(victim):
-            victim = victim.select(active)
-        current, move = self._start(victim, epoch=0, restart=restart), self._step()
-        limits = torch.tensor(marks, device=current.device)
-        for step in range(self.steps + 1):
-            if len(active) == 0:
-                return
-            if step < self.steps:
-                grad, output, scores = victim.gradient(current, self.objective)
-            else:
-                with torch.no_grad():
-                    grad, output = None, victim.output(current)
-            wrong = ~victim.task.correct(output)
-            if wrong.any():
-                gone = active[wrong]
-                broken[:, gone] |= (step <= limits)[:, None]
-                x_adv[gone] = torch.where(settled[gone].view(-1, 1, 1, 1), x_adv[gone], current[wrong])
-                stay = (~wrong).nonzero().squeeze(1)
-                active, current, victim = active[stay], current[stay], victim.select(stay)
-                if grad is not None:
-                    grad, scores = grad[stay], scores[stay]
-                    move.select(stay)
-            if grad is None:
-                x_adv[active] = torch.where(settled[active].view(-1, 1, 1, 1), x_adv[active], current)
-            else:
-                current = move(victim.ball, current, grad, scores)
-
-    def _follow_last(
-        self, victim: Victim, restart: int, *, marks: Sequence[int], broken: Tensor, x_adv: Tensor
-    ) -> None:
-        """One full trajectory, looked at where a milestone ends; fills ``broken`` and ``x_adv``."""
-        current, move = self._start(victim, epoch=0, restart=restart), self._step()
-        settled = broken[-1].clone()  # broken by an earlier restart: that result is kept
-        for step in range(self.steps + 1):
-            if step < self.steps:
-                grad, output, scores = victim.gradient(current, self.objective)
-            else:
-                with torch.no_grad():
-                    grad, output = None, victim.output(current)
-            if step in marks:
-                broken[marks.index(step)] |= ~victim.task.correct(output)
-            if grad is not None:
-                current = move(victim.ball, current, grad, scores)
-        x_adv[~settled] = current[~settled]
-
-    def _prepare(self, victim: Victim) -> None:
-        victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
-        victim.cost.forwards += self.objective.prepare_forwards * len(victim)
-
-    def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
-        if START in victim.batch:
-            return victim.ball.project(victim.batch[START])
-        if not self.random_start:
-            return victim.x.clone()
-        if self.random_start == "normal":
-            noise = victim.noise(self.seed, epoch=epoch, stream=restart, draw=normal)
-            return victim.ball.project(victim.x + self.start_std * noise.to(victim.x.dtype))
-        return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
-
-    def _step(self) -> Step:
-        """How a trajectory moves."""
-        return MomentumStep(self.step_size, decay=self.momentum) if self.momentum else Step(self.step_size)
-
-    def _ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
-        x_adv, move = self._start(victim, epoch=epoch, restart=restart), self._step()
-        for _ in range(self.steps):
-            grad, _, scores = victim.gradient(x_adv, self.objective)
-            x_adv = move(victim.ball, x_adv, grad, scores)
-        return x_adv
+            start = partial(self.start, epoch=0, restart=restart)
+            follow(victim, self.objective, start=start, steps=self.steps, step=self.step(), record=record)
+        return Attacked(record.x_adv, dict(zip(self.columns(), record.broken)))

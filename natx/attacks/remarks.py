@@ -11,16 +11,16 @@ COUNT = re.compile(rf"{re.escape(SQUARE)}(\d+)")
 
 def merged(parts: Iterable[Iterable[str]]) -> list[str]:
     """The remarks of several blocks, in order of first appearance; those that count images become their sum."""
-    found: dict[str, int | None] = {}
+    sums: dict[str, int | None] = {}
     for note in (note for part in parts for note in part):
-        counted = COUNT.fullmatch(note)
-        if counted is None:
-            found.setdefault(note, None)
+        match = COUNT.fullmatch(note)
+        if match is None:
+            sums.setdefault(note, None)
         else:
-            found[SQUARE] = (found.get(SQUARE) or 0) + int(counted[1])
-    return [note if count is None else f"{note}{count}" for note, count in found.items()]
+            sums[SQUARE] = (sums.get(SQUARE) or 0) + int(match[1])
+    return [note if count is None else f"{note}{count}" for note, count in sums.items()]
 
 
 def square_broke(notes: Iterable[str]) -> int:
     """How many images Square alone broke, by such remarks."""
-    return sum(int(counted[1]) for note in notes if (counted := COUNT.fullmatch(note)))
+    return sum(int(match[1]) for note in notes if (match := COUNT.fullmatch(note)))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from natx.attacks.base import Attack, Victim
 from natx.errors import ConfigError
-from natx.objectives import Objective
-from natx.registry import ATTACKS, OBJECTIVES
+from natx.objectives import Objective, build_objective
+from natx.registry import ATTACKS
 from natx.threat import Linf, ThreatModel
 
 
@@ -57,11 +57,9 @@ class SingleStep(Attack):
             raise ConfigError(f"SingleStep works in Linf balls; got {self.threat}: use PGD with steps=1")
         if not (math.isfinite(noise) and noise >= 0 and math.isfinite(step) and step > 0):
             raise ConfigError(f"SingleStep needs noise >= 0 and step > 0, in units of eps; got {noise} and {step}")
-        if not isinstance(objective, Objective):
-            objective = OBJECTIVES.build(objective or dict(type="CrossEntropy"))
-        if objective.needs_random_start and noise == 0:
-            raise ConfigError(f"{type(objective).__name__} has no gradient at the clean image: use noise > 0")
-        self.objective = objective
+        self.objective = build_objective(objective)
+        if self.objective.needs_random_start and noise == 0:
+            raise ConfigError(f"{type(self.objective).__name__} has no gradient at the clean image: use noise > 0")
 
     @property
     def reach(self) -> ThreatModel:
@@ -108,4 +106,5 @@ class SingleStep(Attack):
             uniform = victim.noise(self.seed, epoch=epoch, stream=0)
             start = self._wider(self.noise).around(x, mask).start(uniform)
         grad, _, _ = victim.gradient(start, self.objective)
-        return self.reach.around(x, mask).step(start, grad, self.step * eps)
+        ball = self.reach.around(x, mask)
+        return ball.project(start + self.step * eps * ball.steepest(grad))

@@ -31,6 +31,6 @@ def with_sources(node: Any, sources: dict[str, Any]) -> Any:
 
 def _source(name: str, sources: dict[str, Any]) -> Any:
     if name not in sources:
-        known = ", ".join(sources) or "none"
-        raise ConfigError(f"no model is called {name}; sources of the attack config: {known}")
+        names = ", ".join(sources) or "none"
+        raise ConfigError(f"no model is called {name}; sources of the attack config: {names}")
     return sources[name]

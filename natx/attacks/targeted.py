@@ -53,10 +53,11 @@ class Targeted(Attack):
             raise ConfigError("the attack of Targeted has its threat model: leave out its own")
         objective = getattr(self.attack, "objective", None)
         if not isinstance(objective, TargetedObjective):
-            given = type(self.attack if objective is None else objective).__name__
+            kind = type(self.attack if objective is None else objective).__name__
             raise ConfigError(
-                f"Targeted needs an attack on TargetedCrossEntropy, TargetedMargin or TargetedDLR; got {given}"
+                f"Targeted needs an attack on TargetedCrossEntropy, TargetedMargin or TargetedDLR; got {kind}"
             )
+        self._objective = objective
         if len(self.attack.columns()) > 1:
             raise ConfigError("the attack of Targeted has one column: leave out its milestones")
 
@@ -109,13 +110,13 @@ class Targeted(Attack):
             if len(active) == 0:
                 break
             part = victim if len(active) == len(victim) else victim.select(active)
-            found = self.attack.run_judged(_towards(part, targets[active]), success=success)
-            (outcome,) = found.broken.values()
-            gone = active[outcome]
-            broken[gone], worst[gone] = True, found.x_adv[outcome]
+            attacked = self.attack.run_judged(_towards(part, targets[active]), success=success)
+            (outcome,) = attacked.broken.values()
+            fallen = active[outcome]
+            broken[fallen], worst[fallen] = True, attacked.x_adv[outcome]
             if not outcome.all():
                 rest = (~outcome).nonzero().squeeze(1)
-                self._keep(part.select(rest), found.x_adv[rest], active[rest], worst=worst, highest=highest)
+                self._keep(part.select(rest), attacked.x_adv[rest], active[rest], worst=worst, highest=highest)
         return Attacked(worst, {self.name: broken})
 
     def _begin(self, victim: Victim) -> tuple[Tensor, Output]:
@@ -124,7 +125,7 @@ class Targeted(Attack):
         self.attack.seed = self.seed  # the one a caller may have set since
         with torch.no_grad():
             output = victim.output(victim.x)
-        labels = self.attack.objective._hard_labels(output)
+        labels = self._objective.hard_labels(output)
         wrong = full_precision(output.logits).scatter(1, labels[:, None], -torch.inf)
         count = wrong.shape[1] - 1 if self.targets == "all" else min(self.targets, wrong.shape[1] - 1)
         return wrong.sort(dim=1, descending=True, stable=True).indices[:, :count], output
@@ -133,7 +134,7 @@ class Targeted(Attack):
         """Put results into ``worst`` at ``rows`` where their margins are above ``highest``; one forward."""
         with torch.no_grad():
             output = part.output(x_adv)
-        score = margin(full_precision(output.logits), self.attack.objective._hard_labels(output)).to(highest.dtype)
+        score = margin(full_precision(output.logits), self._objective.hard_labels(output)).to(highest.dtype)
         higher = score > highest[rows]
         worst[rows[higher]], highest[rows[higher]] = x_adv[higher], score[higher]
 

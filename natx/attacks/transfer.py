@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
+from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack, total_cost
 from natx.batch import START
 from natx.errors import ConfigError
 from natx.models.adversary import Adversary, build_adversary
@@ -76,8 +76,7 @@ class Transfer(Attack):
 
     def cost_per_image(self) -> tuple[float, float] | None:
         """Those of the attack on the source and of the refinement."""
-        costs = [part.cost_per_image() for part in self._parts()]
-        return None if None in costs else (sum(f for f, _ in costs), sum(b for _, b in costs))
+        return total_cost(self._parts())
 
     def scaled(self, factor: float) -> Transfer:
         """See :meth:`Attack.scaled`."""
@@ -89,8 +88,8 @@ class Transfer(Attack):
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`; adds the source's weights and what runs on it."""
         parts = {"attack": self.attack, **({} if self.refine is None else {"refine": self.refine})}
-        told = {key: part.describe_inner() for key, part in parts.items()}
-        return {**super().describe(), "source": self.source.origin, **told}
+        inner = {key: part.describe_inner() for key, part in parts.items()}
+        return {**super().describe(), "source": self.source.origin, **inner}
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
         """See :meth:`Attack.observe`; passed on."""
@@ -106,9 +105,9 @@ class Transfer(Attack):
         """What the target makes of the result, or of its refinement."""
         if self.refine is None or not victim.task.per_image_success:
             return super().run_judged(victim, success=success)
-        found = self.refine.run_judged(_from(victim, self._craft(victim)), success=success)
-        (broken,) = found.broken.values()
-        return Attacked(found.x_adv, {self.name: broken}, notes=found.notes)
+        refined = self.refine.run_judged(_from(victim, self._craft(victim)), success=success)
+        (broken,) = refined.broken.values()
+        return Attacked(refined.x_adv, {self.name: broken}, notes=refined.notes)
 
     def _parts(self) -> list[Attack]:
         return [part for part in (self.attack, self.refine) if part is not None]

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim, build_attack
+from natx.attacks.base import Attack, Victim, build_attack, total_cost
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.objectives import Objective
-from natx.registry import ATTACKS, OBJECTIVES
+from natx.objectives import Objective, build_objective
+from natx.registry import ATTACKS
 from natx.runtime.precision import full_precision
 from natx.task import Output
 
@@ -66,13 +66,12 @@ class WorstOf(Attack):
             raise ConfigError("WorstOf needs an objective to choose image by image, e.g. dict(type='ImageLoss')")
         self.select = select
         self.attacks = [build_attack(attack, threat=self.threat) for attack in attacks]
-        objective = TrainingLoss() if objective is None else objective
-        self.objective = objective if isinstance(objective, Objective) else OBJECTIVES.build(objective)
+        self.objective = TrainingLoss() if objective is None else build_objective(objective)
         if not self.attacks:
             raise ConfigError("WorstOf needs at least one attack")
         if any(attack.threat != self.threat for attack in self.attacks):
             raise ConfigError("the attacks of WorstOf share its threat model: leave out theirs")
-        sizes = {attack.block_size for attack in self.attacks} - {None}
+        sizes = {attack.block_size for attack in self.attacks if attack.block_size is not None}
         if len(sizes) > 1:
             raise ConfigError(f"the attacks of WorstOf share their blocks of images; got block_size {sorted(sizes)}")
         self.block_size = next(iter(sizes), None)
@@ -93,11 +92,9 @@ class WorstOf(Attack):
 
     def cost_per_image(self) -> tuple[float, float] | None:
         """The attacks' costs and one forward each to score them."""
-        costs = [attack.cost_per_image() for attack in self.attacks]
-        if None in costs:
-            return None
-        extra = self.objective.prepare_forwards + len(costs) * (1 + self.objective.cost()[0])
-        return (sum(f for f, _ in costs) + extra, sum(b for _, b in costs))
+        cost = total_cost(self.attacks)
+        extra = self.objective.prepare_forwards + len(self.attacks) * (1 + self.objective.cost()[0])
+        return None if cost is None else (cost[0] + extra, cost[1])
 
     def scaled(self, factor: float) -> WorstOf:
         """See :meth:`Attack.scaled`."""
@@ -112,21 +109,22 @@ class WorstOf(Attack):
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
         """See :meth:`Attack.observe`; passed on to all attacks and the objective."""
-        notes = [note for part in (*self.attacks, self.objective) for note in part.observe(dataset, predictions)]
+        parts: list[Attack | Objective] = [*self.attacks, self.objective]
+        notes = [note for part in parts for note in part.observe(dataset, predictions)]
         return list(dict.fromkeys(notes))
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The highest-scoring result of each image, or of the batch."""
         batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
-        judged = Victim(victim.task, batch, ball=victim.ball, cost=victim.cost)
+        scored = Victim(victim.task, batch, ball=victim.ball, cost=victim.cost)
         worst, highest = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
         for attack in self.attacks:
             attack.seed = self.seed  # one seed for all, the one a caller may have set since
             # A victim of its own: an attack adds entries to its batch.
             x_adv = attack.run(Victim(victim.task, victim.batch, ball=victim.ball, cost=victim.cost), epoch=epoch)
             with torch.no_grad():
-                scores = self.objective(judged.output(x_adv), judged.batch, x=x_adv).to(highest.dtype)
+                scores = self.objective(scored.output(x_adv), scored.batch, x=x_adv).to(highest.dtype)
             victim.cost.forwards += self.objective.cost()[0] * len(victim)
             if self.select == "batch":
                 scores = scores.sum().expand(len(victim))

@@ -69,8 +69,9 @@ class SharedStart(PGD):
 
     starts: Tensor
 
-    def _start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
-        super()._start(victim, epoch=epoch, restart=restart)
+    def start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
+        """See :meth:`PGD.start`."""
+        super().start(victim, epoch=epoch, restart=restart)
         return self.starts[victim.batch["index"]]
 
 

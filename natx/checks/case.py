@@ -187,7 +187,7 @@ class Case:
             grad, output, scores = victim.gradient(x_adv, climbed)
             loss.append(scores.cpu())
             wrong.append(~self.task.correct(output).cpu())
-            x_adv = victim.ball.step(x_adv, grad, self.step_size)
+            x_adv = victim.ball.project(x_adv + self.step_size * victim.ball.steepest(grad))
         return Trajectory(torch.stack(loss), torch.stack(wrong))
 
     @cached_property

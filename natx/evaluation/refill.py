@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks import PGD, Attack, Cost, Victim
-from natx.attacks.steps import Step
+from natx.attacks.pgd import Step
 from natx.batch import Batch, join
 from natx.evaluation.progress import Block
 from natx.models.mode import attack_mode
@@ -27,8 +27,7 @@ def refills(attack: Attack) -> TypeGuard[PGD]:
     return (
         isinstance(attack, PGD)
         and (type(attack).run, type(attack).run_judged) == (PGD.run, PGD.run_judged)
-        and type(attack)._follow_any is PGD._follow_any
-        and type(attack._step()) is Step
+        and type(attack.step()) is Step
         and attack.restarts == 1
         and attack.bn_mode == "eval"
         and attack.objective.per_image
@@ -133,7 +132,7 @@ class _Refilled:
     ) -> None:
         self.attack, self.task, self.blocks, self.size = attack, task, blocks, size
         self.load = load
-        self.move, self.cost = attack._step(), Cost()
+        self.move, self.cost = attack.step(), Cost()
         self.block = torch.repeat_interleave(torch.tensor([len(block) for block in blocks], dtype=torch.int64))
         total = len(self.block)
         self.open = [len(block) for block in blocks]  # images of each that are not done
@@ -161,10 +160,10 @@ class _Refilled:
         """Block by block, ready for the first step."""
         first = 0
         for block in self.blocks:
-            victim = self.attack._victim(self.task, self.load(block))
+            victim = self.attack.bind(self.task, self.load(block))
             victim.cost = self.cost
-            self.attack._prepare(victim)
-            current = self.attack._start(victim, epoch=0, restart=0)
+            self.attack.prepare(victim)
+            current = self.attack.start(victim, epoch=0, restart=0)
             row = torch.arange(first, first + len(block))
             images = _Images(victim, current, row, torch.zeros_like(row))
             self._charge(images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from natx.batch import Batch, join, size
 from natx.errors import ConfigError
-from natx.registry import TERMS
+from natx.registry import METHODS, TERMS
 from natx.runtime.precision import full_precision
 from natx.task import Task, concat_pixels, slice_raw
 from natx.terms.base import Term, View
@@ -54,6 +54,7 @@ class Method(nn.Module):
     """
 
     views: tuple[str, ...] = ("clean",)
+    terms: nn.ModuleList
 
     def __init__(self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class Method(nn.Module):
 
     def prepare(self, task: Task, device: torch.device) -> None:
         """Checks and moves companions once before training; a term whose views the method does not make is refused."""
-        for term in self.terms:
+        for term in self._terms():
             term.check_views(self.views)
             term.prepare(task, device)
 
@@ -87,8 +88,8 @@ class Method(nn.Module):
         Where each view has a forward of its own, one that no term reads gets no backward; a term that names the views
         it needs reads these, and one that names none all.
         """
-        extra = [term.cost(self.views) for term in self.terms]
-        read = {name for term in self.terms for name in term.needs or self.views}
+        extra = [term.cost(self.views) for term in self._terms()]
+        read = {name for term in self._terms() for name in term.needs or self.views}
         backwards = len(self.views) if self.joint_batch else len(read & set(self.views))
         return (len(self.views) + sum(f for f, _ in extra), backwards + sum(b for _, b in extra))
 
@@ -100,10 +101,13 @@ class Method(nn.Module):
         """The named scalars for views that are made, at the weights the task has now."""
         views = self._outputs(task, batch, pixels)
         scalars: dict[str, Tensor] = {}
-        for term in self.terms:
+        for term in self._terms():
             scalars.update(term(views, batch))
         scalars.update(diagnostics(views))
         return scalars
+
+    def _terms(self) -> list[Term]:
+        return cast(list[Term], list(self.terms))
 
     def _outputs(self, task: Task, batch: Batch, pixels: list[Tensor]) -> list[View]:
         if self.joint_batch and len(pixels) > 1:
@@ -112,6 +116,32 @@ class Method(nn.Module):
         else:
             raws = [task.network(x, batch) for x in pixels]
         return [View(name, x, task.read(raw, batch)) for name, x, raw in zip(self.views, pixels, raws)]
+
+
+class Around(Method):
+    """A method around another one, whose views and terms are those of the method inside.
+
+    Args:
+        method: the method inside, or its config.
+    """
+
+    def __init__(self, method: Method | dict[str, Any]) -> None:
+        nn.Module.__init__(self)  # views and terms are those of the method inside
+        self.method: Method = method if isinstance(method, Method) else METHODS.build(method)
+
+    @property
+    def views(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See :attr:`Method.views`."""
+        return self.method.views
+
+    @property
+    def terms(self) -> nn.ModuleList:  # type: ignore[override]
+        """The terms of the method inside."""
+        return self.method.terms
+
+    def prepare(self, task: Task, device: torch.device) -> None:
+        """See :meth:`Method.prepare`."""
+        self.method.prepare(task, device)
 
 
 def whole_epochs(value: Any, name: str) -> int:
@@ -136,8 +166,9 @@ def diagnostics(views: Sequence[View]) -> dict[str, Tensor]:
         logits, labels = full_precision(view.output.logits), view.output.labels
         log_probs = F.log_softmax(logits, dim=1)
         top = logits.topk(2, dim=1)
-        labels = labels if labels.dim() == 1 else labels.argmax(1)
-        scalars[f"acc_{view.name}"] = (top.indices[:, 0] == labels).float().mean() * 100
+        if labels is not None:
+            labels = labels if labels.dim() == 1 else labels.argmax(1)
+            scalars[f"acc_{view.name}"] = torch.eq(top.indices[:, 0], labels).float().mean() * 100
         scalars[f"entropy_{view.name}"] = -(log_probs.exp() * log_probs).sum(1).mean()
         scalars[f"top2_gap_{view.name}"] = (top.values[:, 0] - top.values[:, 1]).mean()
     return scalars

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from natx.batch import TEACHER, Batch, size
 from natx.errors import ConfigError
-from natx.methods.base import Method
+from natx.methods.base import Around, Method
 from natx.models.adversary import Adversary, build_adversary
 from natx.registry import METHODS
 from natx.task import Task
@@ -17,7 +17,7 @@ from natx.terms.distill import Distilled
 
 
 @METHODS.register_module()
-class Distillation(Method):
+class Distillation(Around):
     """A method whose terms, and inner attack if that climbs ``TeacherKL``, follow a teacher's logits.
 
     The teacher runs once a step on the clean images, in eval mode under no_grad; its logits lie in the batch under
@@ -35,8 +35,7 @@ class Distillation(Method):
     """
 
     def __init__(self, method: dict[str, Any] | Method, teacher: dict[str, Any] | Adversary) -> None:
-        nn.Module.__init__(self)  # the views and the terms are those of the method inside
-        self.method: Method = METHODS.build(method) if isinstance(method, dict) else method
+        super().__init__(method)
         self.teacher = build_adversary(teacher, role="teacher")
         if isinstance(self.method, Distillation):
             raise ConfigError("Distillation inside Distillation: give one teacher, members=[...] makes it an ensemble")
@@ -47,21 +46,11 @@ class Distillation(Method):
         for term in followers:
             term.teacher = self.teacher
 
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names of the views of the method inside."""
-        return self.method.views
-
-    @property
-    def terms(self) -> nn.ModuleList:
-        """The terms of the method inside."""
-        return self.method.terms
-
     def prepare(self, task: Task, device: torch.device) -> None:
         """Check the teacher's classes and input size, move it, and prepare the method inside."""
         self.teacher.check(task)
         self.teacher.to(device)
-        self.method.prepare(task, device)
+        super().prepare(task, device)
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Refused: a method around this one (AWP, SAM) would run the one inside without the teacher."""

@@ -27,6 +27,8 @@ from natx.threat import Linf
 # Streams of the strategy's draws: those that it learns from, and those that the target is trained on.
 EXPLORE, ACT = 2000, 2001
 LARGEST = 10.0  # of each part of the reward
+# What the original's LAS-PGD-AT chooses from.
+EPS_OPTIONS, STEP_SIZE_OPTIONS = tuple(e / 255 for e in range(3, 16)), tuple(s / 255 for s in range(1, 6))
 
 
 @METHODS.register_module()
@@ -88,9 +90,9 @@ class LAS(Adversarial):
         self,
         strategy: Task | dict[str, Any],
         *,
-        eps: Any = tuple(e / 255 for e in range(3, 16)),
+        eps: Any = EPS_OPTIONS,
         steps: Any = tuple(range(3, 15)),
-        step_size: Any = tuple(s / 255 for s in range(1, 6)),
+        step_size: Any = STEP_SIZE_OPTIONS,
         start_eps: float = 8 / 255,
         clip: float | None = None,
         interval: int = 20,
@@ -106,7 +108,7 @@ class LAS(Adversarial):
         joint_batch: bool = True,
     ) -> None:
         chooser = Strategy(strategy, eps=eps, steps=steps, step_size=step_size)
-        largest, most = max(chooser.options[EPS]), max(chooser.options[STEPS])
+        largest, most = max(chooser.options[EPS]), int(max(chooser.options[STEPS]))
         attack = PerImagePGD(Linf(largest), most, start_eps=start_eps, seed=seed)
         super().__init__(attack, views, terms=terms, joint_batch=joint_batch)
         if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
@@ -123,6 +125,7 @@ class LAS(Adversarial):
         self.max_norm, self.copy_weight_decay = max_norm, copy_weight_decay
         probe = probe or dict(type="PGD", steps=10, step_size=2 / 255, restarts=2)
         self.probe = build_attack(probe, threat=Linf(8 / 255))
+        self.taken: Tensor
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # training steps, saved to resume from
         self._steps: int | None = None  # the same number on the host, read from the buffer when it is first needed
         self.register_load_state_dict_post_hook(_forget_steps)
@@ -160,7 +163,7 @@ class LAS(Adversarial):
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`: at most, with every image attacked as often as it can be, lessons spread evenly."""
         forwards, backwards = super().cost()
-        attack, probe = self.attack.cost_per_image(), self.probe.cost_per_image() or (0, 0)
+        attack, probe = self.attack.cost_per_image() or (0, 0), self.probe.cost_per_image() or (0, 0)
         look = int(getattr(self.probe, "restarts", 1) == 1)  # judging looks at the result; several restarts do anyway
         # The strategy, the attack, R1, the copy's step, the probe, R3.
         lesson = (1 + attack[0] + 1 + 1 + probe[0] + look + 1, 1 + attack[1] + 1 + probe[1])
@@ -174,7 +177,8 @@ class LAS(Adversarial):
             settings, log_probs = self.strategy.draw(batch, seed=self.attack.seed, epoch=epoch, stream=EXPLORE)
             x_adv = self.attack(task, {**batch, **settings}, epoch=epoch)
             parts = self._rewards(task, batch, x_adv, epoch=epoch)
-            reward = sum(factor * part for factor, part in zip(self.reward, parts))
+            first, *rest = (factor * part for factor, part in zip(self.reward, parts))
+            reward = sum(rest, first)
             norm = self.strategy.descend(-log_probs.mean() * reward, lr=self.lr(epoch), max_norm=self.max_norm)
         names = ("reward", "reward_attack", "reward_robust", "reward_clean", "strategy_grad_norm")
         self._logged.update(zip(names, (reward, *parts, norm)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,13 +12,12 @@ from torch.func import functional_call
 
 from natx.batch import Batch
 from natx.errors import ConfigError
-from natx.methods.base import Method, optimised, whole_epochs
-from natx.registry import METHODS
+from natx.methods.base import Around, Method, optimised, whole_epochs
 from natx.runtime.device import forked_rng
 from natx.task import Task
 
 
-class PerturbedWeights(Method):
+class PerturbedWeights(Around):
     """A method whose loss is taken at ``w + d`` instead of ``w``, with ``d`` along the loss's gradient at ``w``.
 
     Each step makes the views once, at ``w``. An ascent pass then gives the gradient of the whole loss (every term,
@@ -40,24 +39,13 @@ class PerturbedWeights(Method):
     """
 
     def __init__(self, method: Method | dict[str, Any], *, warmup: int = 0) -> None:
-        nn.Module.__init__(self)  # views and terms are those of the method inside
+        super().__init__(method)
         self.warmup = whole_epochs(warmup, "warmup")
-        self.method: Method = method if isinstance(method, Method) else METHODS.build(method)
         if type(self.method).forward is not Method.forward:
             raise ConfigError(
                 f"{type(self).__name__} takes a method's loss at other weights; {type(self.method).__name__} has a "
                 "training step of its own, so it cannot be put inside"
             )
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """See :attr:`Method.views`."""
-        return self.method.views
-
-    @property
-    def terms(self) -> nn.ModuleList:
-        """The terms of the method inside."""
-        return self.method.terms
 
     def perturbs(self, name: str, weight: Tensor) -> bool:
         """Whether a parameter of the task, with its name, is perturbed; subclasses may leave some alone."""
@@ -66,10 +54,6 @@ class PerturbedWeights(Method):
     def displacement(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """``d`` for each of the weights, without gradients; subclasses write this."""
         raise NotImplementedError
-
-    def prepare(self, task: Task, device: torch.device) -> None:
-        """See :meth:`Method.prepare`."""
-        self.method.prepare(task, device)
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """The views of the method inside."""
@@ -113,7 +97,7 @@ class _Scalars(nn.Module):
 
 
 def _ascent(
-    step: _Scalars, weights: dict[str, Tensor], batch: Batch, pixels: list[Tensor]
+    step: _Scalars, weights: Mapping[str, Tensor], batch: Batch, pixels: list[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """The loss at the weights and its gradient there, the mean over all processes; changes nothing."""
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}

@@ -184,9 +184,9 @@ class PriorGuided(Remembering):
         grad = self.gradient(task, batch, x, start=start)
         momentum = grad / grad.abs().mean().clamp_min(torch.finfo(grad.dtype).tiny) + self.decay * momentum
         length = self.step * self.threat.eps
-        self.remember("perturbation", batch, ball.step(start.clone(), momentum, length) - x, epoch=epoch)
+        self.remember("perturbation", batch, ball.project(start + length * ball.steepest(momentum)) - x, epoch=epoch)
         self.remember("momentum", batch, momentum, epoch=epoch)
-        x_adv = ball.step(start.clone(), grad, length)
+        x_adv = ball.project(start + length * ball.steepest(grad))
         return [start, x, x_adv] if "clean" in self.views else [start, x_adv]
 
 

@@ -25,7 +25,7 @@ from natx.task import Task
 def options(value: Any, *, name: str, whole: bool = False) -> tuple[float, ...]:
     """What a strategy may choose from: a number, or several; raises ConfigError where one is not above 0."""
     numbers = (value,) if isinstance(value, Real) else tuple(value) if isinstance(value, Sequence) else ()
-    fit = numbers and all(isinstance(n, Real) and 0 < n < float("inf") for n in numbers)
+    fit = numbers and all(isinstance(n, Real) and 0 < float(n) < float("inf") for n in numbers)
     if not fit or isinstance(value, str) or (whole and any(n != int(n) for n in numbers)):
         kind = "whole numbers" if whole else "numbers"
         raise ConfigError(f"{name} is one or several {kind} above 0; got {value!r}")
@@ -125,5 +125,5 @@ class Strategy(nn.Module):
         scale = (max_norm / (norm + 1e-6)).clamp(max=1)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients):
-                parameter -= lr * scale * gradient
+                parameter.sub_(lr * scale * gradient)
         return norm

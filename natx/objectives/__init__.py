@@ -1,7 +1,7 @@
 """Objectives: what an attack climbs, one score per image."""
 
 from natx.objectives.adaptive import Adaptive
-from natx.objectives.base import Objective
+from natx.objectives.base import Objective, build_objective
 from natx.objectives.losses import DLR, KL, CrossEntropy, ImageLoss, Margin, NamedLoss, margin
 from natx.objectives.rescaled import RescaledCrossEntropy
 from natx.objectives.targeted import (
@@ -29,5 +29,6 @@ __all__ = [
     "TargetedMargin",
     "TargetedObjective",
     "TeacherKL",
+    "build_objective",
     "margin",
 ]

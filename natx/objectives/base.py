@@ -8,6 +8,7 @@ from torch import Tensor
 
 from natx.batch import Batch
 from natx.errors import ConfigError
+from natx.registry import OBJECTIVES
 from natx.task import Output, Task
 
 
@@ -44,7 +45,8 @@ class Objective:
         """Plain values that define the objective, for the report."""
         return {"objective": type(self).__name__}
 
-    def _labels(self, output: Output) -> Tensor:
+    def labels(self, output: Output) -> Tensor:
+        """Classes ``[M]`` or class distributions ``[M, C]`` of the rows; raises ConfigError where there are none."""
         if output.labels is None:
             raise ConfigError(
                 f"{type(self).__name__} needs class labels, and these images are of no class of the head: attack them "
@@ -52,10 +54,16 @@ class Objective:
             )
         return output.labels
 
-    def _hard_labels(self, output: Output) -> Tensor:
-        labels = self._labels(output)
+    def hard_labels(self, output: Output) -> Tensor:
+        """Classes of the rows ``[M]``, of a distribution the most probable one."""
+        labels = self.labels(output)
         return labels if labels.dim() == 1 else labels.argmax(1)
 
     def _softmax_only(self, output: Output) -> None:
         if output.link != "softmax":
             raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")
+
+
+def build_objective(config: Objective | dict[str, Any] | None) -> Objective:
+    """An objective from its config; None is cross-entropy."""
+    return config if isinstance(config, Objective) else OBJECTIVES.build(config or dict(type="CrossEntropy"))

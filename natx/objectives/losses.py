@@ -22,7 +22,7 @@ class CrossEntropy(Objective):
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
-        logits, labels = full_precision(output.logits), self._labels(output)
+        logits, labels = full_precision(output.logits), self.labels(output)
         if output.link == "softmax":
             return output.per_image(F.cross_entropy(logits, labels, reduction="none"))
         if labels.dim() == 1:  # a label equal to C means background: no class is on
@@ -44,7 +44,7 @@ class Margin(Objective):
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         self._softmax_only(output)
-        return output.per_image(margin(full_precision(output.logits), self._hard_labels(output)))
+        return output.per_image(margin(full_precision(output.logits), self.hard_labels(output)))
 
 
 @OBJECTIVES.register_module()
@@ -61,7 +61,7 @@ class DLR(Objective):
         if logits.shape[1] < 3:
             raise ConfigError(f"DLR needs at least 3 classes; got {logits.shape[1]}: use Margin")
         top = logits.topk(3, dim=1).values
-        ratio = margin(logits, self._hard_labels(output)) / (top[:, 0] - top[:, 2] + 1e-12)
+        ratio = margin(logits, self.hard_labels(output)) / (top[:, 0] - top[:, 2] + 1e-12)
         return output.per_image(ratio)
 
 

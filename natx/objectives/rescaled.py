@@ -39,15 +39,15 @@ class RescaledCrossEntropy(Objective):
     """
 
     def __init__(self, scale: float | str = "gap") -> None:
-        number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
-        if not (scale in SCALES or (number and math.isfinite(scale) and scale > 0)):
+        number = float(scale) if isinstance(scale, (int, float)) and not isinstance(scale, bool) else None
+        if not (scale in SCALES or (number is not None and math.isfinite(number) and number > 0)):
             raise ConfigError(f"scale is 'gap', 'deviation' or a number above 0; got {scale!r}")
         self.scale = scale
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         self._softmax_only(output)
-        logits, labels = full_precision(output.logits), self._labels(output)
+        logits, labels = full_precision(output.logits), self.labels(output)
         rows = F.cross_entropy(logits / self._divisors(logits.detach()), labels, reduction="none")
         return output.per_image(rows)
 

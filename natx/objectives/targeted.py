@@ -50,7 +50,7 @@ class TargetedMargin(TargetedObjective):
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         logits, targets = self._logits_and_targets(output, batch)
-        return _ahead(logits, targets, self._hard_labels(output))
+        return _ahead(logits, targets, self.hard_labels(output))
 
 
 @OBJECTIVES.register_module()
@@ -64,7 +64,7 @@ class TargetedDLR(TargetedObjective):
             raise ConfigError(f"TargetedDLR needs at least 4 classes; got {logits.shape[1]}: use TargetedMargin")
         top = logits.topk(4, dim=1).values
         spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12
-        return _ahead(logits, targets, self._hard_labels(output)) / spread
+        return _ahead(logits, targets, self.hard_labels(output)) / spread
 
 
 def _ahead(logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:

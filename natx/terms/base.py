@@ -49,9 +49,9 @@ class Term(nn.Module):
 
     def pick(self, views: Sequence[View]) -> list[View]:
         """The views the term needs, in the order of :attr:`needs`."""
-        named = {view.name: view for view in views}
-        self.check_views(tuple(named))
-        return [named[name] for name in self.needs]
+        by_name = {view.name: view for view in views}
+        self.check_views(tuple(by_name))
+        return [by_name[name] for name in self.needs]
 
     def cost(self, views: Sequence[str]) -> tuple[float, float]:
         """Extra (forwards, backwards) per image and step beyond the views' own."""

@@ -35,12 +35,17 @@ class Distilled(Term):
 
     def prepare(self, task: Task, device: torch.device) -> None:
         """Raise ConfigError where no teacher was bound."""
+        self.bound_teacher()
+
+    def bound_teacher(self) -> Adversary:
+        """The teacher; raises ConfigError where there is none."""
         if self.teacher is None:
             name = type(self).__name__
             raise ConfigError(
                 f"{name} follows a teacher and there is none: write method=dict(type='Distillation', "
                 f"teacher=dict(config=...), method=<the method with {name}>)"
             )
+        return self.teacher
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Term.describe`."""
@@ -57,20 +62,20 @@ class Distilled(Term):
         return chosen
 
 
-def soft_loss(output: Output, teacher: Tensor, *, temperature: float = 1.0, kept: int | None = None) -> Tensor:
+def soft_loss(output: Output, teacher: Tensor, *, temperature: float = 1.0, shown: int | None = None) -> Tensor:
     """``KL(p_T^t || p_S^t)``, averaged as the classification loss is: 0-dim.
 
     Args:
         output: the student's output.
         teacher: the teacher's logits ``[N, C]``.
         temperature: t; both logits are divided by it.
-        kept: how many of the teacher's largest logits enter its softmax; None for all.
+        shown: how many of the teacher's largest logits enter its softmax; None for all.
     """
     teacher = full_precision(teacher) / temperature
     q_log = F.log_softmax(full_precision(output.logits) / temperature, dim=1)
-    if kept is not None and kept < teacher.shape[1]:
+    if shown is not None and shown < teacher.shape[1]:
         # Classes that are left out are not summed: minus infinity as their logit would give 0 * inf.
-        teacher, classes = teacher.topk(kept, dim=1)
+        teacher, classes = teacher.topk(shown, dim=1)
         q_log = q_log.gather(1, classes)
     return (output.row_weight * kl_divergence(F.log_softmax(teacher, dim=1), q_log)).sum()
 

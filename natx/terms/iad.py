@@ -67,11 +67,11 @@ class IAD(Distilled):
         teacher = F.log_softmax(full_precision(batch[TEACHER]) / self.temperature, dim=1)
         tempered = F.log_softmax(full_precision(adv.logits) / self.temperature, dim=1)
         from_teacher = kl_divergence(teacher, tempered)
-        own = kl_divergence(*(F.log_softmax(full_precision(o.logits), dim=1) for o in (clean, adv)))
+        introspection = kl_divergence(*(F.log_softmax(full_precision(o.logits), dim=1) for o in (clean, adv)))
         followed = trust * from_teacher if self.weigh_teacher else from_teacher
-        rows = self.temperature**2 * followed + (1 - trust) * own
+        rows = self.temperature**2 * followed + (1 - trust) * introspection
         scalars = {"loss_iad": self.weight * (adv.row_weight * rows).sum()}
-        for name, values in (("teacher_trust", trust), ("teacher_kl_adv", from_teacher), ("own_kl_adv", own)):
+        for name, values in (("teacher_trust", trust), ("teacher_kl_adv", from_teacher), ("own_kl_adv", introspection)):
             scalars[name] = (adv.row_weight * values).sum().detach()
         if self.weight < 1:
             scalars["loss_iad_hard"] = (1 - self.weight) * hard_loss(clean)
@@ -84,6 +84,6 @@ class IAD(Distilled):
             raise ConfigError(
                 "IAD asks the teacher for the probability of one label; got soft labels (mixup): use RSLAD"
             )
-        probabilities = self.teacher.logits(batch, x_adv).softmax(1)
+        probabilities = self.bound_teacher().logits(batch, x_adv).softmax(1)
         trust = probabilities.gather(1, adv.labels[:, None]).squeeze(1) ** self.power
         return torch.where(batch["epoch"] < self.begin, torch.ones_like(trust), trust)

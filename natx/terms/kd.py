@@ -42,20 +42,20 @@ class KD(Distilled):
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Distilled.prepare`; raises ConfigError where ``keep`` leaves no class."""
         super().prepare(task, device)
-        self._kept(task.num_classes)
+        self._shown(task.num_classes)
 
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
         """See :meth:`Term.forward`; logs ``teacher_kl_clean``, without weight and t^2."""
         output = self.outputs(views)["clean"]
-        kept = self._kept(output.logits.shape[1])
-        kl = soft_loss(output, batch[TEACHER], temperature=self.temperature, kept=kept)
+        shown = self._shown(output.logits.shape[1])
+        kl = soft_loss(output, batch[TEACHER], temperature=self.temperature, shown=shown)
         return {
             "loss_kd": self.weight * self.temperature**2 * kl,
             "loss_kd_hard": (1 - self.weight) * hard_loss(output),
             "teacher_kl_clean": kl.detach(),
         }
 
-    def _kept(self, num_classes: int) -> int:
+    def _shown(self, num_classes: int) -> int:
         """How many classes the teacher shows."""
         count = num_classes if self.keep is None else int(self.keep * num_classes + 1e-9)  # 0.29 * 100 is 28.999...
         if count < 1:

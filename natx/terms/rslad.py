@@ -33,7 +33,8 @@ class RSLAD(Distilled):
         check_share(self, "clean_share", clean_share)
         check_positive(self, scale=scale)
         self.clean_share, self.scale = clean_share, scale
-        self.needs = {0: ("adv",), 1: ("clean",)}.get(clean_share, ("clean", "adv"))
+        shares = {"clean": clean_share, "adv": 1 - clean_share}
+        self.needs = tuple(name for name, share in shares.items() if share > 0)
 
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
         """See :meth:`Term.forward`; logs ``teacher_kl_clean`` and ``teacher_kl_adv``, without share and scale."""

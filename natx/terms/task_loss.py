@@ -36,5 +36,6 @@ class TaskLoss(Term):
             name: torch.stack([view.output.losses[name] for view in chosen]).mean() for name in chosen[0].output.losses
         }
         for view in views:
-            scalars[f"total_{view.name}"] = sum(loss.detach() for loss in view.output.losses.values())
+            first, *rest = (loss.detach() for loss in view.output.losses.values())
+            scalars[f"total_{view.name}"] = sum(rest, first)
         return scalars

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from natx.attacks import AutoPGD
-from natx.attacks.steps import AutoStep, checkpoints
+from natx.attacks.autopgd import AutoStep, checkpoints
 from natx.testing import TinyCNNTask, TinyDataset, WrappedTask, fit
 from natx.threat import L2, Linf, ThreatModel
 

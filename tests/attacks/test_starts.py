@@ -194,8 +194,8 @@ def test_the_attacks_of_worst_of_begin_at_the_same_point() -> None:
     starts: list[Tensor] = []
 
     class Noting(PGD):
-        def _start(self, victim: Any, *, epoch: int, restart: int) -> Tensor:
-            starts.append(super()._start(victim, epoch=epoch, restart=restart).clone())
+        def start(self, victim: Any, *, epoch: int, restart: int) -> Tensor:
+            starts.append(super().start(victim, epoch=epoch, restart=restart).clone())
             return starts[-1].clone()
 
     def worst(seed: int) -> WorstOf:

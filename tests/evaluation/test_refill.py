@@ -137,7 +137,7 @@ def test_results_are_verified_and_modes_restored(monkeypatch: pytest.MonkeyPatch
     task = trained().train()
     modes = [module.training for module in task.modules()]
     with monkeypatch.context() as patch:
-        patch.setattr(LinfBall, "step", lambda ball, x, grad, size: x + 2 * EPS)
+        patch.setattr(LinfBall, "project", lambda ball, x: x + 2 * EPS)
         with pytest.raises(ConstraintError):
             evaluate(task, data(), [PGD(LINF, 3)], batch_size=7)
     assert [module.training for module in task.modules()] == modes

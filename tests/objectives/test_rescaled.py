@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import PGD, AutoPGD
-from natx.attacks.steps import checkpoints
+from natx.attacks.autopgd import checkpoints
 from natx.errors import ConfigError
 from natx.objectives import CrossEntropy, RescaledCrossEntropy
 from natx.registry import OBJECTIVES
