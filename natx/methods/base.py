@@ -69,10 +69,7 @@ class Method(nn.Module):
             term.prepare(task, device)
 
     def begin(self, setting: Setting) -> None:
-        """Hear about the training once before it; a method around another passes it on."""
-        inner = getattr(self, "method", None)
-        if isinstance(inner, Method):
-            inner.begin(setting)
+        """Hear about the training once before it."""
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Pixels of each view ``[N, C, H, W]``."""
@@ -138,6 +135,10 @@ class Around(Method):
     def terms(self) -> nn.ModuleList:  # type: ignore[override]
         """The terms of the method inside."""
         return self.method.terms
+
+    def begin(self, setting: Setting) -> None:
+        """See :meth:`Method.begin`."""
+        self.method.begin(setting)
 
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`."""

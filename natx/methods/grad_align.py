@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.adversarial import Adversarial
-from natx.methods.base import Method
+from natx.methods.base import Around, Method
 from natx.registry import METHODS
 from natx.runtime.precision import full_precision
 from natx.runtime.rng import uniform
@@ -21,7 +21,7 @@ STREAM = 31  # of the point near the image, apart from the attack's own draws
 
 
 @METHODS.register_module()
-class GradAlign(Method):
+class GradAlign(Around):
     """Adversarial training plus ``weight * (1 - cos(grad l(x), grad l(x + eta)))``, ``eta`` uniform in the ball.
 
     A large angle between the two gradients is what catastrophic overfitting shows as: a single step then no longer
@@ -44,28 +44,15 @@ class GradAlign(Method):
     """
 
     def __init__(self, method: Method | dict[str, Any], weight: float = 0.2, *, seed: int = 0) -> None:
-        nn.Module.__init__(self)  # views and terms are those of the method inside
-        inner = METHODS.build(method) if isinstance(method, dict) else method
-        if not isinstance(inner, Adversarial):
-            raise ConfigError(f"GradAlign stands around Adversarial; got {type(inner).__name__}: put AWP around it")
+        super().__init__(method)
+        if not isinstance(self.method, Adversarial):
+            raise ConfigError(
+                f"GradAlign stands around Adversarial; got {type(self.method).__name__}: put AWP around it"
+            )
         if not 0 <= weight < float("inf"):
             raise ConfigError(f"GradAlign needs a weight >= 0, such as 0.2; got {weight}")
-        self.method: Adversarial = inner
+        self.attack = self.method.attack
         self.weight, self.seed, self._epoch = float(weight), seed, 0
-
-    @property
-    def views(self) -> tuple[str, ...]:  # type: ignore[override]
-        """See :attr:`Method.views`."""
-        return self.method.views
-
-    @property
-    def terms(self) -> nn.ModuleList:  # type: ignore[override]
-        """The terms of the method inside."""
-        return self.method.terms
-
-    def prepare(self, task: Task, device: torch.device) -> None:
-        """See :meth:`Method.prepare`."""
-        self.method.prepare(task, device)
 
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """The views of the method inside."""
@@ -87,7 +74,7 @@ class GradAlign(Method):
         scalars = self.method.scalars(task, batch, pixels)
         x = task.pixels(batch)
         noise = uniform(batch["index"].to(x.device), x.shape[1:], seed=self.seed, epoch=self._epoch, stream=STREAM)
-        near = self.method.attack.threat.around(x, task.perturbable(batch)).start(noise)
+        near = self.attack.threat.around(x, task.perturbable(batch)).start(noise)
         first, second = (self._gradient(task, batch, point) for point in (x, near))
         cosine = F.cosine_similarity(first, second, dim=1)
         counted = ((first.detach() != 0).any(1) & (second.detach() != 0).any(1)).to(cosine.dtype)

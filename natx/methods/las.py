@@ -194,6 +194,6 @@ class LAS(Adversarial):
         return strength, (~broken).float().mean(), right.float().mean()
 
 
-def _forget_steps(method: nn.Module, _: object) -> None:
+def _forget_steps(method: Any, _: object) -> None:
     """After a state was loaded the buffer has the number of steps."""
     method._steps = None

@@ -53,6 +53,8 @@ class DeviceMemory(nn.Module):
     def __init__(self, images: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.images, self.dtype = images, dtype
+        self.values: Tensor
+        self.written: Tensor
         self.register_buffer("values", torch.zeros(0))
         self.register_buffer("written", torch.full((images,), NEVER, dtype=torch.int32))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from natx.attacks import Cost, Victim
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.base import Method, Setting, whole_epochs
-from natx.methods.memory import Store, build_memory
+from natx.methods.memory import Memory, Store, build_memory
 from natx.models.mode import BNMode, attack_mode
-from natx.objectives import Objective
-from natx.registry import METHODS, OBJECTIVES, THREATS
+from natx.objectives import Objective, build_objective
+from natx.registry import METHODS, THREATS
 from natx.runtime.rng import uniform
 from natx.task import Task
 from natx.threat import Linf, ThreatModel
@@ -47,7 +47,7 @@ class Remembering(Method):
         ConfigError: another norm, or a setting out of range.
     """
 
-    kept: tuple[str, ...] = ("perturbation",)  # names of the tensors that each image keeps
+    states: tuple[str, ...] = ("perturbation",)  # names of the tensors that each image keeps
     exact: tuple[str, ...] = ()  # those of them that half precision cannot hold
 
     def __init__(
@@ -77,9 +77,7 @@ class Remembering(Method):
         if dtype not in DTYPES:
             raise ConfigError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}")
         self.views, self.step, self.reset = tuple(views), float(step), whole_epochs(reset, "reset")
-        self.objective = (
-            objective if isinstance(objective, Objective) else OBJECTIVES.build(objective or dict(type="CrossEntropy"))
-        )
+        self.objective = build_objective(objective)
         self.store, self.dtype, self.seed, self.bn_mode = store, dtype, seed, bn_mode
         self.memories = nn.ModuleDict()
         self._moves: Callable[..., Tensor] | None = None
@@ -88,7 +86,7 @@ class Remembering(Method):
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`; makes room for every image's perturbation."""
         self._moves, self._epochs = setting.moves, setting.epochs
-        for name in self.kept:
+        for name in self.states:
             path = None if setting.folder is None else setting.folder / "memory" / f"{name}.bin"
             dtype = torch.float32 if name in self.exact and self.dtype == "float16" else DTYPES[self.dtype]
             self.memories[name] = build_memory(self.store, images=setting.images, path=path, dtype=dtype)
@@ -107,11 +105,14 @@ class Remembering(Method):
         """What the batch's images keep under a name; ``fresh`` where they have nothing since the last reset."""
         if name not in self.memories:
             raise ConfigError(f"{type(self).__name__} keeps a perturbation of each training image: begin() comes first")
-        return self.memories[name].read(batch["index"], epoch=epoch, since=self.since(epoch), fresh=fresh)
+        return self._memory(name).read(batch["index"], epoch=epoch, since=self.since(epoch), fresh=fresh)
 
     def remember(self, name: str, batch: Batch, values: Tensor, *, epoch: int) -> None:
         """Keep values of the batch's images."""
-        self.memories[name].write(batch["index"], values.detach(), epoch=epoch)
+        self._memory(name).write(batch["index"], values.detach(), epoch=epoch)
+
+    def _memory(self, name: str) -> Memory:
+        return cast(Memory, self.memories[name])
 
     def uniform(self, batch: Batch, x: Tensor, *, epoch: int) -> Tensor:
         """Uniform in [-eps, eps): what perturbations begin with, the same in all epochs up to the next reset."""
@@ -153,7 +154,7 @@ class PriorGuided(Remembering):
         **settings: see :class:`Remembering`.
     """
 
-    kept = ("perturbation", "momentum")
+    states = ("perturbation", "momentum")
 
     def __init__(
         self,
@@ -166,7 +167,7 @@ class PriorGuided(Remembering):
         terms: Sequence[dict[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
-        default = [dict(type="TaskLoss", on=tuple(views)), dict(type="PriorConsistency")]
+        default: list[dict[str, Any]] = [dict(type="TaskLoss", on=tuple(views)), dict(type="PriorConsistency")]
         super().__init__(threat, step=step, reset=reset, views=views, terms=terms or default, **settings)
         if not 0 <= decay <= 1:
             raise ConfigError(f"decay is what remains of the momentum, 0 to 1; got {decay}")
@@ -217,7 +218,7 @@ class ATAS(Remembering):
         **settings: see :class:`Remembering`.
     """
 
-    kept = ("perturbation", "gradient_norm")
+    states = ("perturbation", "gradient_norm")
     exact = ("gradient_norm",)
 
     def __init__(
@@ -255,8 +256,8 @@ class ATAS(Remembering):
         """Clean pixels (if asked for), and those after the step."""
         x = task.pixels(batch)
         ball = self.threat.around(x, task.perturbable(batch))
-        own = self.recalled("perturbation", batch, epoch=epoch, fresh=self.uniform(batch, x, epoch=epoch))
-        shown, back = self._moved(own, batch, epoch=epoch)
+        perturbation = self.recalled("perturbation", batch, epoch=epoch, fresh=self.uniform(batch, x, epoch=epoch))
+        shown, back = self._moved(perturbation, batch, epoch=epoch)
         start = ball.project(x + shown)
         grad = self.gradient(task, batch, x, start=start) / len(x)
         sizes = self._sizes(batch, grad, epoch=epoch)
@@ -270,22 +271,22 @@ class ATAS(Remembering):
         if epoch < self.warmup:
             return grad.new_full((len(grad),), self.step * eps)
         squared = grad.flatten(1).norm(dim=1).square()
-        before = self.memories["gradient_norm"].read(
+        before = self._memory("gradient_norm").read(
             batch["index"], epoch=epoch, since=0, fresh=torch.zeros_like(squared)
         )
         mean = (1 - self.beta) * squared + self.beta * before
         self.remember("gradient_norm", batch, mean, epoch=epoch)
         return (2 * self.base * eps / (1 + mean.sqrt() / self.c)).clamp(self.smallest * eps, self.largest * eps)
 
-    def _moved(self, own: Tensor, batch: Batch, *, epoch: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def _moved(self, perturbation: Tensor, batch: Batch, *, epoch: int) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The perturbations as the augmented images show them, and the way back into the images' own frames.
 
         Crops and flips pick pixels, so the way back is the transpose of what they do, which autograd knows.
         """
         moves = self._moves
         if moves is None:
-            return own, lambda shown: shown
-        frame = torch.zeros_like(own).requires_grad_()
+            return perturbation, lambda shown: shown
+        frame = torch.zeros_like(perturbation).requires_grad_()
         with torch.enable_grad():
             picked = moves(frame, index=batch["index"], epoch=epoch)
 
@@ -293,7 +294,7 @@ class ATAS(Remembering):
             return torch.autograd.grad(picked, frame, values, retain_graph=True)[0]
 
         def back(after: Tensor) -> Tensor:
-            seen = transposed(torch.ones_like(after))  # how often a pixel is shown: reflected padding shows some twice
-            return torch.where(seen > 0, transposed(after) / seen.clamp_min(1), own)
+            count = transposed(torch.ones_like(after))  # how often a pixel is shown: reflected padding shows some twice
+            return torch.where(count > 0, transposed(after) / count.clamp_min(1), perturbation)
 
-        return moves(own, index=batch["index"], epoch=epoch), back
+        return moves(perturbation, index=batch["index"], epoch=epoch), back
