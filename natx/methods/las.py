@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from natx.attacks import Attack, PerImagePGD, build_attack
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
