@@ -2,7 +2,7 @@
 """Look into models: python tools/analyze.py CONFIG CHECKPOINT [CONFIG CHECKPOINT ...] [--what weights] [--subset N]
 
 The paper's Figures 3 to 8 as pictures and numbers, for one or several checkpoints side by side; docs/analysis.md says
-how to read them. Writes analysis.json, analysis.md and PNGs. Configs are code: run only those you trust.
+how to read them. Writes analysis.json, analysis.md, analysis.html and PNGs. Configs are code: run only those you trust.
 """
 
 import argparse
@@ -64,7 +64,9 @@ def main() -> None:
         console.print(f"{model['name']}: {accuracy}")
         for note in model["notes"]:
             console.print(f"note ({model['name']}): {note}")
-    console.print(f"written: {folder / 'analysis.md'}, {folder / 'analysis.json'}", soft_wrap=True)
+    console.print(
+        f"written: {folder / 'analysis.md'}, {folder / 'analysis.html'}, {folder / 'analysis.json'}", soft_wrap=True
+    )
     if analysis["missing"]:
         raise ConfigError("; ".join(analysis["missing"]))
 

@@ -21,7 +21,7 @@ def main() -> None:
     arguments = parse_arguments()
     # After the arguments, so that --help and mistakes in them do not wait for the libraries.
     from natx.report.compare import compare, read_runs
-    from natx.report.html_compare import comparison_page
+    from natx.report.comparison_page import comparison_page
     from natx.runtime.files import write_text
 
     out = page_file(Path(arguments.out))

@@ -23,8 +23,7 @@ def main() -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
-    from natx.runtime.files import write_text
-    from natx.study import describe_study, draw_figure, load_table, render, run_row
+    from natx.study import describe_study, draw_figure, load_table, markdown_file, run_row, study_content, write_study
 
     device = cli.set_up(arguments)
     study = load_table(
@@ -36,6 +35,7 @@ def main() -> None:
         subset=arguments.subset,
     )
     work_dir = Path(arguments.work_dir)
+    out = markdown_file(arguments.out or work_dir / f"{arguments.table}-{arguments.scale}.md")
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
     rows, first = study.chosen(arguments.rows), get_dist_info()[0] == 0
     if arguments.dry_run:
@@ -46,11 +46,10 @@ def main() -> None:
         for row in rows if not arguments.report else ():
             run_row(study, row, work_dir, seed=seed, device=device, options=options)
     if first:
-        out = Path(arguments.out or work_dir / f"{arguments.table}-{arguments.scale}.md")
-        text = render(study, work_dir, command=command(arguments), options=options)
+        content, picture = study_content(study, work_dir, command=command(arguments), options=options), None
         if study.axis and draw_figure(out.with_suffix(".png"), study, work_dir, options=options):
-            text += f"\n![{study.title}]({out.with_suffix('.png').name})\n"
-        write_text(out, text)
+            picture = out.with_suffix(".png")
+        text = write_study(out, content, figure=picture)
         cli.console().print(text, markup=False, soft_wrap=True)
 
 
@@ -77,7 +76,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", default="work_dirs/paper", help="where to train, for all tables")
     parser.add_argument("--dry-run", action="store_true", help="print what would be trained and its cost, and stop")
     parser.add_argument("--report", action="store_true", help="train nothing, render what is there")
-    parser.add_argument("--out", help="the Markdown file (default: <work dir>/<table>-<scale>.md)")
+    parser.add_argument(
+        "--out", help="the Markdown file (default: <work dir>/<table>-<scale>.md); a page is written beside it"
+    )
     parser.add_argument("--tables", default=TABLES, help="the data file with the tables")
     cli.add_common_arguments(parser)
     return parser.parse_args()

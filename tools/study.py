@@ -18,11 +18,11 @@ def main() -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
-    from natx.runtime.files import write_text
-    from natx.study import load_study, made_by, render, run_row
+    from natx.study import load_study, made_by, markdown_file, run_row, study_content, write_study
 
     device, study = cli.set_up(arguments), load_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
+    out = markdown_file(arguments.out or work_dir / "study.md")
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
     rows = study.chosen(arguments.rows)
     for seed in study.seeds if arguments.seed is None else [arguments.seed]:
@@ -30,8 +30,8 @@ def main() -> None:
             run_row(study, row, work_dir, seed=seed, device=device, options=options)
     if get_dist_info()[0] == 0:
         command = made_by("tools/study.py", arguments.study, options=arguments.cfg_options)
-        text = render(study, work_dir, command=command, options=options)
-        write_text(Path(arguments.out or work_dir / "study.md"), text)
+        content = study_content(study, work_dir, command=command, options=options)
+        text = write_study(out, content)
         cli.console().print(text, markup=False, soft_wrap=True)
 
 
@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where to train (default: work_dirs/<study name>)")
     parser.add_argument("--rows", nargs="+", help="only these rows")
     parser.add_argument("--report", action="store_true", help="train nothing, render what is there")
-    parser.add_argument("--out", help="the Markdown file (default: <work dir>/study.md)")
+    parser.add_argument("--out", help="the Markdown file (default: <work dir>/study.md); a page is written beside it")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

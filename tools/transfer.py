@@ -47,7 +47,9 @@ def main() -> None:
     if first:
         write_transfer(folder, report)
         console.print(markdown(report), markup=False, soft_wrap=True)
-        console.print(f"written: {folder / 'transfer.md'}, {folder / 'transfer.json'}", soft_wrap=True)
+        console.print(
+            f"written: {folder / 'transfer.md'}, {folder / 'transfer.html'}, {folder / 'transfer.json'}", soft_wrap=True
+        )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_quick.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
-    parser.add_argument("--out", default="work_dirs/transfer", help="folder of transfer.json and transfer.md")
+    parser.add_argument("--out", default="work_dirs/transfer", help="folder of transfer.json, .md and .html")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

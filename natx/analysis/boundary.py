@@ -42,11 +42,11 @@ def feature_margins(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         weight: ``[C, D]`` of the layer.
     """
     z, w = logits.double(), weight.double()
-    own = torch.arange(z.shape[1], device=z.device)[None] == labels[:, None]
+    is_own = torch.arange(z.shape[1], device=z.device)[None] == labels[:, None]
     # One class after another: the differences of all pairs of classes would be [C, C, D].
     apart = torch.stack([(w[c] - w).norm(dim=1) for c in range(len(w))])[labels]  # [M, C]
     gap = z.gather(1, labels[:, None]) - z
-    return (gap / apart).masked_fill(own | (apart == 0), torch.inf).amin(1)
+    return (gap / apart).masked_fill(is_own | (apart == 0), torch.inf).amin(1)
 
 
 def input_margins(task: Task, batch: Batch, *, x: Tensor, nearest: int = NEAREST) -> Tensor:
@@ -68,7 +68,7 @@ def input_margins(task: Task, batch: Batch, *, x: Tensor, nearest: int = NEAREST
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         output = task.read(task.network(x, batch), batch)
-        if output.rows is not None:
+        if output.rows is not None or output.labels is None:
             raise ConfigError(f"the margin in pixel space is an image's; the rows of {type(task).__name__} are boxes")
         z, y = full_precision(output.logits), output.labels[:, None]
         ranked = z.detach().scatter(1, y, -torch.inf).topk(min(nearest, z.shape[1] - 1), dim=1).indices

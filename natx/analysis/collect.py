@@ -122,19 +122,19 @@ def collect(
         for start in range(0, len(dataset), batch_size):
             positions = list(range(start, min(start + batch_size, len(dataset))))
             batch = to_device(dataset.__getitems__(positions), device)
-            for name, found in parts.items():
+            for name, batches in parts.items():
                 x = attack(task, batch) if attack is not None and name == ADVERSARIAL else task.pixels(batch)
-                found.append(_view(task, batch, x, layer=layer, pixel_margins=pixel_margins))
+                batches.append(_view(task, batch, x, layer=layer, pixel_margins=pixel_margins))
             meter.advance(len(positions))
     meter.end()
-    views = {name: _joined(found, name) for name, found in parts.items()}
+    views = {name: _joined(batches, name) for name, batches in parts.items()}
     if layer is None:
         return Collected(views, notes=notes)
     bias = None if layer.bias is None else layer.bias.detach().cpu()
     return Collected(views, layer.weight.detach().cpu(), bias, notes)
 
 
-def _view(task: Task, batch: Batch, x: Tensor, *, layer: nn.Module | None, pixel_margins: bool) -> View:
+def _view(task: Task, batch: Batch, x: Tensor, *, layer: nn.Linear | None, pixel_margins: bool) -> View:
     with torch.no_grad(), inputs_of(layer) as seen:
         output = task.read(task.network(x, batch), batch)
     if output.labels is None:
@@ -155,12 +155,12 @@ def _view(task: Task, batch: Batch, x: Tensor, *, layer: nn.Module | None, pixel
     return View(output.logits[foreground].cpu(), labels[foreground].cpu(), features, margins)
 
 
-def _features(seen: list[Tensor], layer: nn.Module, logits: Tensor) -> Tensor:
+def _features(seen: list[Tensor], layer: nn.Linear, logits: Tensor) -> Tensor:
     """What the layer read for these logits; raises ConfigError where they are not its output on it."""
     if len(seen) == 1 and seen[0].dim() == 2 and len(seen[0]) == len(logits):
-        given = torch.nn.functional.linear(seen[0], layer.weight, layer.bias)
+        output = torch.nn.functional.linear(seen[0], layer.weight, layer.bias)
         slack = TOLERANCE * (1 + float(logits.abs().max() if logits.numel() else 0))
-        if given.shape == logits.shape and bool(((given - logits).abs() <= slack).all()):
+        if output.shape == logits.shape and bool(((output - logits).abs() <= slack).all()):
             return seen[0].to(logits.dtype)
     raise ConfigError(
         "the task's class logits are not what its classifier() gives in one call a forward: its weights are no "
@@ -170,7 +170,8 @@ def _features(seen: list[Tensor], layer: nn.Module, logits: Tensor) -> Tensor:
 
 def _joined(parts: list[View], name: str) -> View:
     def cat(values: list[Tensor | None]) -> Tensor | None:
-        return None if any(value is None for value in values) else torch.cat(values)
+        present = [value for value in values if value is not None]
+        return torch.cat(present) if len(present) == len(values) else None
 
     view = View(
         torch.cat([part.logits for part in parts]),

@@ -114,8 +114,13 @@ def analyse(
         "outputs": list(subjects[0].outputs),
         "shown": subjects[0].classes[chosen],
         "models": [
-            {"name": one.name, "settings": one.settings, "notes": one.collected.notes, **plain(found, largest=LARGEST)}
-            for one, found in zip(subjects, sections)
+            {
+                "name": one.name,
+                "settings": one.settings,
+                "notes": one.collected.notes,
+                **plain(section, largest=LARGEST),
+            }
+            for one, section in zip(subjects, sections)
         ],
         "figures": figures,
         "notes": _notes(subjects, what),
@@ -161,10 +166,10 @@ def _sections(
         for name in subjects[0].collected.views:
             views = [one.collected.views[name] for one in subjects]
             wanted = lowest_confidence(views)
-            for section, found in zip(
+            for section, entries in zip(
                 sections, sparsity_section(views, temperatures=temperatures, classes=count, wanted=wanted)
             ):
-                section.setdefault("sparsity", {})[name] = found
+                section.setdefault("sparsity", {})[name] = entries
     for one, section in zip(subjects, sections):
         if one.collected.weight is None:
             continue

@@ -77,11 +77,11 @@ def knn_accuracy(features: Tensor, labels: Tensor, queries: Tensor, query_labels
     for label in names:
         fold[y == label] = np.arange((y == label).sum()) % FOLDS
     for held in range(FOLDS):
-        kept = fold != held
+        training = fold != held
         model = KNeighborsClassifier(
-            max(1, min(NEIGHBOURS, int(kept.sum()) // len(names))), metric="cosine", algorithm="brute"
+            max(1, min(NEIGHBOURS, int(training.sum()) // len(names))), metric="cosine", algorithm="brute"
         )
-        right += int((model.fit(x[kept], y[kept]).predict(q[~kept]) == y[~kept]).sum())
+        right += int((model.fit(x[training], y[training]).predict(q[~training]) == y[~training]).sum())
     return 100 * right / len(y)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from natx.analysis.collect import CLEAN
 from natx.runtime.files import write_atomic
 
 DOTS = 110  # an inch
-COLOURS = 128
+COLOURS = 256
 NAMED = 30  # classes up to which axes name them, and bars are drawn of
 FAINTEST = 1e-5  # probabilities below it look alike
+FLAT = 0.05  # of the highest bar: where every other bar is below it, a linear axis shows one bar
+EDGE = 0.1  # inches around a drawing
 STYLES = {CLEAN: "-"}  # others are dashed
 
 
@@ -38,51 +41,55 @@ def draw_figures(
         sections: of each model, with tensors.
         chosen: the class whose bars are drawn.
     """
-    drawn: dict[str, str] = {}
+    files: dict[str, str] = {}
 
     def keep(file: str, title: str, figure: Figure | None) -> None:
         if figure is not None:
             _write(folder / file, figure)
-            drawn[title] = file
+            files[title] = file
 
     title = subjects[0].classes[chosen]
     if "sparsity" in sections[0]:
         keep("mean_output.png", "mean output of each true class, tau=1 (Figs. 3 and 8)", _outputs(subjects, sections))
         keep("profiles.png", "sorted probabilities (Fig. 3)", _profiles(subjects, sections))
-        bars = [found["sparsity"][CLEAN][0]["mean_output"][chosen] for found in sections]
-        figure = _bars(subjects, bars, f"mean clean output of class {title}, tau=1", "probability")
+        bars = [section["sparsity"][CLEAN][0]["mean_output"][chosen] for section in sections]
+        figure = _bars(subjects, bars, f"mean clean output of class {title}, tau=1", "probability", positive=True)
         keep("class_output.png", f"mean output of class {title} (Fig. 8)", figure)
-    having = [(one, found) for one, found in zip(subjects, sections) if one.collected.weight is not None]
-    if having and "boundaries" in having[0][1]:
-        kept = [one for one, _ in having]
-        bars = [found["boundaries"][CLEAN]["signed_distance"][chosen] for _, found in having]
-        figure = _bars(kept, bars, f"clean rows of class {title}: mean signed distance, Eq. 10", "distance")
+    linear = [(one, section) for one, section in zip(subjects, sections) if one.collected.weight is not None]
+    if linear and "boundaries" in linear[0][1]:
+        models = [one for one, _ in linear]
+        bars = [section["boundaries"][CLEAN]["signed_distance"][chosen] for _, section in linear]
+        figure = _bars(models, bars, f"clean rows of class {title}: mean signed distance, Eq. 10", "distance")
         keep("signed_distance.png", f"signed distances of class {title}, Eq. 10 (Fig. 6)", figure)
-        keep("margins.png", "margins in feature and pixel space", _margins(kept))
-    if having and "weights" in having[0][1]:
+        keep("margins.png", "margins in feature and pixel space", _margins(models))
+    if linear and "weights" in linear[0][1]:
         for key, file, text in (
             ("difference", "weight_distance.png", "weight distances, Eq. 11 (Fig. 7)"),
             ("shortest_symmetrised", "shortest_distance.png", "Eq. 12, mean of both directions (Fig. 4)"),
         ):
-            matrices = [found["weights"][key] for _, found in having]
-            keep(file, text, _matrices([one for one, _ in having], matrices, text))
-    pictured = [(one, found["umap"]) for one, found in zip(subjects, sections) if "umap" in found]
+            matrices = [section["weights"][key] for _, section in linear]
+            keep(file, text, _matrices([one for one, _ in linear], matrices, text))
+    pictured = [(one, section["umap"]) for one, section in zip(subjects, sections) if "umap" in section]
     if pictured:
         keep("umap.png", "UMAP of the features (Fig. 5)", _scatter(pictured))
-    return drawn
+    return files
 
 
 def _figure(rows: int, columns: int, *, width: float = 4.2, height: float = 3.8) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes ``[rows, columns]``; sizes of a panel in inches."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)  # no window system, whatever matplotlib's settings say
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _write(path: Path, figure: Figure) -> None:
-    """Save with a palette: drawings have few colours, and the files are a quarter of the size."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DOTS)
-    image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    """Save with a palette that covers rare colours too: drawings have few, and the files are a third of the size.
+
+    The file is as large as what is drawn, so that no title and no name is cut off at its edge.
+    """
+    whole = io.BytesIO()
+    figure.savefig(whole, format="png", dpi=DOTS, bbox_inches="tight", pad_inches=EDGE)
+    image = Image.open(whole).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     write_atomic(path, lambda file: image.save(file, "PNG", optimize=True))
 
 
@@ -95,9 +102,9 @@ def _outputs(subjects: Sequence[Any], sections: Sequence[dict[str, Any]]) -> Fig
     views = list(sections[0]["sparsity"])
     figure, axes = _figure(len(views), len(subjects))
     for row, view in enumerate(views):
-        for column, (one, found) in enumerate(zip(subjects, sections)):
+        for column, (one, section) in enumerate(zip(subjects, sections)):
             ax: Any = axes[row, column]
-            matrix = found["sparsity"][view][0]["mean_output"].clamp_min(FAINTEST)
+            matrix = section["sparsity"][view][0]["mean_output"].clamp_min(FAINTEST)
             image = ax.imshow(matrix, norm=LogNorm(FAINTEST, 1), aspect="auto", cmap="viridis")
             ax.set_title(f"{one.name}, {view}", fontsize=9)
             _name_classes(ax.xaxis, one.outputs, rotation=90)
@@ -108,14 +115,15 @@ def _outputs(subjects: Sequence[Any], sections: Sequence[dict[str, Any]]) -> Fig
 
 
 def _profiles(subjects: Sequence[Any], sections: Sequence[dict[str, Any]]) -> Figure:
-    at = list(dict.fromkeys(e["at"] for found in sections for entries in found["sparsity"].values() for e in entries))
+    views = [entries for section in sections for entries in section["sparsity"].values()]
+    at = list(dict.fromkeys(entry["at"] for entries in views for entry in entries))
     kinds = [k for k in ("profile", "non_target_profile") if sections[0]["sparsity"][CLEAN][0][k] is not None]
     figure, axes = _figure(len(kinds), len(at))
     for row, kind in enumerate(kinds):
         for column, where in enumerate(at):
             ax: Any = axes[row, column]
-            for number, (one, found) in enumerate(zip(subjects, sections)):
-                for view, entries in found["sparsity"].items():
+            for number, (one, section) in enumerate(zip(subjects, sections)):
+                for view, entries in section["sparsity"].items():
                     for entry in entries:
                         if entry["at"] != where:
                             continue
@@ -131,24 +139,45 @@ def _profiles(subjects: Sequence[Any], sections: Sequence[dict[str, Any]]) -> Fi
     return figure
 
 
-def _bars(subjects: Sequence[Any], values: Sequence[Tensor], title: str, label: str) -> Figure | None:
-    """One group of bars a class; None where the class has no rows."""
+def _bars(
+    subjects: Sequence[Any], values: Sequence[Tensor], title: str, label: str, *, positive: bool = False
+) -> Figure | None:
+    """One group of bars a class; None where the class has no rows.
+
+    Args:
+        subjects: the models.
+        values: of each model ``[K]``, one an output.
+        title: the figure's.
+        label: what the vertical axis is.
+        positive: the values are probabilities; their axis is logarithmic where a linear one shows one bar alone.
+    """
     stacked = torch.stack(list(values))
     if not bool(torch.isfinite(stacked).all()):
         return None
     names, count = subjects[0].outputs, stacked.shape[1]
-    shown = stacked.amax(0).topk(min(NAMED, count)).indices.sort().values
-    figure, axes = _figure(1, 1, width=max(5.0, 0.4 * len(shown) * (1 + len(subjects) / 3)))
+    highest = stacked.amax(0).topk(min(NAMED, count)).indices.sort().values
+    figure, axes = _figure(1, 1, width=max(5.0, 0.4 * len(highest) * (1 + len(subjects) / 3)))
     ax: Any = axes[0, 0]
     for number, (one, row) in enumerate(zip(subjects, stacked)):
-        place = np.arange(len(shown)) + 0.8 * (number - (len(subjects) - 1) / 2) / len(subjects)
-        ax.bar(place, row[shown], width=0.8 / len(subjects), label=one.name)
-    ax.set_xticks(range(len(shown)), [names[i] for i in shown.tolist()], fontsize=7, rotation=45, ha="right")
-    ax.axhline(0, color="black", linewidth=0.6)
+        place = np.arange(len(highest)) + 0.8 * (number - (len(subjects) - 1) / 2) / len(subjects)
+        ax.bar(place, row[highest], width=0.8 / len(subjects), label=one.name)
+    ax.set_xticks(range(len(highest)), [names[i] for i in highest.tolist()], fontsize=7, rotation=45, ha="right")
+    if positive and one_bar_alone(stacked):
+        ax.set_yscale("log")
+        ax.set_ylim(max(FAINTEST, float(stacked.min()) / 2), 1)
+        label += ", logarithmic"
+    else:
+        ax.axhline(0, color="black", linewidth=0.6)
     ax.set_title(title + (f" (the {NAMED} largest of {count})" if count > NAMED else ""), fontsize=9)
     ax.set_ylabel(label)
     ax.legend(fontsize=7)
     return figure
+
+
+def one_bar_alone(values: Tensor) -> bool:
+    """Whether on a linear axis some model's bars ``[models, K]`` would seem to be a single one."""
+    highest = values.topk(min(2, values.shape[1]), dim=1).values
+    return bool((highest[:, -1] < FLAT * values.max()).any())
 
 
 def _margins(subjects: Sequence[Any]) -> Figure:
@@ -173,10 +202,13 @@ def _margins(subjects: Sequence[Any]) -> Figure:
 
 
 def _matrices(subjects: Sequence[Any], matrices: Sequence[Tensor], title: str) -> Figure:
-    """Heat maps on one scale."""
-    figure, axes = _figure(1, len(subjects))
+    """Heat maps on one scale, two beside each other: more would be too small to read on a page."""
+    columns = min(2, len(subjects))
+    figure, axes = _figure(math.ceil(len(subjects) / columns), columns)
     highest = max(float(torch.nan_to_num(matrix).max()) for matrix in matrices)
-    for ax, one, matrix in zip(axes[0], subjects, matrices):
+    for ax in axes.flat[len(subjects) :]:
+        ax.set_axis_off()
+    for ax, one, matrix in zip(axes.flat, subjects, matrices):
         image = ax.imshow(matrix, vmin=0, vmax=highest or 1, cmap="viridis")
         ax.set_title(one.name, fontsize=9)
         _name_classes(ax.xaxis, one.outputs, rotation=90)

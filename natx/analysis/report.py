@@ -1,63 +1,124 @@
-"""An analysis as files: analysis.json with all numbers, analysis.md with tables and figures."""
+"""An analysis as files: analysis.json with all numbers, analysis.md and analysis.html with tables and figures."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from natx.analysis.sparsity import MEASURES
 from natx.report.cells import settings_text
+from natx.report.embedded import embed
+from natx.report.page import render_page
+from natx.report.report_page import provenance_facts
+from natx.report.tables import Table, TableRow
 from natx.runtime.files import write_text
 
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")  # a list of numbers in indented JSON; text holds no line breaks there
+TITLE = "Analysis"
+Model = dict[str, Any]
 
 
 def write_analysis(folder: Path, analysis: dict[str, Any]) -> None:
-    """Write analysis.json and analysis.md atomically."""
+    """Write analysis.json, analysis.md and analysis.html atomically; the last has the figures in ``folder`` in it."""
     text = json.dumps(analysis, indent=1, ensure_ascii=False, allow_nan=False)
     # A row of a matrix in one line, or the file would be mostly line breaks.
     text = NUMBERS.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
     write_text(folder / "analysis.json", text + "\n")
     write_text(folder / "analysis.md", markdown(analysis))
+    write_text(folder / "analysis.html", analysis_page(analysis, folder=folder))
 
 
 def markdown(analysis: dict[str, Any]) -> str:
     """The whole analysis as Markdown."""
-    models, attack = analysis["models"], analysis["attack"]
-    lines = ["# Analysis", "", f"Adversarial images: each model's own, {settings_text(attack)}.", ""]
-    lines += _table(["", "rows", *(f"{view} accuracy (%)" for view in models[0]["accuracy"])], _accuracies(models))
-    lines += [f"Note: {note}.\n" for note in analysis["notes"]]
-    lines += [f"Note ({model['name']}): {note}.\n" for model in models for note in model["notes"]]
-    lines += [f"Missing: {text}.\n" for text in analysis["missing"]]
-    if any("sparsity" in model for model in models):
-        lines += ["## Sparsity of the output", "", *_sparsity(models)]
-    if any("boundaries" in model for model in models):
-        lines += ["## Distances from boundaries", "", *_boundaries(models)]
-    if any("weights" in model for model in models):
-        lines += ["## Weights of the class layer", "", *_weights(models)]
-    if any("separation" in model for model in models):
-        lines += ["## Separation of the features", "", *_separation(models)]
+    lines = [f"# {TITLE}", "", f"Adversarial images: each model's own, {settings_text(analysis['attack'])}.", ""]
+    lines += [*accuracy_table(analysis["models"]).markdown(), ""]
+    lines += [f"{note}\n" for note in [*_notes(analysis), *_missing(analysis)]]
+    for section in sections(analysis["models"]):
+        lines += [f"## {section['title']}", "", *(f"- {name}: {text}" for name, text in section["terms"])]
+        lines += [""] if section["terms"] else []
+        for table in section["tables"]:
+            lines += [f"{table.caption}:", ""] if len(section["tables"]) > 1 else []
+            lines += [*table.markdown(), ""]
     lines += ["## Figures", ""]
     for title, file in analysis["figures"].items():
         lines += [f"![{title}]({file})", "", f"*{title}*", ""]
-    lines += ["## Models", ""]
-    for model in models:
-        settings = ", ".join(f"{key} {_short(value)}" for key, value in model["settings"].items())
-        lines.append(f"- {model['name']}: {settings}")
+    lines += ["## Models", "", *(f"- {name}: {text}" for name, text in _models(analysis))]
     return "\n".join(lines) + "\n"
 
 
-def _accuracies(models: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+def analysis_page(analysis: dict[str, Any], *, folder: Path) -> str:
+    """The whole analysis as a page.
+
+    Args:
+        analysis: the content of analysis.json.
+        folder: where its figures lie.
+    """
+    figures = [embed(folder / Path(file).name, title=title, text=title) for title, file in analysis["figures"].items()]
+    return render_page(
+        "analysis",
+        title=TITLE,
+        attack=settings_text(analysis["attack"]),
+        accuracies=accuracy_table(analysis["models"]),
+        notes=_notes(analysis),
+        missing=_missing(analysis),
+        sections=sections(analysis["models"]),
+        figures=figures,
+        models=_models(analysis),
+        provenance=provenance_facts(analysis["provenance"]),
+    )
+
+
+def _notes(analysis: dict[str, Any]) -> list[str]:
+    """How the numbers are to be read."""
+    by_model = [f"Note ({model['name']}): {note}." for model in analysis["models"] for note in model["notes"]]
+    return [*(f"Note: {note}." for note in analysis["notes"]), *by_model]
+
+
+def _missing(analysis: dict[str, Any]) -> list[str]:
+    """What could not be done."""
+    return [f"Missing: {text}." for text in analysis["missing"]]
+
+
+def _models(analysis: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each model's name and settings."""
+    return [
+        (model["name"], ", ".join(f"{key} {_short(value)}" for key, value in model["settings"].items()))
+        for model in analysis["models"]
+    ]
+
+
+def accuracy_table(models: Sequence[Model]) -> Table:
+    """How many rows there are, and how many of them each model gets right."""
+    rows = []
     for model in models:
-        rows = list(dict.fromkeys(model["rows"].values()))
-        yield [model["name"], "/".join(map(str, rows)), *(f"{value:.2f}" for value in model["accuracy"].values())]
+        counts = list(dict.fromkeys(model["rows"].values()))
+        accuracies = [f"{value:.2f}" for value in model["accuracy"].values()]
+        rows.append(TableRow([model["name"], "/".join(map(str, counts)), *accuracies]))
+    head = ["", "rows", *(f"{view} accuracy (%)" for view in models[0]["accuracy"])]
+    return Table(head, rows, caption="Accuracy of the rows that were analysed")
 
 
-def _sparsity(models: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [f"- {name}: {text}" for name, text in MEASURES.items()] + [""]
+def sections(models: Sequence[Model]) -> list[dict[str, Any]]:
+    """The parts that the models have: title, terms with what they mean, and tables."""
+    parts = {
+        "sparsity": ("Sparsity of the output", list(MEASURES.items()), sparsity_tables),
+        "boundaries": ("Distances from boundaries", [], boundary_tables),
+        "weights": ("Weights of the class layer", [], weight_tables),
+        "separation": ("Separation of the features", [], separation_tables),
+    }
+    return [
+        {"title": title, "terms": terms, "tables": tables(models)}
+        for key, (title, terms, tables) in parts.items()
+        if any(key in model for model in models)
+    ]
+
+
+def sparsity_tables(models: Sequence[Model]) -> list[Table]:
+    """The measures of sparsity over all classes and over those that are not the target."""
+    tables = []
     for key, title in (("all", "All classes"), ("non_target", "Non-target classes, renormalised")):
         names = [name for name in MEASURES if name in (models[0]["sparsity"]["clean"][0][key] or {})]
         if not names:
@@ -68,64 +129,58 @@ def _sparsity(models: Sequence[dict[str, Any]]) -> list[str]:
                 for entry in entries:
                     where = f"{entry['at']} (tau={entry['temperature']:.4g})" if " " in entry["at"] else entry["at"]
                     values = [_short(entry[key][name]) for name in names]
-                    rows.append([model["name"], view, where, _short(entry["confidence"]), *values])
-        lines += [f"{title}:", "", *_table(["", "images", "at", "confidence", *names], rows)]
-    return lines
+                    rows.append(TableRow([model["name"], view, where, _short(entry["confidence"]), *values]))
+        tables.append(Table(["", "images", "at", "confidence", *names], rows, caption=title, words=(0, 1, 2)))
+    return tables
 
 
-def _boundaries(models: Sequence[dict[str, Any]]) -> list[str]:
+def boundary_tables(models: Sequence[Model]) -> list[Table]:
+    """Eq. 10 and the margins in feature and pixel space."""
     rows = []
     for model in models:
-        for view, found in model.get("boundaries", {}).items():
-            margin, relative, pixels = found["feature_margin"], found["relative_margin"], found["input_margin"]
-            rows.append(
-                [
-                    model["name"],
-                    view,
-                    _short(found["own_class_distance"]),
-                    _short(found["feature_norm"]),
-                    _short(margin["all"]["mean"]),
-                    _short(margin["correct"]["median"]),
-                    _short(relative["correct"]["median"]),
-                    _pixels(pixels and pixels["correct"]["median"]),
-                    _short(pixels and pixels["infinite"]),
-                    _short(pixels and pixels.get("beyond_eps")),
-                ]
-            )
+        for view, section in model.get("boundaries", {}).items():
+            margin, relative, pixels = section["feature_margin"], section["relative_margin"], section["input_margin"]
+            cells = [
+                model["name"],
+                view,
+                _short(section["own_class_distance"]),
+                _short(section["feature_norm"]),
+                _short(margin["all"]["mean"]),
+                _short(margin["correct"]["median"]),
+                _short(relative["correct"]["median"]),
+                _pixels(pixels and pixels["correct"]["median"]),
+                _short(pixels and pixels["infinite"]),
+                _short(pixels and pixels.get("beyond_eps")),
+            ]
+            rows.append(TableRow(cells))
     titles = ["own class, Eq. 10", "norm of the features", "feature margin, mean", "median of the correct"]
-    titles += [
-        "over the norm",
-        "pixel margin, median of the correct",
-        "without gradient",
-        "% with a pixel margin beyond eps",
-    ]
-    return _table(["", "images", *titles], rows)
+    titles += ["over the norm", "pixel margin, median of the correct", "without gradient"]
+    titles += ["% with a pixel margin beyond eps"]
+    return [Table(["", "images", *titles], rows, "Distances in feature space and in pixel space", words=(0, 1))]
 
 
-def _weights(models: Sequence[dict[str, Any]]) -> list[str]:
+def weight_tables(models: Sequence[Model]) -> list[Table]:
+    """Eqs. 11 and 12 and the angles."""
     rows = []
     for model in models:
         if "weights" in model:
             mean, relative = model["weights"]["mean"], model["weights"]["mean_over_norm"]
             values = [mean["difference"], relative["difference"], mean["shortest_symmetrised"]]
             values += [relative["shortest_symmetrised"], mean["angle"]]
-            rows.append([model["name"], *map(_short, values)])
+            rows.append(TableRow([model["name"], *map(_short, values)]))
     titles = ["Eq. 11, mean", "over the mean norm", "Eq. 12, mean of both directions", "over the mean norm"]
-    return _table(["", *titles, "angle (degrees)"], rows)
+    return [Table(["", *titles, "angle (degrees)"], rows, caption="Distances between the weights of classes")]
 
 
-def _separation(models: Sequence[dict[str, Any]]) -> list[str]:
+def separation_tables(models: Sequence[Model]) -> list[Table]:
+    """How far apart the classes' features are."""
     rows = [
-        [model["name"], view, *(_short(found[key]) for key in ("silhouette", "fisher", "knn_accuracy"))]
+        TableRow([model["name"], view, *(_short(section[key]) for key in ("silhouette", "fisher", "knn_accuracy"))])
         for model in models
-        for view, found in model.get("separation", {}).items()
+        for view, section in model.get("separation", {}).items()
     ]
-    return _table(["", "images", "silhouette", "Fisher ratio", "nearest neighbours (%)"], rows)
-
-
-def _table(titles: Sequence[str], rows: Any) -> list[str]:
-    lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
-    return [*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows), ""]
+    titles = ["silhouette", "Fisher ratio", "nearest neighbours (%)"]
+    return [Table(["", "images", *titles], rows, "Separation of the classes by their features", words=(0, 1))]
 
 
 def _pixels(value: float | None) -> str:

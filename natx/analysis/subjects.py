@@ -138,12 +138,12 @@ def class_number(shown: str | None, classes: Sequence[str]) -> int:
 
 def subject_names(configs: Sequence[Config]) -> list[str]:
     """The configs' names; a number behind those that come again."""
-    found: list[str] = []
+    names: list[str] = []
     for config in configs:
         stem, number = Path(config.filename or "model").stem, 1
         name = stem
-        while name in found:
+        while name in names:
             number += 1
             name = f"{stem} ({number})"
-        found.append(name)
-    return found
+        names.append(name)
+    return names

@@ -14,6 +14,7 @@ from natx.analysis.collect import CLEAN, Collected, View
 from natx.analysis.embedding import embed, separation, standardise
 from natx.analysis.sparsity import calibrate, confidence, log_distribution, mean_by_class, measures, others, profile
 from natx.analysis.weights import angles, off_diagonal_mean, shortest_distances, symmetrised, weight_distances
+from natx.errors import ConfigError
 
 MATCHED = "matched confidence"
 DIGITS = 6
@@ -33,8 +34,8 @@ def sparsity_section(
     sections = []
     for view in views:
         at = [(f"tau={value:g}", value) for value in temperatures]
-        if wanted is not None and (found := calibrate(view.logits, wanted)) is not None:
-            at.append((MATCHED, found))
+        if wanted is not None and (matched := calibrate(view.logits, wanted)) is not None:
+            at.append((MATCHED, matched))
         sections.append([{"at": name, **_sparsity(view, value, classes)} for name, value in at])
     return sections
 
@@ -72,32 +73,40 @@ def boundary_section(collected: Collected, view: View, *, classes: int, eps: flo
         classes: number of classes that rows can be of.
         eps: radius of an Linf ball to count the rows whose pixel margin is beyond, or None.
     """
-    margins, norms = feature_margins(view.logits, view.labels, collected.weight), view.features.double().norm(dim=1)
-    distances = signed_distances(view.features, collected.weight, collected.bias)
-    section = {
+    weight, features = linear_layer(collected, view)
+    margins, norms = feature_margins(view.logits, view.labels, weight), features.double().norm(dim=1)
+    distances = signed_distances(features, weight, collected.bias)
+    pixels = None
+    if view.margins is not None:
+        pixels = spread(view.margins.double(), view.correct)
+        if eps is not None:
+            pixels["beyond_eps"] = 100 * float((view.margins > eps).double().mean())
+    return {
         "signed_distance": mean_by_class(distances, view.labels, classes),
         "own_class_distance": float(distances.gather(1, view.labels[:, None]).mean()),
         "feature_norm": float(norms.mean()),
         "feature_margin": spread(margins, view.correct),
         "relative_margin": spread(margins / norms.clamp_min(1e-30), view.correct),
-        "input_margin": None,
+        "input_margin": pixels,
     }
-    if view.margins is not None:
-        section["input_margin"] = spread(view.margins.double(), view.correct)
-        if eps is not None:
-            section["input_margin"]["beyond_eps"] = 100 * float((view.margins > eps).double().mean())
-    return section
+
+
+def linear_layer(collected: Collected, view: View) -> tuple[Tensor, Tensor]:
+    """The class layer's weight ``[K, D]`` and what it read ``[M, D]``; raises ConfigError without such a layer."""
+    if collected.weight is None or view.features is None:
+        raise ConfigError("the model has no linear class layer: leave out boundaries, weights and umap")
+    return collected.weight, view.features
 
 
 def spread(values: Tensor, correct: Tensor) -> dict[str, Any]:
     """Mean and quantiles of margins ``[M]``, of all rows and of those classified ``correct``; infinite ones counted."""
     finite = torch.isfinite(values)
 
-    def described(chosen: Tensor) -> dict[str, float | None]:
-        if len(chosen) == 0:
+    def described(rows: Tensor) -> dict[str, float | None]:
+        if len(rows) == 0:
             return {"mean": None, "p10": None, "median": None, "p90": None}
-        p10, median, p90 = torch.quantile(chosen, torch.tensor([0.1, 0.5, 0.9], dtype=chosen.dtype)).tolist()
-        return {"mean": float(chosen.mean()), "p10": p10, "median": median, "p90": p90}
+        p10, median, p90 = torch.quantile(rows, torch.tensor([0.1, 0.5, 0.9], dtype=rows.dtype)).tolist()
+        return {"mean": float(rows.mean()), "p10": p10, "median": median, "p90": p90}
 
     return {
         "all": described(values[finite]),
@@ -125,7 +134,8 @@ def weight_section(weight: Tensor) -> dict[str, Any]:
 def separation_section(collected: Collected) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Separation of the classes in each view, and the standardised features of each view."""
     clean = collected.views[CLEAN]
-    features = {name: standardise(view.features, clean.features) for name, view in collected.views.items()}
+    read = {name: linear_layer(collected, view)[1] for name, view in collected.views.items()}
+    features = {name: standardise(rows, read[CLEAN]) for name, rows in read.items()}
     return {
         name: separation(features[CLEAN], clean.labels, features[name], view.labels)
         for name, view in collected.views.items()

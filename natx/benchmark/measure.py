@@ -230,8 +230,8 @@ def resident_peak(run: Callable[[], Any]) -> float:
         raise NotRun("needs Linux: the peak is read from /proc/self/status")
 
     def resident(key: str) -> float:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        return int(found[1]) * 1024 / 1e6 if found else float("nan")
+        match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(match[1]) * 1024 / 1e6 if match else float("nan")
 
     reset.write_text("5")
     before = resident("VmRSS")

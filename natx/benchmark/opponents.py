@@ -78,7 +78,9 @@ class SharedStart(PGD):
 def margin_pgd(library: ModuleType) -> type:
     """torchattacks.PGD with the Carlini-Wagner margin put in for the cross-entropy."""
 
-    class MarginPGD(library.PGD):
+    base: Any = library.PGD
+
+    class MarginPGD(base):
         def forward(self, images: Tensor, labels: Tensor) -> Tensor:
             """Adversarial pixels, by the operations of torchattacks' own loop."""
             x_adv = images + torch.empty_like(images).uniform_(-self.eps, self.eps)
@@ -148,9 +150,9 @@ def agreement(ours: Evaluation, theirs: dict[str, Tensor], *, library: str = "to
 
 def above(rows: list[dict[str, Any]]) -> str:
     """Columns of :func:`agreement` in which natx's accuracy is above the other library's: a weaker attack there."""
-    found = []
+    names = []
     for row in rows:
         name, ours, theirs, _ = row.values()
         if ours > theirs:
-            found.append(f"{name} ({ours:.2f} against {theirs:.2f})")
-    return ", ".join(found) or "none"
+            names.append(f"{name} ({ours:.2f} against {theirs:.2f})")
+    return ", ".join(names) or "none"

@@ -67,12 +67,12 @@ def step_units(method: Method) -> float:
 def settled(task: Task, batch: Batch) -> Task:
     """The task in eval mode, its batch-norm statistics those of a batch."""
     norms = [m for m in task.modules() if isinstance(m, _BatchNorm)]
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
     with torch.no_grad():
         task.train().network(task.pixels(batch), batch)
-    for norm, momentum in zip(norms, kept):
+    for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     return task.eval()
 

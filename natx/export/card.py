@@ -69,8 +69,8 @@ def card(facts: Facts) -> str:
 
 def threat_of(config: dict[str, Any]) -> ThreatModel | None:
     """The threat model that a config names, for itself or for its method's attack."""
-    found = config.get("threat") or (_innermost(config).get("attack") or {}).get("threat")
-    return THREATS.build(dict(found)) if found else None
+    threat = config.get("threat") or (_innermost(config).get("attack") or {}).get("threat")
+    return THREATS.build(dict(threat)) if threat else None
 
 
 def _innermost(config: dict[str, Any]) -> dict[str, Any]:
@@ -123,8 +123,8 @@ def _origin(facts: Facts) -> str:
 
 
 def _classes(names: list[str] | None) -> str:
-    shown = ", ".join(names[:10]) if names else ""
-    return f" ({shown}{', ...' if len(names) > 10 else ''})" if names else ""
+    listed = ", ".join(names[:10]) if names else ""
+    return f" ({listed}{', ...' if len(names) > 10 else ''})" if names else ""
 
 
 def _inputs(facts: Facts) -> str:

@@ -69,8 +69,8 @@ def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
 def upstream_name(task: Task) -> str | None:
     """The name under which timm itself builds the task's network; None where natx changes it or has its own."""
     described = getattr(task.upstream, "pretrained_cfg", None) or {}
-    own = not type(task.upstream).__module__.startswith("timm.")
-    return None if own or not isinstance(described, dict) else described.get("architecture")
+    ours = not type(task.upstream).__module__.startswith("timm.")
+    return None if ours or not isinstance(described, dict) else described.get("architecture")
 
 
 def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] | None = None) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
     arguments = dict(settings.get("model_args") or {})
     if getattr(task, "fixed_size", False) and settings.get("image_size"):
         arguments.setdefault("img_size", settings["image_size"])
+    if (size := input_size or task.input_size) is None:
+        raise ConfigError("neither the checkpoint nor the architecture says how large its images are")
     mean, std = ([round(float(value), 6) for value in getattr(task, name).flatten()] for name in ("mean", "std"))
     return {
         "architecture": upstream_name(task) or settings.get("model"),
@@ -92,7 +94,7 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
         **({"label_names": list(task.classes)} if task.classes else {}),
         **({"model_args": arguments} if arguments else {}),
         "pretrained_cfg": {
-            "input_size": list(input_size or task.input_size),
+            "input_size": list(size),
             "fixed_input_size": bool(getattr(task, "fixed_size", False)),
             "mean": mean,
             "std": std,
@@ -103,12 +105,12 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
 
 def reports_of(checkpoint: Path) -> list[dict[str, Any]]:
     """Contents of every report.json beside a checkpoint that is about exactly this file."""
-    digest, found = sha256(checkpoint), []
+    digest, reports = sha256(checkpoint), []
     for path in sorted([*checkpoint.parent.glob("report.json"), *checkpoint.parent.glob("*/report.json")]):
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is no readable report ({error}): remove it or judge again") from error
         if isinstance(report, dict) and report.get("settings", {}).get("checkpoint_sha256") == digest:
-            found.append(report)
-    return found
+            reports.append(report)
+    return reports

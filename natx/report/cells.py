@@ -21,11 +21,8 @@ def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
     return [*names, WORST] if any("worst_case" in report for report in reports) else names
 
 
-def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float] | None]:
-    """The numbers (%) of a report's cells for some columns; None where it has none.
-
-    One accuracy, or the metric's values in the order of ``report["cell"]``.
-    """
+def report_cells(report: dict[str, Any]) -> dict[str, list[float]]:
+    """All numbers (%) of a report by column: an accuracy, or the metric's values in order of ``report["cell"]``."""
     values = {}
     for column in report["columns"]:
         values[column["name"]] = (
@@ -33,6 +30,12 @@ def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float
         )
     if "worst_case" in report:
         values[WORST] = [report["worst_case"]]
+    return values
+
+
+def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float] | None]:
+    """A report's numbers (:func:`report_cells`) for some columns; None where it has none."""
+    values = report_cells(report)
     return [values.get(name) for name in names]
 
 
@@ -86,11 +89,11 @@ def setting_text(key: str, value: Any, *, threat: str) -> str:
     return "; ".join(_inner(one, threat) for one in value.split("; ")) if isinstance(value, str) else short(value)
 
 
-def _inner(told: str, threat: str) -> str:
+def _inner(settings: str, threat: str) -> str:
     """The settings of one inner attack, which may name a threat model of its own."""
-    own = INNER_THREAT.search(told)
-    norm = own[1] if own else threat
-    return INNER_STEP.sub(lambda size: "step_size=" + setting_text("step_size", float(size[1]), threat=norm), told)
+    named = INNER_THREAT.search(settings)
+    norm = named[1] if named else threat
+    return INNER_STEP.sub(lambda size: "step_size=" + setting_text("step_size", float(size[1]), threat=norm), settings)
 
 
 def short(value: Any) -> str:

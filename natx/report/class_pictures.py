@@ -49,9 +49,9 @@ def draw_class_pictures(
         success: as in the evaluation.
     """
     right, spread = evaluation.correct[CLEAN].tolist(), some_positions(dataset, CANDIDATES)
-    chosen = some_positions(dataset, EXAMPLES, among=[position for position in spread if right[position]])
-    others = [position for position in spread if position not in chosen]
-    positions = sorted([*chosen, *others[: EXAMPLES - len(chosen)]])
+    correct = some_positions(dataset, EXAMPLES, among=[position for position in spread if right[position]])
+    others = [position for position in spread if position not in correct]
+    positions = sorted([*correct, *others[: EXAMPLES - len(correct)]])
     batch = to_device(dataset.__getitems__(positions), next(task.parameters()).device)
     x = task.pixels(batch).detach()
     if x.shape[1] not in (1, 3):
@@ -63,8 +63,8 @@ def draw_class_pictures(
     for name, file in written.items():
         x_adv = alone[name].judge(task, batch, success=success).x_adv.detach()
         after = _predicted(task, {**batch, "inputs": x_adv})
-        told = [tuple(_named(p, y, classes) for p in both) for y, *both in zip(labels, before, after)]
-        _draw(folder / file, x.cpu().float(), x_adv.cpu().float(), told)
+        captions = [tuple(_named(p, y, classes) for p in both) for y, *both in zip(labels, before, after)]
+        _draw(folder / file, x.cpu().float(), x_adv.cpu().float(), captions)
     return written
 
 
@@ -79,14 +79,14 @@ def _named(predicted: int, label: int, classes: Sequence[str] | None) -> str:
     return name if predicted == label else f"{name} (wrong)"
 
 
-def _draw(path: Path, x: Tensor, x_adv: Tensor, told: Sequence[tuple[str, ...]]) -> None:
+def _draw(path: Path, x: Tensor, x_adv: Tensor, captions: Sequence[tuple[str, ...]]) -> None:
     """A row an image: clean, attacked, and their difference on grey, amplified until the largest is black or white.
 
     Args:
         path: a .png file, replaced whole or not at all.
         x: clean pixels in [0,1] ``[N, C, H, W]``.
         x_adv: attacked pixels.
-        told: the predictions before and after.
+        captions: of each image, the predictions before and after.
     """
     change = x_adv - x
     factor = 0.5 / max(float(change.abs().max()), 1e-12)
@@ -94,9 +94,9 @@ def _draw(path: Path, x: Tensor, x_adv: Tensor, told: Sequence[tuple[str, ...]])
     FigureCanvasAgg(figure)  # no window system, whatever matplotlib's settings say
     panels: Any = figure.subplots(len(x), 3, squeeze=False)
     largest = f"change x {factor:.3g}" if bool(change.any()) else "no change"
-    for row, (before, after) in zip(range(len(x)), told):
-        shown = (x[row], x_adv[row], (0.5 + factor * change[row]).clamp(0, 1))
-        for panel, pixels, text in zip(panels[row], shown, (before, after, largest if row == 0 else "")):
+    for row, (before, after) in zip(range(len(x)), captions):
+        columns = (x[row], x_adv[row], (0.5 + factor * change[row]).clamp(0, 1))
+        for panel, pixels, text in zip(panels[row], columns, (before, after, largest if row == 0 else "")):
             channels = pixels.permute(1, 2, 0).numpy()
             panel.imshow(channels[..., 0] if channels.shape[2] == 1 else channels, cmap="gray", vmin=0, vmax=1)
             panel.set_title(text, fontsize=7, pad=2)

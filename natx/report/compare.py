@@ -207,9 +207,9 @@ def _machine_notes(table: Comparison) -> list[str]:
     """Machines and packages that differ within a table."""
     notes = []
     for key in SHARED:
-        found = list(dict.fromkeys(short(report["provenance"].get(key, "unknown")) for report in table.reports))
-        if len(found) > 1:
-            notes.append(f"{key} differ: {' | '.join(found)}")
+        values = list(dict.fromkeys(short(report["provenance"].get(key, "unknown")) for report in table.reports))
+        if len(values) > 1:
+            notes.append(f"{key} differ: {' | '.join(values)}")
     return notes
 
 

@@ -18,8 +18,8 @@ def conditions(report: dict[str, Any]) -> dict[str, str]:
     """How a report's numbers were measured; a start's seed and the batch size do not count."""
     settings = report["settings"]
     attacks = (
-        f"{columns} ({', '.join(f'{key}={value}' for key, value in given.items())})"
-        for columns, given in _attacks(report).items()
+        f"{columns} ({', '.join(f'{key}={value}' for key, value in entries.items())})"
+        for columns, entries in _attacks(report).items()
     )
     return {
         "measure": "/".join(report["cell"]) if "cell" in report else "accuracy",
@@ -37,33 +37,33 @@ def conditions(report: dict[str, Any]) -> dict[str, str]:
 def difference(first: dict[str, Any], other: dict[str, Any]) -> str:
     """Which conditions of a report differ from the first's, with both sides where they are short."""
     before, now = conditions(first), conditions(other)
-    told = []
+    parts = []
     for key in (key for key in now if now[key] != before[key]):
         both = _other_attacks(first, other) if key == "attacks" else f"{now[key]} instead of {before[key]}"
-        told.append(f"{key} ({both})")
-    return ", ".join(told)
+        parts.append(f"{key} ({both})")
+    return ", ".join(parts)
 
 
-def _attacks(report: dict[str, Any], *, shown: bool = False) -> dict[str, dict[str, str]]:
+def _attacks(report: dict[str, Any], *, as_shown: bool = False) -> dict[str, dict[str, str]]:
     """What counts of the attacks' settings, by their columns: exact, or as they are shown."""
-    found = {}
+    settings = {}
     for attack in report["attacks"]:
         if attack["columns"] == [CLEAN]:
             continue
-        given, threat = attack["settings"], str(attack["settings"].get("threat", report["threat"]))
-        told = {
-            key: setting_text(key, value, threat=threat) if shown else short(value)
-            for key, value in sorted(given.items())
+        entries, threat = attack["settings"], str(attack["settings"].get("threat", report["threat"]))
+        texts = {
+            key: setting_text(key, value, threat=threat) if as_shown else short(value)
+            for key, value in sorted(entries.items())
             if key not in ASIDE
         }
         # Models that an attack looks at are those of the run's own seed, in folders named after it.
-        found[", ".join(attack["columns"])] = {key: SEED.sub("seed*", value) for key, value in told.items()}
-    return found
+        settings[", ".join(attack["columns"])] = {key: SEED.sub("seed*", value) for key, value in texts.items()}
+    return settings
 
 
 def _other_attacks(first: dict[str, Any], other: dict[str, Any]) -> str:
     """How a report's attacks differ from the first's: missing ones, new ones, and other settings of the same."""
-    before, now = _attacks(first, shown=True), _attacks(other, shown=True)
+    before, now = _attacks(first, as_shown=True), _attacks(other, as_shown=True)
     missing, new = [name for name in before if name not in now], [name for name in now if name not in before]
     changed: dict[str, list[str]] = {}  # attacks by what differs
     for name in (name for name in now if name in before):
@@ -72,11 +72,11 @@ def _other_attacks(first: dict[str, Any], other: dict[str, Any]) -> str:
             if old != value:
                 text = f"{key} {value} instead of {old}"
                 changed.setdefault(text if len(text) <= LONG else f"another {key}", []).append(name)
-    told = [f"{word} {_some(names)}" for word, names in (("without", missing), ("with", new)) if names]
-    told += [f"{_some(names)}: {text}" for text, names in list(changed.items())[:NAMED]]
+    parts = [f"{word} {_some(names)}" for word, names in (("without", missing), ("with", new)) if names]
+    parts += [f"{_some(names)}: {text}" for text, names in list(changed.items())[:NAMED]]
     if len(changed) > NAMED:
-        told.append(f"{len(changed) - NAMED} other settings more")
-    return "; ".join(told) or "in digits that are not shown"
+        parts.append(f"{len(changed) - NAMED} other settings more")
+    return "; ".join(parts) or "in digits that are not shown"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -40,8 +40,8 @@ class NumberTable:
         words = [min(WORD, max(map(cell_len, column.split()), default=0)) for column in self.columns]
         widths = [max(pair) for pair in zip(words, numbers)]
         for part in _parts(widths, room=room - FRAME - min(name, NAME)):
-            left = room - FRAME - sum(widths[i] + FRAME for i in part)
-            yield self._part(part, name=max(1, min(name, left)), widths=widths, title="" if part[0] else self.title)
+            space = room - FRAME - sum(widths[i] + FRAME for i in part)
+            yield self._part(part, name=max(1, min(name, space)), widths=widths, title="" if part[0] else self.title)
 
     def _part(self, part: Sequence[int], *, name: int, widths: Sequence[int], title: str) -> Table:
         """A table of some of the columns."""
@@ -49,8 +49,8 @@ class NumberTable:
         table.add_column("", width=name, overflow="fold")
         for i in part:
             table.add_column(Text(self.columns[i]), justify="right", width=widths[i], overflow="fold")
-        for told, cells, style in self.rows:
-            table.add_row(Text(told), *(Text(cells[i]) for i in part), style=style)
+        for row, cells, style in self.rows:
+            table.add_row(Text(row), *(Text(cells[i]) for i in part), style=style)
         return table
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
@@ -15,7 +17,7 @@ def draw_pictures(folder: Path, dataset: Any, metric: Metric, *, examples: Examp
     """Draw a picture for each attack, as far as the metric draws any; file names in ``folder`` by attack."""
     written = {}
     for attack, name in file_names(list(examples.columns)[1:]).items():
-        columns = examples.before_and_after(attack)
+        columns: dict[str, tuple[Any, Sequence[Tensor]]] = {**examples.before_and_after(attack)}
         if metric.draw(folder / name, dataset, positions=examples.positions, columns=columns):
             written[attack] = name
     return written

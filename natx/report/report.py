@@ -12,7 +12,7 @@ from natx.evaluation.outcomes import packed
 from natx.evaluation.robust import AttackResult, Evaluation
 from natx.evaluation.sets import SetAttackResult, SetEvaluation
 from natx.evaluation.statistics import wilson
-from natx.report.html import report_page
+from natx.report.report_page import report_page
 from natx.report.text import markdown
 from natx.runtime.files import write_json, write_text
 

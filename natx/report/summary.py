@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from natx.report.cells import NOT_RUN, WORST, cell_values, column_names, paper_cells
+from natx.report.cells import NOT_RUN, WORST, cell_values, column_names, paper_cells, report_cells
+from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
 Printed = dict[str, Any]
@@ -34,21 +35,22 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 def with_average(report: Report, columns: Sequence[str], *, name: str) -> Report:
     """The report of a classifier with a further column: the mean of some of its columns, if it has them all."""
-    values = cell_values(report, columns)
-    if None in values or "cell" in report:
+    values = report_cells(report)
+    if "cell" in report or not all(column in values for column in columns):
         return report
-    mean = statistics.fmean(cell[0] for cell in values)
+    mean = statistics.fmean(values[column][0] for column in columns)
     return {**report, "columns": [*report["columns"], {"name": name, "accuracy": mean}]}
 
 
 def summary_table(
-    rows: dict[str, Sequence[Report | None] | str],
+    rows: Mapping[str, Sequence[Report | None] | str],
     *,
     names: Sequence[str] = (),
-    paper: dict[str, Printed | Sequence[Printed]] | None = None,
+    paper: Mapping[str, Printed | Sequence[Printed]] | None = None,
     beside: Beside | None = None,
-) -> str:
-    """A Markdown table: one row a name, each cell the mean and deviation over that name's reports.
+    caption: str = "",
+) -> Table:
+    """One row a name, each cell the mean and deviation over that name's reports.
 
     Args:
         rows: reports by row. A missing report (None) counts as not run: a row prints how many of its seeds have one.
@@ -56,36 +58,33 @@ def summary_table(
         names: columns to print even where no report has them.
         paper: the paper's line, or lines, (``name`` and ``cells``) to print beneath some rows.
         beside: a column of text before the numbers.
+        caption: what the table shows, for pages.
     """
-    known = [report for reports in rows.values() if not isinstance(reports, str) for report in reports if report]
-    names = list(dict.fromkeys([*names, *(column_names(known) if known else ())])) or [WORST]
-    extra = [] if beside is None else [beside.title]
-    lines = ["| " + " | ".join(["", "seeds", *extra, *names]).lstrip() + " |"]
-    lines.append("|---|---:|" + "---:|" * (len(extra) + len(names)))
+    present = [report for reports in rows.values() if not isinstance(reports, str) for report in reports if report]
+    names = list(dict.fromkeys([*names, *(column_names(present) if present else ())])) or [WORST]
+    extra = [] if beside is None else [beside]
+    lines = []
     for row, reports in rows.items():
         printed = (paper or {}).get(row, ())
         printed = [printed] if isinstance(printed, dict) else printed
-        if isinstance(reports, str):
-            lines += [_paper_line(line, names, seeds=reports, blank=extra) for line in printed]
-            continue
-        present = [report for report in reports if report is not None]
-        values = [NOT_RUN] * len(names)
-        if present:
-            values = [_cell(column) for column in zip(*(cell_values(report, names) for report in present))]
-        told = [] if beside is None else [beside.cells.get(row, "")]
-        lines.append("| " + " | ".join([row, str(len(present)), *told, *values]) + " |")
-        lines += [_paper_line(line, names, seeds="", blank=extra) for line in printed]
-    return "\n".join(lines)
+        count = reports if isinstance(reports, str) else ""
+        if not isinstance(reports, str):
+            cells = [column.cells.get(row, "") for column in extra] + _cells(reports, names)
+            lines.append(TableRow([row, str(sum(report is not None for report in reports)), *cells], "training"))
+        for line in printed:
+            lines.append(TableRow([line["name"], count, *([""] * len(extra)), *paper_cells(line, names)], "part"))
+    return Table(["", "seeds", *(column.title for column in extra), *names], lines, caption=caption)
 
 
-def _paper_line(paper: Printed, names: Sequence[str], *, seeds: str, blank: Sequence[str]) -> str:
-    """A line with what a paper printed; ``seeds`` is in place of their number."""
-    start = f"| {paper['name']} | {seeds}".rstrip() + " |" + " |" * len(blank)
-    return f"{start} " + " | ".join(paper_cells(paper, names)) + " |"
+def _cells(reports: Sequence[Report | None], names: Sequence[str]) -> list[str]:
+    """A row's cells over the reports that there are."""
+    columns = [cell_values(report, names) for report in reports if report is not None]
+    return [_cell(column) for column in zip(*columns)] if columns else [NOT_RUN] * len(names)
 
 
 def _cell(column: Sequence[list[float] | None]) -> str:
     """One cell from its numbers in every report: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``."""
-    if any(cell is None for cell in column):
+    values = [cell for cell in column if cell is not None]
+    if len(values) < len(column):
         return NOT_RUN
-    return "/".join(mean_and_deviation(values) for values in zip(*column))
+    return "/".join(mean_and_deviation(value) for value in zip(*values))

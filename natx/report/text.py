@@ -8,6 +8,7 @@ from typing import Any
 from natx.checks.text import markdown_checks
 from natx.report.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
 from natx.report.console import NumberTable
+from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
 
 
@@ -31,13 +32,12 @@ def _title(report: dict[str, Any]) -> str:
 
 def markdown_table(reports: Sequence[dict[str, Any]]) -> str:
     """One row a report, as Markdown."""
-    names = column_names(reports)
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    names, rows = column_names(reports), []
     for report in reports:
-        lines.append(f"| {report['name']} | " + " | ".join(cells(report, names)) + " |")
+        rows.append(TableRow([report["name"], *cells(report, names)]))
         if "paper" in report:
-            lines.append(f"| {report['paper']['name']} | " + " | ".join(paper_cells(report["paper"], names)) + " |")
-    return "\n".join(lines)
+            rows.append(TableRow([report["paper"]["name"], *paper_cells(report["paper"], names)]))
+    return "\n".join(Table(["", *names], rows).markdown())
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -46,7 +46,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [f"# {report['name']}", "", explanation(report), "", markdown_table([report]), ""]
     lines += [line for note in report.get("notes", []) for line in (f"Note: {note}.", "")]
     if "cell" in report:
-        lines += ["## All values (%)", "", *_value_table(report), ""]
+        lines += ["## All values (%)", "", *values_table(report).markdown(), ""]
     lines += [*markdown_checks(report), "## Attacks", "", *_attack_table(report)]
     if report.get("pictures"):
         lines += ["", "## Examples"]
@@ -81,31 +81,34 @@ def explanation(report: dict[str, Any]) -> str:
     return f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. {counted} {worst}"
 
 
-def _value_table(report: dict[str, Any]) -> list[str]:
-    """Every value of the metric, a row a column of the report."""
+def values_table(report: dict[str, Any]) -> Table:
+    """Every value of a set's metric, a row a column of the report."""
     keys = list(report["columns"][0]["values"])
-    lines = ["| | " + " | ".join(keys) + " |", "|---|" + "---:|" * len(keys)]
-    for column in report["columns"]:
-        lines.append(f"| {column['name']} | " + " | ".join(f"{column['values'][key]:.2f}" for key in keys) + " |")
-    return lines
+    rows = [
+        TableRow([column["name"], *(f"{column['values'][key]:.2f}" for key in keys)]) for column in report["columns"]
+    ]
+    return Table(["", *keys], rows, caption="All values (%)")
 
 
 def _attack_table(report: dict[str, Any]) -> list[str]:
     """Every attack's settings, outcome and cost, a row an attack; columns that some attack fills."""
     measured = [key for key in OUTCOMES if any(key in attack for attack in report["attacks"])]
     names = ["columns", "settings", *measured, "forwards", "backwards", "time", "notes"]
-    lines = ["| " + " | ".join(names) + " |", "|---|---|" + "---|" * len(measured) + "---:|---:|---:|---|"]
-    for attack in report["attacks"]:
-        cells = [
-            ", ".join(attack["columns"]),
-            settings_text(attack["settings"]),
-            *(outcome_text(key, attack.get(key)) for key in measured),
-            str(attack["forwards"]),
-            str(attack["backwards"]),
-            duration(attack["seconds"]),
-            "; ".join(attack["notes"]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    rows = [
+        TableRow(
+            [
+                ", ".join(attack["columns"]),
+                settings_text(attack["settings"]),
+                *(outcome_text(key, attack.get(key)) for key in measured),
+                str(attack["forwards"]),
+                str(attack["backwards"]),
+                duration(attack["seconds"]),
+                "; ".join(attack["notes"]),
+            ]
+        )
+        for attack in report["attacks"]
+    ]
+    lines = Table(names, rows, words=(*range(2 + len(measured)), len(names) - 1)).markdown()
     if "perturbation" in measured:
         lines += ["", "Perturbation: the largest change of a pixel; the means are over the images that changed."]
     return lines

@@ -1,4 +1,4 @@
-"""The transfer matrix of checkpoints as transfer.json and transfer.md."""
+"""The transfer matrix of checkpoints as transfer.json, transfer.md and transfer.html."""
 
 from __future__ import annotations
 
@@ -6,50 +6,98 @@ from pathlib import Path
 from typing import Any
 
 from natx.report.cells import settings_text
+from natx.report.page import render_page
+from natx.report.report_page import provenance_facts
+from natx.report.tables import Strong, Table, TableRow
 from natx.runtime.files import write_json, write_text
+
+TITLE = "Transfer between models"
 
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as Markdown: a matrix for each attack."""
-    targets = list(report["clean"])
-    lines = [
-        "# Transfer between models",
-        "",
-        f"Accuracy in percent under **{report['threat']}** on {report['images']} of {report['of']} test images: a row "
-        "is the model that the attack was run on, a column the model that was asked about the result. **Bold** is the "
-        "white-box attack: in its column no other number should be below it. One that is by more than 0.2 points (!) "
-        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust.",
-    ]
-    flagged = {(flag["attack"], flag["source"], flag["target"]) for flag in report["flags"]}
+    lines = [f"# {TITLE}", "", _explanation(report)]
     for attack in report["attacks"]:
-        lines += ["", f"## {attack['name']}", "", "| crafted on | " + " | ".join(targets) + " |"]
-        lines += ["|---|" + "---:|" * len(targets)]
-        lines += ["| nothing (clean) | " + " | ".join(f"{report['clean'][t]:.2f}" for t in targets) + " |"]
-        for source, row in attack["accuracy"].items():
-            cells = [
-                f"**{row[target]:.2f}**"
-                if target == source
-                else f"{row[target]:.2f}" + (" !" if (attack["name"], source, target) in flagged else "")
-                for target in targets
-            ]
-            lines.append(f"| {source} | " + " | ".join(cells) + " |")
-        spent = {key: sum(cost[key] for cost in attack["cost"].values()) for key in ("forwards", "backwards")}
-        lines += ["", f"Cost: {spent['forwards']} forwards and {spent['backwards']} backwards."]
-        lines += ["", f"Settings: {settings_text(attack['settings'])}."]
+        lines += ["", f"## {attack['name']}", "", *_matrix(report, attack).markdown()]
+        lines += ["", _cost(attack), "", f"Settings: {settings_text(attack['settings'])}."]
     lines += ["", "## Where transfer beats the white-box attack", ""]
-    lines += [
-        f"- {flag['attack']}, {flag['source']} to {flag['target']}: {flag['transfer']:.2f} below "
-        f"{flag['white_box']:.2f}; {flag['missed']} images that only the transferred pixels break"
-        for flag in report["flags"]
-    ] or ["Nowhere."]
-    lines += ["", "## Models", ""]
-    lines += [
-        f"- {m['name']}: {m['config']}, {m['checkpoint']} ({m['checkpoint_sha256'][:16]})" for m in report["models"]
-    ]
+    lines += [f"- {text}" for text in _flags(report)] or ["Nowhere."]
+    lines += ["", "## Models", "", *(f"- {name}: {text}" for name, text in _models(report))]
     return "\n".join(lines) + "\n"
 
 
+def transfer_page(report: dict[str, Any]) -> str:
+    """The report as a page."""
+    attacks = [
+        {
+            "name": attack["name"],
+            "matrix": _matrix(report, attack),
+            "cost": _cost(attack),
+            "settings": settings_text(attack["settings"]),
+        }
+        for attack in report["attacks"]
+    ]
+    return render_page(
+        "transfer",
+        title=TITLE,
+        explanation=_explanation(report).replace("**", ""),
+        attacks=attacks,
+        flags=_flags(report),
+        models=_models(report),
+        provenance=provenance_facts(report["provenance"]),
+    )
+
+
+def _explanation(report: dict[str, Any]) -> str:
+    """How to read a matrix."""
+    return (
+        f"Accuracy in percent under **{report['threat']}** on {report['images']} of {report['of']} test images: a row "
+        "is the model that the attack was run on, a column the model that was asked about the result. **Bold** is the "
+        "white-box attack: in its column no other number should be below it. One that is by more than 0.2 points (!) "
+        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust."
+    )
+
+
+def _matrix(report: dict[str, Any], attack: dict[str, Any]) -> Table:
+    """An attack's accuracies, a row a model that it was run on; white-box ones are bold."""
+    targets = list(report["clean"])
+    flagged = {(flag["attack"], flag["source"], flag["target"]) for flag in report["flags"]}
+    rows = [TableRow(["nothing (clean)", *(f"{report['clean'][target]:.2f}" for target in targets)])]
+    for source, accuracy in attack["accuracy"].items():
+        cells = []
+        for target in targets:
+            mark = " !" if (attack["name"], source, target) in flagged else ""
+            number = f"{accuracy[target]:.2f}"
+            cells.append(Strong(number) if target == source else number + mark)
+        rows.append(TableRow([source, *cells]))
+    return Table(["crafted on", *targets], rows, caption=f"Accuracy (%) under {attack['name']}, {report['threat']}")
+
+
+def _cost(attack: dict[str, Any]) -> str:
+    """What an attack spent on all models."""
+    spent = {key: sum(cost[key] for cost in attack["cost"].values()) for key in ("forwards", "backwards")}
+    return f"Cost: {spent['forwards']} forwards and {spent['backwards']} backwards."
+
+
+def _flags(report: dict[str, Any]) -> list[str]:
+    """Where a transferred attack breaks more than the white-box one."""
+    return [
+        f"{flag['attack']}, {flag['source']} to {flag['target']}: {flag['transfer']:.2f} below "
+        f"{flag['white_box']:.2f}; {flag['missed']} images that only the transferred pixels break"
+        for flag in report["flags"]
+    ]
+
+
+def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Config, checkpoint and its hash of each model."""
+    return [
+        (model["name"], f"{model['config']}, {model['checkpoint']} ({model['checkpoint_sha256'][:16]})")
+        for model in report["models"]
+    ]
+
+
 def write_transfer(folder: Path, report: dict[str, Any]) -> None:
-    """Write transfer.json and transfer.md atomically."""
+    """Write transfer.json, transfer.md and transfer.html atomically."""
     write_json(folder / "transfer.json", report)
     write_text(folder / "transfer.md", markdown(report))
+    write_text(folder / "transfer.html", transfer_page(report))

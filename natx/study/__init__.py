@@ -1,8 +1,9 @@
-"""Studies: rows of trainings over seeds, trained and judged once each, and rendered as Markdown."""
+"""Studies: rows of trainings over seeds, trained and judged once each, and shown as Markdown and as a page."""
 
+from natx.study.content import made_by, study_content
 from natx.study.figure import draw_figure
 from natx.study.plan import describe_study
-from natx.study.render import made_by, render
+from natx.study.render import markdown_file, write_study
 from natx.study.rows import Row, Study, load_study
 from natx.study.run import run_row
 from natx.study.tables import load_table, printed_row, table_names
@@ -15,8 +16,10 @@ __all__ = [
     "load_study",
     "load_table",
     "made_by",
+    "markdown_file",
     "printed_row",
-    "render",
     "run_row",
+    "study_content",
     "table_names",
+    "write_study",
 ]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from natx.report.cells import cell_values
 from natx.runtime.files import write_atomic
 from natx.study.rows import Study
-from natx.study.run import find
+from natx.study.run import row_reports
 
 STYLES = {"best": "-", "last": "--"}
 DOTS = 120  # an inch
@@ -30,7 +30,7 @@ def points(
     """
     lines: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for row in study.rows:
-        reports = find(study, row, work_dir, options=options).reports
+        reports = row_reports(study, row, work_dir, options=options).reports
         cells = [cell_values(report, study.columns) for report in reports if report]
         for column, values in zip(study.columns, zip(*cells)):
             if row.x is None or None in values:
@@ -56,8 +56,8 @@ def draw_figure(path: Path, study: Study, work_dir: Path, *, options: dict[str, 
     figure = Figure(figsize=(7, 4.5))
     FigureCanvasAgg(figure)  # no window system, whatever matplotlib's settings say
     axes: Any = figure.add_subplot()
-    for (column, checkpoint), found in lines.items():
-        x, mean, deviation = zip(*sorted(found))
+    for (column, checkpoint), line in lines.items():
+        x, mean, deviation = zip(*sorted(line))
         colour = f"C{study.columns.index(column)}"
         axes.errorbar(
             x, mean, deviation, fmt="o" + STYLES[checkpoint], color=colour, capsize=3, label=f"{column}, {checkpoint}"

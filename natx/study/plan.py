@@ -31,7 +31,8 @@ def describe_study(
         "epochs are timed, nothing is judged" if study.attacks is None else f"attacks: {study.attacks} on {images}",
     ]
     lines += [missing] if (missing := study.missing()) else []
-    said, key = set(), None
+    listed: set[str] = set()  # folders of trainings that have a line
+    key = None
     for row in rows:
         if row.key != key:
             key = row.key
@@ -41,14 +42,14 @@ def describe_study(
             continue
         by_seed = [_needed(study, row, work_dir, seed=seed, options=options) for seed in study.seeds]
         for same in zip(*by_seed):
-            if same[0].folder.name not in said:
-                said.add(same[0].folder.name)
+            if same[0].folder.name not in listed:
+                listed.add(same[0].folder.name)
                 lines.append(_training_line(same, study.seeds))
         if study.attacks is not None:
             reports = [trainings[-1].folder / row.report / REPORT for trainings in by_seed]
             states = ["done" if report.exists() else "to do" for report in reports]
             lines.append(f"  judge {row.name}: {_by_state(study.seeds, states)}")
-    return [*lines, "", f"trainings: {len(said)} x {len(study.seeds)} seed(s)"]
+    return [*lines, "", f"trainings: {len(listed)} x {len(study.seeds)} seed(s)"]
 
 
 def _needed(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> list[Training]:
@@ -83,5 +84,5 @@ def _training_line(trainings: Sequence[Training], seeds: Sequence[int]) -> str:
 
 def _by_state(seeds: Sequence[int], states: Sequence[str]) -> str:
     """The seeds of each state, such as ``done: seeds 0 1; to do: seeds 2``."""
-    parts = {state: [str(seed) for seed, found in zip(seeds, states) if found == state] for state in STATES}
-    return "; ".join(f"{state}: seeds {' '.join(found)}" for state, found in parts.items() if found)
+    by_state = {state: [str(seed) for seed, other in zip(seeds, states) if other == state] for state in STATES}
+    return "; ".join(f"{state}: seeds {' '.join(numbers)}" for state, numbers in by_state.items() if numbers)

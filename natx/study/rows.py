@@ -55,6 +55,12 @@ class Row:
     note: str = ""
     x: float | None = None
 
+    def load(self) -> Config:
+        """The training config without the row's options; raises ConfigError where natx runs nothing."""
+        if self.config is None:
+            raise ConfigError(f"{self.name} is not run here ({self.reason}): choose other rows")
+        return load_config(self.config)
+
 
 @dataclass(frozen=True)
 class StudyAudit:
@@ -108,6 +114,8 @@ class Study:
 
     def attack_config(self, row: Row) -> Config:
         """The attack config with the row's options; raises ConfigError where there is none."""
+        if self.attacks is None:
+            raise ConfigError(f"{self.title} is timed, not judged: it has no attack config")
         return with_options(load_config(self.attacks), row.attack_options)
 
     def chosen(self, patterns: Sequence[str] | None) -> list[Row]:
@@ -135,12 +143,12 @@ def _columns(attacks: Config) -> list[str]:
 
 def _audit(config: Config, path: str | Path) -> StudyAudit | None:
     """A study config's ``audit``."""
-    if (given := config.get("audit")) is None:
+    if (entry := config.get("audit")) is None:
         return None
-    known = [one.name for one in fields(StudyAudit)]
-    if not set(given) <= set(known):
-        raise ConfigError(f"{path}: an audit takes {', '.join(known)}; got {', '.join(given)}")
-    audit = StudyAudit(**plain_dict(given))
+    options = [one.name for one in fields(StudyAudit)]
+    if not set(entry) <= set(options):
+        raise ConfigError(f"{path}: an audit takes {', '.join(options)}; got {', '.join(entry)}")
+    audit = StudyAudit(**plain_dict(entry))
     if audit.vanilla not in (None, *config.rows):
         raise ConfigError(f"{path}: the undefended model of the audit is {audit.vanilla}, which is no row")
     return audit

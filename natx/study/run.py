@@ -1,4 +1,4 @@
-"""Training and judging a study's rows, and reading what was found."""
+"""Training and judging a study's rows, and reading their reports."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def run_row(
         train_first(vanilla, device=device)
     report = _judged_before(training, row)
     if report is None:
+        weights = None if vanilla is None else vanilla.weights()
         console = Console(stderr=True)
         report = judge(
             training.config,
@@ -73,9 +74,9 @@ def run_row(
             meter=Meter(console, console.print, enabled=get_dist_info()[0] == 0),
             progress=training.folder / row.report,
             resume=True,
-            checks=study.audit and AuditOptions(study.audit.images, vanilla=vanilla and vanilla.weights()),
+            checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
         )
-    report["settings"]["asked"] = _asked(study, row)
+    report["settings"]["asked"] = _question(study, row)
     barrier()
     if get_dist_info()[0] == 0:
         write_report(training.folder / row.report, report)
@@ -83,7 +84,7 @@ def run_row(
     barrier()
 
 
-def _asked(study: Study, row: Row) -> str:
+def _question(study: Study, row: Row) -> str:
     """Hash (16 hex digits) of what is asked of a row, as configs say it: attacks, images and checks."""
     attacks = {key: value for key, value in plain_dict(study.attack_config(row)).items() if key != "paper"}
     audit = None if study.audit is None else vars(study.audit)
@@ -93,8 +94,8 @@ def _asked(study: Study, row: Row) -> str:
 
 def _otherwise(study: Study, row: Row, report: dict[str, Any]) -> str | None:
     """That a report answers another question than the study asks now; None where it does not, or does not say."""
-    known = report.get("settings", {}).get("asked")
-    if known is None or study.missing() or known == _asked(study, row):
+    question = report.get("settings", {}).get("asked")
+    if question is None or study.missing() or question == _question(study, row):
         return None
     return "was judged by other attacks, images or checks"
 
@@ -112,7 +113,7 @@ def _judged_before(training: Training, row: Row) -> dict[str, Any] | None:
 
 
 @dataclass
-class Found:
+class RowReports:
     """What there is of a row.
 
     Attributes:
@@ -126,7 +127,7 @@ class Found:
     remarks: list[str] = field(default_factory=list)
 
 
-def find(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | None) -> Found:
+def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | None) -> RowReports:
     """The reports of a row with every seed; those of trainings under other configs do not count.
 
     Args:
@@ -135,19 +136,19 @@ def find(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | No
         work_dir: the study's folder.
         options: overrides of every training config.
     """
-    found = Found(row)
+    result = RowReports(row)
     for seed in study.seeds:
         report = _read(study, row, work_dir / f"seed{seed}" / row.folder)
         if report is not None:
             training = row_training(study, row, work_dir, seed=seed, options=options)
             if reason := training.foreign():
-                found.remarks.append(f"{reason}: not shown")
+                result.remarks.append(f"{reason}: not shown")
                 report = None
             elif study.attacks is not None and (reason := _otherwise(study, row, report)):
-                found.remarks.append(f"{training.folder / row.report / REPORT} {reason}: not shown")
+                result.remarks.append(f"{training.folder / row.report / REPORT} {reason}: not shown")
                 report = None
-        found.reports.append(report)
-    return found
+        result.reports.append(report)
+    return result
 
 
 def _read(study: Study, row: Row, folder: Path) -> dict[str, Any] | None:

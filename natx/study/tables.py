@@ -95,7 +95,7 @@ def load_table(
         attacks=attacks,
         subset=subset,
         columns=[column for column in columns if column != AVERAGE],
-        average=next((printed for printed, own in table["columns"].items() if own == AVERAGE), None),
+        average=next((printed for printed, column in table["columns"].items() if column == AVERAGE), None),
         table=True,
         axis=table.get("plot"),
     )
@@ -138,22 +138,22 @@ def _rows(
     table: dict[str, Any], group: dict[str, Any], entry: dict[str, Any], *, scale: Scale, report: str
 ) -> Iterator[Row]:
     """The rows of a study that an entry of a table stands for."""
-    columns, given = list(table["columns"]), entry.get(scale)
+    columns, recipe = list(table["columns"]), entry.get(scale)
     if len(entry["cells"]) not in (0, len(columns)):
         raise ConfigError(f"{entry['key']} has {len(entry['cells'])} cells in a table of {len(columns)} columns")
     shared = dict(key=entry["key"], group=group["name"], note=entry.get("note", ""), x=entry.get("x"))
     printed = _printed(table, entry)
-    if given is None:
+    if recipe is None:
         if printed:
             reason = "quoted" if entry.get("quoted") else f"no {scale} version"
             yield Row(name=entry["name"], config=None, printed=printed, reason=reason, **shared)
         return
-    given = {"config": given} if isinstance(given, str) else given
-    options = given.get("options", {})
+    recipe = {"config": recipe} if isinstance(recipe, str) else recipe
+    options = recipe.get("options", {})
     shared |= dict(
-        config=given["config"],
+        config=recipe["config"],
         options=options,
-        folder=_folder(given["config"], options),
+        folder=_folder(recipe["config"], options),
         attack_options=group.get("attack_options", {}).get(scale, {}),
     )
     if entry.get("checkpoint") or table["attacks"] is None:
@@ -167,7 +167,7 @@ def _rows(
 
 def _printed(table: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
     """The paper's lines for an entry: its cells and, where there are any, means and deviations."""
-    columns = [printed if own == AVERAGE else own for printed, own in table["columns"].items()]
+    columns = [printed if column == AVERAGE else column for printed, column in table["columns"].items()]
     lines = {f"paper: {entry['name']}": entry["cells"], f"paper: {entry['name']}, mean": entry.get("mean", [])}
     return [{"name": name, "cells": dict(zip(columns, cells))} for name, cells in lines.items() if cells]
 

@@ -56,10 +56,10 @@ class Training:
     def identity(self) -> str:
         """Fingerprint of the config, and of those of the trainings before it: the same whether these exist or not."""
         copy = Config(plain_dict(self.config))
-        known = {str(first.weights()): first.identity() for first in self.first}
+        identities = {str(first.weights()): first.identity() for first in self.first}
         for entry in frozen_models(copy):
-            if entry.get("checkpoint") in known:
-                entry["checkpoint"] = known[entry["checkpoint"]]
+            if entry.get("checkpoint") in identities:
+                entry["checkpoint"] = identities[entry["checkpoint"]]
         return fingerprint(copy)
 
     def foreign(self) -> str | None:
@@ -67,16 +67,16 @@ class Training:
         path = self.folder / RECIPE
         if not path.exists():
             return None
-        found, own = json.loads(path.read_text())["identity"], self.identity()
-        if found == own:
+        before, now = json.loads(path.read_text())["identity"], self.identity()
+        if before == now:
             return None
-        return f"{self.folder} was trained under other configs or options (fingerprint {found}, now {own})"
+        return f"{self.folder} was trained under other configs or options (fingerprint {before}, now {now})"
 
 
 def row_training(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> Training:
     """A row's training with a seed; ``options`` are for every training, those of frozen models included."""
     home = work_dir / f"seed{seed}"
-    config = with_options(load_config(row.config), {"seed": seed, **row.options, **(options or {})})
+    config = with_options(row.load(), {"seed": seed, **row.options, **(options or {})})
     training = Training(home / row.folder, config)
     if row.adversary is not None:
         before = next(other for other in study.rows if other.key == row.adversary)

@@ -718,7 +718,7 @@ def test_a_set_report_as_markdown() -> None:
         "| | Clean | FNA | SMA |",
         "|---|---:|---:|---:|",
         "| NAT | 50.13/60.00 | 10.00/20.00 | 11.00/21.00 |",
-        "| paper: AMD&NAT | 78.49/92.01 | 12.64/25.42 |  |",
+        "| paper: AMD&NAT | 78.49/92.01 | 12.64/25.42 | |",
         "",
         "Note: 2 of 6 queries have no match.",
         "",
@@ -734,7 +734,7 @@ def test_a_set_report_as_markdown() -> None:
         "",
         "| columns | settings | forwards | backwards | time | notes |",
         "|---|---|---:|---:|---:|---|",
-        "| Clean | type=Clean | 12 | 0 | 1 s |  |",
+        "| Clean | type=Clean | 12 | 0 | 1 s | |",
         "| FNA | type=PGD, threat=Linf 8/255, steps=4, step_size=1/255 | 30 | 24 | 61 s | one was left alone; another "
         "too |",
         "| SMA | type=PGD, threat=Linf 8/255, steps=4, step_size=1/255 | 30 | 24 | 61 s | one was left alone; another "
@@ -773,7 +773,7 @@ def test_a_set_report_with_what_was_measured_of_its_attacks() -> None:
     at = lines.index("| columns | settings | perturbation | success | forwards | backwards | time | notes |")
     assert lines[at + 1 : at + 4] == [
         "|---|---|---|---|---:|---:|---:|---|",
-        "| Clean | type=Clean |  |  | 12 | 0 | 1 s |  |",
+        "| Clean | type=Clean | | | 12 | 0 | 1 s | |",
         f"| FNA | type=PGD, threat=Linf 8/255, steps=4, step_size=1/255 | {said} | 2 of 3 (66.67 %) | 30 | 24 | 61 s | "
         "one was left alone; another too |",
     ]
@@ -810,7 +810,7 @@ def test_reports_with_different_columns_say_what_was_not_run() -> None:
         "| | Clean | FNA | SMA | IFGSM |",
         "|---|---:|---:|---:|---:|",
         "| NAT | 50.13/60.00 | 10.00/20.00 | 11.00/21.00 | not run |",
-        "| paper: AMD&NAT | 78.49/92.01 | 12.64/25.42 |  |  |",
+        "| paper: AMD&NAT | 78.49/92.01 | 12.64/25.42 | | |",
         "| online | 50.13/60.00 | 11.00/21.00 | not run | 10.00/20.00 |",
     ]
     assert "online 50.13/60.00 11.00/21.00 not run 10.00/20.00" in rendered(reports)
@@ -830,11 +830,11 @@ def test_a_summary_gives_mean_and_deviation_for_each_value_of_a_cell() -> None:
         "later": [None, None],
     }
     paper = {"NAT": {"name": "paper: AMD&NAT", "cells": {"Clean": "78.49/92.01", "FNA": "12.64/25.42"}}}
-    assert summary_table(rows, paper=paper).splitlines() == [
+    assert summary_table(rows, paper=paper).markdown() == [
         "| | seeds | Clean | FNA | SMA |",
         "|---|---:|---:|---:|---:|",
         "| NAT | 3 | 50.13 ± 1.00/60.00 ± 0.00 | 10.00 ± 2.00/20.00 ± 0.00 | 11.00 ± 2.00/21.00 ± 0.00 |",
-        "| paper: AMD&NAT | | 78.49/92.01 | 12.64/25.42 |  |",
+        "| paper: AMD&NAT | | 78.49/92.01 | 12.64/25.42 | |",
         "| online | 1 | 50.13/60.00 | 10.00/20.00 | not run |",
         "| later | 0 | not run | not run | not run |",
     ]
@@ -842,17 +842,17 @@ def test_a_summary_gives_mean_and_deviation_for_each_value_of_a_cell() -> None:
 
 def test_a_summary_has_the_columns_that_were_asked_for_even_where_nothing_was_run() -> None:
     rows, paper = {"NAT": [None]}, {"NAT": {"name": "paper: NAT", "cells": {"FNA": "12.64/25.42"}}}
-    assert summary_table(rows, names=("Clean", "FNA"), paper=paper).splitlines() == [
+    assert summary_table(rows, names=("Clean", "FNA"), paper=paper).markdown() == [
         "| | seeds | Clean | FNA |",
         "|---|---:|---:|---:|",
         "| NAT | 0 | not run | not run |",
-        "| paper: NAT | |  | 12.64/25.42 |",
+        "| paper: NAT | | | 12.64/25.42 |",
     ]
 
 
 def test_a_cell_that_one_seed_lacks_is_not_run() -> None:
     table = summary_table({"NAT": [set_report(), set_report(columns=("FNA",))]})
-    assert table.splitlines()[2] == "| NAT | 2 | 50.13 ± 0.00/60.00 ± 0.00 | 10.00 ± 0.00/20.00 ± 0.00 | not run |"
+    assert table.markdown()[2] == "| NAT | 2 | 50.13 ± 0.00/60.00 ± 0.00 | 10.00 ± 0.00/20.00 ± 0.00 | not run |"
 
 
 # --- reports of classifiers keep their form ---------------------------------------------------------------------------
@@ -875,8 +875,8 @@ def test_a_classification_report_keeps_its_form() -> None:
         "",
         "| columns | settings | forwards | backwards | time | notes |",
         "|---|---|---:|---:|---:|---|",
-        "| Clean | type=Clean | 4 | 0 | 0 s |  |",
-        "| PGD-10 | type=PGD, step_size=2/255 | 30 | 20 | 2 min |  |",
+        "| Clean | type=Clean | 4 | 0 | 0 s | |",
+        "| PGD-10 | type=PGD, step_size=2/255 | 30 | 20 | 2 min | |",
         "",
         "## Settings",
     ]
@@ -887,10 +887,10 @@ def test_a_classification_report_keeps_its_form() -> None:
 
 def test_a_classification_summary_keeps_its_form() -> None:
     rows = {"vanilla": [classification_report(), classification_report(right=(1, 1, 0, 0))], "later": [None]}
-    assert summary_table(rows).splitlines() == [
+    assert summary_table(rows).markdown() == [
         "| | seeds | Clean | PGD-10 | Worst case |",
         "|---|---:|---:|---:|---:|",
         "| vanilla | 2 | 75.00 ± 0.00 | 37.50 ± 17.68 | 37.50 ± 17.68 |",
         "| later | 0 | not run | not run | not run |",
     ]
-    assert summary_table({"later": [None]}).splitlines()[0] == "| | seeds | Worst case |"
+    assert summary_table({"later": [None]}).markdown()[0] == "| | seeds | Worst case |"

@@ -8,12 +8,12 @@ import runpy
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from page_reader import Reader, check_page
 from PIL import Image
 from rich.console import Console
 
@@ -25,19 +25,18 @@ from natx.checks.text import console_checks, number_text
 from natx.errors import DataError
 from natx.evaluation import evaluate
 from natx.report.cells import settings_text
+from natx.report.charts import Line, chart, sweep_line
 from natx.report.class_pictures import draw_class_pictures
 from natx.report.compare import compare, read_runs
-from natx.report.html import report_page
-from natx.report.html_charts import Line, chart, sweep_line
-from natx.report.html_compare import comparison_page
+from natx.report.comparison_page import comparison_page
 from natx.report.report import write_report
+from natx.report.report_page import report_page
 from natx.report.text import console_table, markdown_table
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import Linf
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = 'NAT <script>alert("1")</script> & co'
-VOID = {"meta", "img", "br"}
 PROVENANCE = {"packages": {"torch": "2.9.1", "natx": "0.3.0"}, "git": "abc123", "device": "a CPU", "threads": 1}
 SWEEP = {"id": "G6", "title": "eps", "verdict": "green", "figure": 0.5, "threshold": 1.0, "unit": "%"}
 SWEEP["limit"] = "above 1 %"
@@ -99,61 +98,13 @@ def set_report() -> dict[str, Any]:
     }
 
 
-class Reader(HTMLParser):
-    """The text of a page by tag, and what is wrong with its tags."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open, self.text, self.attributes, self.rows = [], "", [], []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(name, key, value) for key, value in attributes]
-        assert len({key for key, _ in attributes}) == len(attributes)
-        if name not in VOID:
-            self.open.append(name)
-        if name == "tr":
-            self.rows.append([])
-        if name in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, name: str) -> None:
-        assert self.open.pop() == name
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data + " "
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-
-def check_page(page: str) -> Reader:
-    """Well-formed, and nothing that a browser would load."""
-    reader = Reader(page)
-    assert page.startswith("<!DOCTYPE html>\n<html")
-    for tag, key, value in reader.attributes:
-        assert tag not in ("script", "link", "iframe", "object", "base", "a")
-        assert key not in ("href", "srcset", "action", "background") and not key.startswith("on")
-        assert key != "src" or re.match(r"data:image/(png|webp);base64,[A-Za-z0-9+/=]+$", value)
-    assert "url(" not in page and "@import" not in page and "http:" not in page and "https:" not in page
-    return reader
-
-
 def test_everything_in_the_report_is_on_the_page(tmp_path: Path) -> None:
     reader = check_page(report_page({**report(name=EVIL), "checks": CHECKS}, folder=tmp_path))
     rows = {row[0]: row for row in reader.rows}
     assert rows["Clean"][1:] == ["91.25", "", "365 of 400"] and rows["PGD-20"][1:] == ["43.50", "", "174 of 400"]
     assert rows["Worst case"][1] == "43.25" and EVIL in reader.text
-    assert (
-        rows["PGD-10, PGD-20"][1:]
-        == ["1234", "567", "61.50", "62 s", "a <note>"]
-        == [
-            *rows["All"][1:5],
-            "a <note>",
-        ]
-    )
+    assert rows["PGD-10, PGD-20"][1:] == ["1234", "567", "62 s 61.50 s"] == rows["All"][1:]
+    assert ["a <note>"] in reader.rows
     for told in ("hash 91.25 43.5", "f1f1", "torch 2.9.1", "abc123", "a CPU", "python tools/test.py a.py <b>"):
         assert told in reader.text
     assert "steps=20" in reader.text and "step_size=2/255" in reader.text
@@ -189,13 +140,12 @@ def test_no_zero_is_negative(value: float, text: str) -> None:
 
 def test_labels_of_a_chart_do_not_overlap() -> None:
     eps = [0, 1, 2, 4, 8, 16, 32, 64, 128]
-    drawn = str(chart([Line("NAT", [(x, 100.0) for x in eps])], title="t", x_name="eps", even=True))
-    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)</text>', drawn)
-    rows: dict[str, list[tuple[float, float]]] = {}
-    for x, y, side, text in found:
-        width = 6.5 * len(text)  # of 12 px letters
-        left = float(x) - {"start": 0, "middle": 0.5, "end": 1}[side] * width
-        rows.setdefault(y, []).append((left, left + width))
+    drawing = chart([Line("NAT", [(x, 100.0) for x in eps])], title="t", x_name="eps", even=True)
+    rows: dict[float, list[tuple[float, float]]] = {}
+    for label in [*drawing.labels, *drawing.curves[0].labels]:
+        width = 6.5 * len(label.text)  # of 12 px letters
+        left = label.x - {"start": 0, "middle": 0.5, "end": 1}[label.anchor] * width
+        rows.setdefault(label.y, []).append((left, left + width))
     several = [row for row in rows.values() if len(row) > 3]
     assert len(several) == 2  # eps, and the accuracies
     for row in several:

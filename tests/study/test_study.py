@@ -338,13 +338,13 @@ def test_a_summary_with_an_average_a_column_beside_and_quoted_rows() -> None:
     }
     rows = {"NAT": reports, "AGAIN": "quoted", "AT": [None, None, None]}
     beside = Beside("passes", {"NAT": "14 + 12", "AT": "11 + 11"})
-    assert summary_table(rows, names=["Clean", "AA", "Avg."], paper=paper, beside=beside).splitlines() == [
+    assert summary_table(rows, names=["Clean", "AA", "Avg."], paper=paper, beside=beside).markdown() == [
         "| | seeds | passes | Clean | AA | Avg. | Worst case |",
         "|---|---:|---:|---:|---:|---:|---:|",
         "| NAT | 3 | 14 + 12 | 84.00 ± 4.00 | 42.00 ± 2.00 | 63.00 ± 2.65 | 42.00 ± 2.00 |",
-        "| paper: NAT | | | 90.86 |  | 63.85 |  |",
-        "| mean | | |  |  |  |  |",
-        "| paper: AGAIN | quoted | |  | 51.89 |  |  |",
+        "| paper: NAT | | | 90.86 | | 63.85 | |",
+        "| mean | | | | | | |",
+        "| paper: AGAIN | quoted | | | 51.89 | | |",
         "| AT | 0 | 11 + 11 | not run | not run | not run | not run |",
     ]
 
@@ -368,7 +368,7 @@ def test_seconds_of_an_epoch_are_those_of_its_steps(tmp_path: Path) -> None:
     assert epoch_seconds(tmp_path) == pytest.approx(0.4 * 25)
     found = epoch_report(tmp_path, "s/epoch")
     assert found["notes"] == ["timed on a GPU, 1 thread(s)"]
-    assert summary_table({"NAT": [found]}).splitlines()[2] == "| NAT | 1 | 10.00 |"
+    assert summary_table({"NAT": [found]}).markdown()[2] == "| NAT | 1 | 10.00 |"
 
 
 def test_a_figure_has_a_line_for_each_column_and_checkpoint(tmp_path: Path) -> None:
@@ -398,4 +398,4 @@ def test_a_study_shows_the_papers_rows_that_its_configs_name(shop: Workshop) -> 
         [{"name": "paper: AMD&NAT", "cells": {"Clean": "68.92", "PGD-2": "12.64"}}],
     ]
     ran = shop.run("study.py", study, "--report", "--work-dir", shop.folder / "work")
-    assert "| NAT | 0 | not run | not run | not run |\n| paper: AMD&NAT | | 68.92 |  | 12.64 |\n" in ran.out
+    assert "| NAT | 0 | not run | not run | not run |\n| paper: AMD&NAT | | 68.92 | | 12.64 |\n" in ran.out

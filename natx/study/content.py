@@ -1,0 +1,231 @@
+"""What a study shows: every number of ours is read from the files of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from natx.config import with_options
+from natx.report.cells import NOT_RUN
+from natx.report.summary import Beside, summary_table, with_average
+from natx.report.tables import Table, TableRow
+from natx.runtime.progress import duration
+from natx.study.rows import Row, Study
+from natx.study.run import RowReports, row_reports
+from natx.study.trainings import passes
+
+Report = dict[str, Any]
+
+
+@dataclass
+class Group:
+    """The rows of a study that stand in one table.
+
+    Attributes:
+        title: its heading; empty where a study has one group.
+        explanation: what the table shows; empty where nothing has been run.
+        table: a row a training.
+        notes: what a reader must know.
+        each: a row a seed; None where there is one seed, or nothing to show.
+    """
+
+    title: str
+    explanation: str
+    table: Table
+    notes: list[str] = field(default_factory=list)
+    each: Table | None = None
+
+
+@dataclass
+class StudyContent:
+    """A study as far as it has been run.
+
+    Attributes:
+        title: its heading.
+        about: what it asks.
+        command: what made it.
+        missing: that nothing can be judged, and why; empty where it can.
+        groups: its tables.
+        audited: reports with checks, by the model's name.
+        costs: what each row spent.
+        machine: what it ran on; empty where nothing has been run.
+    """
+
+    title: str
+    about: str
+    command: str
+    missing: str
+    groups: list[Group]
+    audited: dict[str, Report]
+    costs: Table
+    machine: str = ""
+
+
+def made_by(*words: str, options: dict[str, Any] | None) -> str:
+    """A tool's command line as it is printed in what it made."""
+    overrides = ["--cfg-options", *(f"{key}={value}" for key, value in options.items())] if options else []
+    return " ".join(["python", *words, *overrides])
+
+
+def study_content(study: Study, work_dir: Path, *, command: str, options: dict[str, Any] | None = None) -> StudyContent:
+    """Read what there is of a study; a group for each group of rows.
+
+    Args:
+        study: the study.
+        work_dir: its folder.
+        command: what made it.
+        options: overrides of every training config.
+    """
+    rows = [row_reports(study, row, work_dir, options=options) for row in study.rows]
+    if study.average:
+        for one in rows:
+            one.reports = [r and with_average(r, study.columns, name=study.average) for r in one.reports]
+    counted = _Counted(options)
+    groups = [
+        _group(study, title, [one for one in rows if one.row.group == title], counted=counted)
+        for title in dict.fromkeys(row.group for row in study.rows)
+    ]
+    present = [report for one in rows for report in one.reports if report]
+    return StudyContent(
+        title=study.title,
+        about=study.about,
+        command=command,
+        missing=study.missing() or "",
+        groups=groups,
+        audited=_audited(study, rows),
+        costs=_costs(rows, counted=counted),
+        machine=_machine(present[0]["provenance"]) if present else "",
+    )
+
+
+def _machine(provenance: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
+    return f"Run on {provenance['device']}, {provenance['threads']} thread(s); {packages}."
+
+
+def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Counted) -> Group:
+    """One group of rows."""
+    columns = [*study.columns, *([study.average] if study.average else [])]
+    labelled = {
+        f"{one.row.name}, seed {seed}": report
+        for one in rows
+        for seed, report in zip(study.seeds, one.reports)
+        if report
+    }
+    beside = None
+    if study.table:
+        cells = {one.row.name: "{:g} + {:g}".format(*counted(one.row)) for one in rows if one.row.config}
+        beside = Beside("passes", cells)
+    table = summary_table(
+        {one.row.name: one.reports if one.row.config else one.row.reason for one in rows},
+        names=columns,
+        paper={one.row.name: one.row.printed for one in rows},
+        beside=beside,
+        caption=title or study.title,
+    )
+    notes = [one.row.note for one in rows if one.row.note]
+    notes += [remark for one in rows for remark in one.remarks]
+    each = {
+        f"{one.row.name}, seed {seed}": [report]
+        for one in rows
+        if one.row.config
+        for seed, report in zip(study.seeds, one.reports)
+        if report or not study.table  # a whole table of the paper would be mostly of what has not been run
+    }
+    return Group(
+        title,
+        _explanation(study, next(iter(labelled.values()))) if labelled else "",
+        table,
+        list(dict.fromkeys([*notes, *_remarks(labelled)])),
+        summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
+    )
+
+
+def _explanation(study: Study, report: Report) -> str:
+    """What a table shows, from one of its reports."""
+    if study.attacks is None:
+        return f"{report['cell'][0]}: the steps alone, without choosing checkpoints; mean and standard deviation."
+    data, selection = report["settings"]["data"], report["settings"]["selected_on"]
+    choice = "the last epoch's" if selection.startswith("nothing") else f"chosen on {selection}"
+    if "cell" in report:
+        what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; each attack by itself"
+    else:
+        what = (
+            f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
+            "the headline is the worst case"
+        )
+    if not study.table:
+        spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
+        return f"{what}. The checkpoint is {choice}; {spread}."
+    return (
+        f"{what}. The best checkpoint is {choice}; mean and standard deviation over the seeds, never the best seed. "
+        "Passes are the forwards and backwards of an image in a training step."
+    )
+
+
+def _remarks(reports: dict[str, Report]) -> list[str]:
+    """What the reports remark about their set and their attacks; what only some say begins with their names."""
+    names_by_note: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        for note in report.get("notes", []):
+            names_by_note.setdefault(note, []).append(name)
+    for name, report in reports.items():
+        for attack in report["attacks"] if "cell" in report else ():
+            for note in attack["notes"]:
+                names_by_note.setdefault(f"{', '.join(attack['columns'])}: {note}", []).append(name)
+    return [
+        note if len(set(names)) == len(reports) else f"{'; '.join(dict.fromkeys(names))}: {note}"
+        for note, names in names_by_note.items()
+    ]
+
+
+def _audited(study: Study, rows: Sequence[RowReports]) -> dict[str, Report]:
+    """The reports with checks."""
+    several = len(study.seeds) > 1
+    return {
+        f"{one.row.name}, seed {seed}" if several else one.row.name: report
+        for one in rows
+        for seed, report in zip(study.seeds, one.reports)
+        if report and "checks" in report
+    }
+
+
+class _Counted:
+    """Passes of a training step, counted once for each config and its options."""
+
+    def __init__(self, options: dict[str, Any] | None) -> None:
+        self.options: dict[str, Any] = options or {}
+        self.passes: dict[tuple[str | None, str], tuple[float, float]] = {}
+
+    def __call__(self, row: Row) -> tuple[float, float]:
+        """(forwards, backwards) per image and step."""
+        key = (row.config, repr(row.options))
+        if key not in self.passes:
+            self.passes[key] = passes(with_options(row.load(), {**row.options, **self.options}))
+        return self.passes[key]
+
+
+def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
+    """What each row spent in training (counted) and in judging (measured, with the first seed)."""
+    lines = []
+    for one in rows:
+        row = one.row
+        if row.config is None:
+            continue
+        forwards, backwards = counted(row)
+        label = f"{row.group}: {row.name}" if row.group else row.name
+        lines.append(TableRow([label, f"{forwards:g} forwards, {backwards:g} backwards", _judging(one.reports[0])]))
+    caption = "Training is counted; judging is measured with the first seed"
+    return Table(["", "training per image and step", "judging, all attacks"], lines, caption=caption)
+
+
+def _judging(report: Report | None) -> str:
+    """What judging cost."""
+    if report is None:
+        return NOT_RUN
+    if not report["attacks"]:
+        return "none"
+    total = {key: sum(attack[key] for attack in report["attacks"]) for key in ("forwards", "backwards", "seconds")}
+    return f"{total['forwards']} forwards, {total['backwards']} backwards, {duration(total['seconds'])}"
