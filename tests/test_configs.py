@@ -284,7 +284,7 @@ def test_training_config(
         images = max(images, 2)
     if "generated" in original["data"]:  # a real image and a generated one, and an epoch of the real images trained on
         images = max(images, 2)
-        monkeypatch.setattr("natx.training.build.Mixed", lambda *parts, whole: Mixed(*parts, whole=images * steps))
+        monkeypatch.setattr("natx.training.images.Mixed", lambda *parts, whole: Mixed(*parts, whole=images * steps))
     config = reduced(
         name,
         tmp_path,
@@ -293,13 +293,13 @@ def test_training_config(
         roots={"imagenet": imagenet, "market": market, "generated": generated, "voc": voc},
     )
     few = images * steps
-    monkeypatch.setattr("natx.training.build.hold_out", partial(first_images, train=few))
+    monkeypatch.setattr("natx.training.images.hold_out", partial(first_images, train=few))
     if not original["data"].get("heldout"):  # nothing is held out: the first images are trained on, and copied
         monkeypatch.setattr(
             "natx.training.build.build_selection", lambda config, whole: (Part(whole, range(few)), None)
         )
         monkeypatch.setattr(
-            "natx.training.build.make_copies",
+            "natx.training.images.make_copies",
             lambda task, data, attack, **kwargs: make_copies(task, Part(data, range(few)), attack, **kwargs),
         )
     assert config.task.model == original["task"]["model"]

@@ -31,8 +31,10 @@ def main() -> None:
     if arguments.amp:
         config.amp = "bfloat16"
     work_dir = cli.output_folder(arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem)
+    timing = arguments.dry_run and not arguments.no_timing
+    plan = describe_plan(config, work_dir, device=device, timing=timing)
     if get_dist_info()[0] == 0:
-        print("\n".join(describe_plan(config, work_dir, device=device)), flush=True)
+        print("\n".join(plan), flush=True)
     if arguments.dry_run:
         return
     best = train(config, work_dir, device=device, resume=arguments.resume)
@@ -46,7 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where to write (default: work_dirs/<config name>)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir, if there is one")
     parser.add_argument("--amp", action="store_true", help="run the whole step, attack included, in bfloat16")
-    parser.add_argument("--dry-run", action="store_true", help="print what the training will cost and stop")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, print what it is and costs, and stop")
+    parser.add_argument("--no-timing", action="store_true", help="with --dry-run: no timed steps")
     cli.add_common_arguments(parser)
     return parser.parse_args()
 

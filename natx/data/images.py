@@ -42,6 +42,15 @@ def read_rgb(path: str) -> Image.Image:
         raise DataError(f"cannot decode the image {path} ({brief(error)}); replace or remove it") from error
 
 
+def stored_size(path: str) -> tuple[int, int]:
+    """Height and width of an image file, read from its header; DataError where there is none."""
+    try:
+        with Image.open(path) as opened:
+            return opened.height, opened.width
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read the image {path} ({brief(error)}); replace or remove it") from error
+
+
 def decode_batch(paths: Sequence[str], decode: Callable[[str], np.ndarray], *, threads: int = 0) -> Tensor:
     """Images of one size, each ``[H, W, 3]`` uint8 from ``decode``, as a batch ``[N, 3, H, W]``.
 

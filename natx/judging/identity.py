@@ -13,7 +13,8 @@ from natx.config import VOLATILE_DATA, fingerprint, plain_dict
 from natx.evaluation.progress import by_content
 from natx.judging.build import attack_dicts
 from natx.runtime.provenance import package_versions
-from natx.training.frozen import frozen_models, recipe
+from natx.training.fingerprints import part_fingerprints
+from natx.training.frozen_models import frozen_models
 
 
 def training_identity(config: Config) -> str:
@@ -27,7 +28,7 @@ def training_identity(config: Config) -> str:
 
 def other_training(config: Config, meta: dict[str, Any]) -> list[str]:
     """A note where a checkpoint says that another training than the config's made it."""
-    here = recipe(config)
+    here = part_fingerprints(config)
     differing = [part for part, trained in meta.get("recipe", {}).items() if here.get(part) != trained]
     if not differing:
         return []

@@ -14,7 +14,7 @@ from natx.config import CHECKOUT, load_config, plain_dict, require, with_options
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
 from natx.judging.build import build_attacks, paper_row
-from natx.training.frozen import frozen_models, task_of
+from natx.training.frozen_models import frozen_models, task_of
 
 Checkpoint = Literal["best", "last"]
 

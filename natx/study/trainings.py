@@ -18,8 +18,8 @@ from natx.errors import ConfigError
 from natx.runtime.files import exclusive, write_json
 from natx.study.rows import Row, Study
 from natx.training.build import build_learner
-from natx.training.frozen import DONE, adversary_recipe, frozen_models, needs_training
-from natx.training.plan import without_weights
+from natx.training.frozen_models import DONE, adversary_recipe, frozen_models, needs_training
+from natx.training.rehearsal import without_weights
 from natx.training.run import train
 
 RECIPE = "recipe.json"  # what a folder was trained as

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ class WithCopies(Dataset):
         if name in ("dataset", "folder"):
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+class StandInCopies(WithCopies):
+    """A data set whose images stand in for their copies, which do not exist yet: for a rehearsal of a training."""
+
+    def __init__(self, dataset: Any) -> None:
+        super().__init__(dataset, Path())
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A batch, see :mod:`natx.batch`."""
+        batch = self.dataset.__getitems__(indices)
+        images = batch["inputs"]
+        copies = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
+        return {**batch, COPIES: copies}
 
 
 def copies_folder(store: Path, *, source: str, settings: dict[str, Any], attack: dict[str, Any], data: str) -> Path:
@@ -115,8 +130,8 @@ def make_copies(
         for number in mine:
             block = range(number * BLOCK, min((number + 1) * BLOCK, len(dataset)))
             parts = [list(block[i : i + batch_size]) for i in range(0, len(block), batch_size)]
-            made = torch.cat([_attacked(task, dataset, attack, part) for part in parts]).numpy()
-            write_atomic(_path(folder, number), lambda file, made=made: np.save(file, made, allow_pickle=False))
+            copies = torch.cat([_attacked(task, dataset, attack, part) for part in parts]).numpy()
+            write_atomic(_path(folder, number), partial(np.save, arr=copies, allow_pickle=False))
             meter.advance(BLOCK)
         meter.end()
         barrier()

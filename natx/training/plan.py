@@ -1,79 +1,86 @@
-"""What a training will do and cost, said without starting it."""
+"""What a training will do and cost, from building all of it; with a few timed steps, how long it will take."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_dist_info
 
 from natx.attacks import build_attack
-from natx.config import plain_dict, require
+from natx.batch import to_device
+from natx.config import plain_dict
 from natx.data import build_dataset
-from natx.training.build import COPIES, build_learner, build_loader, build_selection, with_generated
-from natx.training.frozen import DONE, adversary_recipe, adversary_store, frozen_models, needs_training, stored_folder
+from natx.data.images import stored_size
+from natx.errors import UserError
+from natx.runtime.progress import duration
+from natx.training.images import remarks
+from natx.training.rehearsal import FrozenModel, Rehearsal, rehearse
 
-# Task settings under which a model is built without reading or downloading weights.
-_UNLOADED = {"pretrained": False, "checkpoint": None}
+SAMPLE = 16  # image files whose size is looked at
 
 
-def describe_plan(config: Config, work_dir: Path, *, device: torch.device) -> list[str]:
-    """Lines that say what a training will do and cost, without starting it, training adversaries or loading weights."""
+def describe_plan(config: Config, work_dir: Path, *, device: torch.device, timing: bool = False) -> list[str]:
+    """Lines that say what a training will do and cost, models that it trains first included.
+
+    Everything is built as the training will build it, so what does not fit is refused; nothing is trained, downloaded
+    or written.
+
+    Args:
+        config: a training config.
+        work_dir: where it will train.
+        device: where it will train.
+        timing: take a few steps of each training and say how long they will take.
+
+    Raises:
+        UserError: anything in a config or data that does not fit.
+    """
     lines = [f"config: {config.filename}", f"work dir: {work_dir}", f"device: {device}, {_precision(config)}"]
-    return lines + _plan_lines(config, work_dir, said=set())
+    times = []
+    for part in rehearse(config, work_dir, device=device if timing else torch.device("cpu")):
+        if isinstance(part, FrozenModel):
+            state = "reused from" if part.finished else "trained first into"
+            own = [f"frozen model: {part.config.filename}, {state} {part.folder}"]
+        else:
+            own = [*_what(part), *_cost_lines(part), *_image_lines(part)]
+            if timing:
+                times.append(part.seconds())
+                own.append(f"time: about {duration(times[-1])}")
+        lines += [f"{'  ' * part.depth}{line}" for line in own]
+    if len(times) > 1:
+        lines.append(f"time of all {len(times)} trainings: about {duration(sum(times))}")
+    return lines
 
 
-def _plan_lines(config: Config, work_dir: Path, *, said: set[Path]) -> list[str]:
-    """What is trained before a config's own training, and what both cost; ``said`` are folders known by now."""
-    lines, copy = [], Config(plain_dict(config), filename=config.filename)
-    store = adversary_store(config, work_dir)
-    for own in frozen_models(copy):
-        if not needs_training(own):
-            continue
-        recipe = adversary_recipe(config, own, store)
-        folder = stored_folder(recipe, store)
-        known = (folder / DONE).exists()
-        if folder not in said:
-            said.add(folder)
-            lines.append(
-                f"frozen model: {own['config']}, "
-                + (f"reused from {folder}" if known else f"trained first into {folder}")
-            )
-            lines += [] if known else [f"  {line}" for line in _plan_lines(recipe, folder, said=said)]
-        for key in ("config", "options"):
-            own.pop(key, None)
-        own.update(task=plain_dict(recipe.task), state="random")
-    return lines + _cost_lines(copy)
-
-
-def _cost_lines(config: Config) -> list[str]:
-    """What the training itself costs, from counting (the time follows after the first iterations)."""
-    config = without_weights(config)
-    learner = build_learner(config, seed=config.seed)
-    whole = build_dataset(plain_dict(config.data.train))
-    learner.task.check_data(whole)
-    learner.method.prepare(learner.task, torch.device("cpu"))  # an adversary that does not fit is refused here already
-    forwards, backwards = learner.method.cost()
-    batch, epochs, world_size = config.data.batch_size, config.train_cfg.max_epochs, get_dist_info()[1]
-    dataset, _ = build_selection(config, whole)
-    dataset = with_generated(config, dataset, whole)
-    steps = len(build_loader(config, dataset))
-    count = steps * batch * world_size * epochs
-    made = config.data.get("copies")
-    copies = [] if made is None else [_copies_line(config, len(whole))]
+def _what(rehearsal: Rehearsal) -> list[str]:
+    """Model, method, start, what is the best epoch, and remarks of the data."""
+    config, learner, selection = rehearsal.config, rehearsal.learner, rehearsal.selection
+    loader = rehearsal.runner.train_dataloader
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     model = model if isinstance(model, str) else model.type
+    best = "the last epoch (no images are held out)" if selection is None else selection.describe(learner.task)
     return [
-        f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(dataset)} training images",
+        f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(loader.dataset)} training images",
+        f"start: {_start(config)}",
         f"method: {_method(config.method)}, views {' + '.join(learner.method.views)}, "
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
-        f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
-        f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch * world_size} images = "
-        f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image",
-        *copies,
+        f"best: {best}",
+        *(f"note: {remark}" for remark in remarks(loader.dataset, loader)),
     ]
+
+
+def _start(config: Config) -> str:
+    """The weights that a training starts from."""
+    start = config.get("start") or {}
+    if start:
+        return f"the weights of {start.get('checkpoint') or start.get('config')}"
+    if config.task.get("checkpoint"):
+        return f"the weights of {config.task.checkpoint}"
+    return "the library's pretrained weights" if config.task.get("pretrained") else f"random, seed {config.seed}"
 
 
 def _method(settings: ConfigDict) -> str:
@@ -82,15 +89,25 @@ def _method(settings: ConfigDict) -> str:
     return f"{settings.type}({_method(inner)})" if isinstance(inner, dict) else settings.type
 
 
-def without_weights(config: Config) -> Config:
-    """A copy of the config whose task is built without reading or downloading weights."""
-    config = Config(plain_dict(config), filename=config.filename)
-    config.task.update({key: value for key, value in _UNLOADED.items() if key in config.task})
-    return config
+def _cost_lines(rehearsal: Rehearsal) -> list[str]:
+    """What the training costs, from counting."""
+    config, runner = rehearsal.config, rehearsal.runner
+    forwards, backwards = rehearsal.learner.method.cost()
+    batch, epochs, steps = config.data.batch_size, runner.max_epochs, len(runner.train_dataloader)
+    batch *= get_dist_info()[1]
+    count = steps * batch * epochs
+    lines = [
+        f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
+        f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch} images = "
+        f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image"
+    ]
+    if config.data.get("copies") is not None:
+        lines.append(_copies_line(config))
+    return lines
 
 
-def _copies_line(config: Config, count: int) -> str:
-    require(config, COPIES, path=config.filename or "config")
+def _copies_line(config: Config) -> str:
+    count = len(build_dataset(plain_dict(config.data.train)))
     attack = build_attack(plain_dict(config.data.copies.attack), threat=config.get("threat"))
     forwards, backwards = attack.cost_per_image() or (0, 0)
     return (
@@ -101,3 +118,55 @@ def _copies_line(config: Config, count: int) -> str:
 
 def _precision(config: Config) -> str:
     return "bfloat16 autocast" if config.get("amp") else "float32"
+
+
+# --- sizes of images --------------------------------------------------------------------------------------------------
+
+
+def _image_lines(rehearsal: Rehearsal) -> list[str]:
+    """The size of the images as they are trained, tested and stored, and what is odd about it."""
+    learner, runner = rehearsal.learner, rehearsal.runner
+    batch = to_device(rehearsal.first_batch(images=2), runner.device)
+    with torch.no_grad():
+        trained = learner.augmented(batch)["inputs"].shape[1:]
+    tested = _tested(rehearsal.config)
+    files = _stored(runner.train_dataloader.dataset)
+    line = f"images: {_size(trained)} in training, {tested if isinstance(tested, str) else _size(tested)} in tests"
+    lines = [line if not files else f"{line}, stored as {_range(files)}"]
+    varying = hasattr(runner.train_dataloader.dataset, "collate")  # each batch has a size of its own
+    if not isinstance(tested, str) and not varying and trained != tested:
+        lines.append(f"note: tests see images of {_size(tested)} where training sees {_size(trained)}")
+    before = batch["inputs"].shape[-2:]
+    if files and min(before) > max(map(min, files)) and not {"image_size", "resize"} & {*rehearsal.config.data.train}:
+        times = before.numel() / max(height * width for height, width in files)
+        lines.append(
+            f"note: images are enlarged from {_range(files)} to {_size(before)}, which the config does not ask for: a "
+            f"step costs up to {times:.0f} times as much; set image_size and resize of data.train and data.test"
+        )
+    return lines
+
+
+def _tested(config: Config) -> Any:
+    """The shape of a test image, or why there is none."""
+    if config.data.get("test") is None:
+        return "none"
+    try:
+        return build_dataset(plain_dict(config.data.test)).__getitems__([0])["inputs"].shape[1:]
+    except UserError as error:
+        return f"none can be read ({error})"
+
+
+def _stored(dataset: Any) -> list[tuple[int, int]]:
+    """Heights and widths of some image files of a data set; empty where it has none."""
+    paths: Sequence[str] = getattr(dataset, "paths", ())
+    return [stored_size(path) for path in paths[:: -(-len(paths) // SAMPLE) or 1]]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _range(sizes: Sequence[tuple[int, int]]) -> str:
+    """One size, or the smallest and the largest."""
+    ordered = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
+    return _size(ordered[0]) if len(ordered) == 1 else f"{_size(ordered[0])} to {_size(ordered[-1])}"

@@ -10,13 +10,20 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
 from natx.config import fingerprint, plain_dict, require_training
-from natx.data import build_dataset
 from natx.errors import ConfigError, DataError
 from natx.runtime.files import exclusive, sha256, write_json
 from natx.runtime.progress import say
 from natx.runtime.provenance import provenance
-from natx.training.build import build_runner, with_generated
-from natx.training.frozen import DONE, adversary_recipe, adversary_store, frozen_models, needs_training, stored_folder
+from natx.training.build import build_runner
+from natx.training.frozen_models import (
+    DONE,
+    adversary_recipe,
+    adversary_store,
+    frozen_models,
+    needs_training,
+    stored_folder,
+)
+from natx.training.rehearsal import rehearse
 
 
 def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool = False) -> Path:
@@ -41,7 +48,8 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
     if not resume and (work_dir / "last.pth").exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
     if any(map(needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
-        with_generated(config, whole := build_dataset(plain_dict(config.data.train)), whole)
+        for _ in rehearse(config, work_dir, device=torch.device("cpu")):
+            pass
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
     runner.train()

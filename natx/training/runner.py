@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
-from mmengine.registry import OPTIMIZERS
+from mmengine.registry import OPTIMIZERS, VISBACKENDS
 from mmengine.runner import Runner
 from torch import nn
 
@@ -25,11 +25,23 @@ class NatxRunner(Runner):
     Differences: the device is given instead of guessed; gloo processes on CPUs work (mmengine passes a GPU index);
     resuming goes through :class:`natx.training.hooks.Checkpoints`, which unpickles nothing and runs no config text; the
     environment and the config go to the log file, not to the console.
+
+    Args:
+        *args: mmengine's.
+        device: where the model lives.
+        quiet: log warnings alone, for a runner that will not train.
+        **kwargs: mmengine's.
     """
 
-    def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
-        self.device = device
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, device: torch.device, quiet: bool = False, **kwargs: Any) -> None:
+        self.device, self.quiet = device, quiet
+        super().__init__(*args, log_level="WARNING" if quiet else "INFO", **kwargs)
+
+    def build_everything(self) -> None:
+        """Build what :meth:`train` builds when it begins; a config value that does not fit raises ConfigError."""
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
 
     def train(self) -> nn.Module:
         """mmengine's loop.
@@ -60,7 +72,7 @@ class NatxRunner(Runner):
             return model
         if self.cfg.get("sync_bn"):
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        ids = [self.device.index] if self.device.type == "cuda" else None
+        ids = None if self.device.type == "cpu" else [self.device.index]
         return MMDistributedDataParallel(module=model, device_ids=ids, broadcast_buffers=False)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
@@ -83,6 +95,8 @@ class NatxRunner(Runner):
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""
+        for backend in visualizer["vis_backends"] if isinstance(visualizer, dict) else ():
+            require_known(VISBACKENDS, backend["type"])
         with _fitting("visualizer", visualizer):
             return super().build_visualizer(visualizer)
 
@@ -97,8 +111,9 @@ class NatxRunner(Runner):
         super().dump_config()
 
     def _log_env(self, env_cfg: dict) -> None:
-        with _file_only(self.logger):
-            super()._log_env(env_cfg)
+        if not self.quiet:
+            with _file_only(self.logger):
+                super()._log_env(env_cfg)
 
 
 def _useful(record: logging.LogRecord) -> bool:

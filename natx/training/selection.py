@@ -46,6 +46,18 @@ class Selection:
         """The score that decides."""
         return "clean" if self.attack is None else "robust"
 
+    def describe(self, task: Task) -> str:
+        """By what the best epoch is chosen, on which images and how often."""
+        score = "accuracy" if task.per_image_success else "score" if self.measure is None else self.measure.cell[0]
+        what = f"clean {score}" if self.attack is None else f"{score} under {self.attack.name} ({self.attack.threat})"
+        often = "every epoch" if self.every == 1 else f"every {self.every} epochs and the last"
+        return f"{what} on {self.name}, looked at {often}"
+
+    def cost(self) -> float:
+        """Forwards and backwards of one image that one look takes, counted as in :meth:`natx.methods.Method.cost`."""
+        attack = (0, 0) if self.attack is None else self.attack.cost_per_image() or (0, 0)
+        return len(self.dataset) * (1 + sum(attack))
+
     def __call__(self, task: Task) -> dict[str, float]:
         """Scores in percent: 'clean' and, with an attack, 'robust'.
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from natx.attacks.sources import with_sources
 from natx.errors import ConfigError
-from natx.training.frozen import frozen_models
+from natx.training.frozen_models import frozen_models
 
 PLAIN, OTHER = {"config": "plain.py", "checkpoint": "a.safetensors"}, {"config": "other.py", "checkpoint": "b"}
 

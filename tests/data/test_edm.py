@@ -272,7 +272,7 @@ def test_what_does_not_fit_is_refused_before_an_adversary_is_trained(tmp_path: P
 
 def test_an_adversary_is_trained_on_the_real_images_alone(tmp_path: Path) -> None:
     plan = describe_plan(with_adversary(tmp_path), tmp_path / "run", device=CPU)
-    counted = [line.strip().split("; ")[-1] for line in plan if "training images" in line]
+    counted = [line.strip().split("; ")[-1] for line in plan if " M parameters; " in line]
     assert counted == ["42 training images", "65 training images"]
 
 

@@ -24,7 +24,7 @@ from natx.task import Output, Task
 from natx.terms import ARD, IAD, KD, RSLAD, NastyKL, TaskLoss, View
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset
 from natx.threat import Linf
-from natx.training.frozen import frozen_models
+from natx.training.frozen_models import frozen_models
 from natx.training.learner import Learner
 from natx.training.plan import describe_plan
 from natx.training.run import train

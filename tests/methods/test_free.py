@@ -30,7 +30,7 @@ from natx.registry import METHODS, SAMPLERS
 from natx.task import Output, Task
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask
 from natx.threat import L2, Linf
-from natx.training.build import build_loader
+from natx.training.images import build_loader
 from natx.training.learner import Learner
 from natx.training.run import train
 

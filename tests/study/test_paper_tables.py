@@ -17,7 +17,7 @@ from natx.errors import ConfigError
 from natx.judging.build import build_attacks
 from natx.study import load_table, printed_row, table_names
 from natx.testing import TinyCNNTask
-from natx.training.frozen import frozen_models
+from natx.training.frozen_models import frozen_models
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: dict[str, Any] = json.loads((ROOT / "configs" / "paper" / "tables.json").read_text())["tables"]

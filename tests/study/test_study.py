@@ -21,7 +21,7 @@ from natx.study import Row, Study, describe_study, draw_figure, load_study
 from natx.study.figure import points
 from natx.study.times import epoch_report, epoch_seconds
 from natx.study.trainings import row_training
-from natx.training.frozen import frozen_models
+from natx.training.frozen_models import frozen_models
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
 ATTACKS: dict[str, Any] = {

@@ -30,7 +30,7 @@ from natx.config import load_config, plain_dict
 from natx.methods import LAS, Method
 from natx.task import Task
 from natx.training.build import build_learner
-from natx.training.frozen import frozen_models
+from natx.training.frozen_models import frozen_models
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/cls"
 PREFIX, REFERENCE = "r8_cifar10_", "pgd_at"

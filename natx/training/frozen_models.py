@@ -10,11 +10,7 @@ from mmengine.config import Config
 
 from natx.config import fingerprint, load_config, plain_dict, require_training, with_options
 from natx.data import build_dataset
-from natx.models.load import SOURCES
-from natx.runtime.files import sha256
 
-# What tells one training from another.
-RECIPE = ("task", "data", "method", "optim_wrapper", "param_scheduler", "train_cfg")
 DONE = "done.json"  # what a finished training leaves in its folder
 
 
@@ -88,28 +84,3 @@ def stored_folder(config: Config, store: Path) -> Path:
             entry["config"] = stored_folder(adversary_recipe(config, entry, store), store).name
     data = build_dataset(plain_dict(config.data.train)).fingerprint()
     return store / f"{Path(config.filename or 'model').stem}-{fingerprint(config, data=data)}"
-
-
-def recipe(config: Config) -> dict[str, str]:
-    """Fingerprint of each part of a training config that makes its models what they are, whatever its seed.
-
-    Weights that others trained (adversaries, where a network starts from) do not count, and neither do the test images:
-    a checkpoint may be judged on others.
-    """
-    copy = Config(plain_dict(config))
-    for entry in frozen_models(copy):
-        entry.clear()
-    for part, drop in (("data", ("test",)), ("task", SOURCES)):
-        for key in drop:
-            copy.get(part, {}).pop(key, None)
-    return {part: fingerprint({part: copy.get(part)}) for part in RECIPE}
-
-
-def identity(config: Config, dataset: Any, generated: Any = None) -> str:
-    """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
-    copy = Config(plain_dict(config))
-    for entry in frozen_models(copy):
-        if entry.get("checkpoint") is not None:
-            entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
-    data = dataset.fingerprint() + ("" if generated is None else generated.fingerprint())
-    return fingerprint(copy, data=data)

@@ -1,0 +1,41 @@
+"""Fingerprints of a training: of the run itself, and of each part of its config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from natx.config import fingerprint, plain_dict
+from natx.models.load import SOURCES
+from natx.runtime.files import sha256
+from natx.training.frozen_models import frozen_models
+
+# What tells one training from another.
+PARTS = ("task", "data", "method", "optim_wrapper", "param_scheduler", "train_cfg")
+
+
+def part_fingerprints(config: Config) -> dict[str, str]:
+    """Fingerprint of each part of a training config that makes its models what they are, whatever its seed.
+
+    Weights that others trained (adversaries, where a network starts from) do not count, and neither do the test images:
+    a checkpoint may be judged on others.
+    """
+    copy = Config(plain_dict(config))
+    for entry in frozen_models(copy):
+        entry.clear()
+    for part, drop in (("data", ("test",)), ("task", SOURCES)):
+        for key in drop:
+            copy.get(part, {}).pop(key, None)
+    return {part: fingerprint({part: copy.get(part)}) for part in PARTS}
+
+
+def run_fingerprint(config: Config, dataset: Any, generated: Any = None) -> str:
+    """Fingerprint of a run: config, data and adversaries, which count by their weights and not by where these lie."""
+    copy = Config(plain_dict(config))
+    for entry in frozen_models(copy):
+        if entry.get("checkpoint") is not None:
+            entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
+    data = dataset.fingerprint() + ("" if generated is None else generated.fingerprint())
+    return fingerprint(copy, data=data)

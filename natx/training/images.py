@@ -1,0 +1,123 @@
+"""The images of a training: those it learns from, those that choose its best epoch, and in which order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_dist_info
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from natx.attacks import build_attack
+from natx.config import plain_dict, require
+from natx.data import build_dataset, hold_out, train_loader
+from natx.data.mixed import Mixed
+from natx.errors import ConfigError
+from natx.models.adversary import build_adversary
+from natx.registry import METRICS
+from natx.runtime.files import sha256
+from natx.runtime.progress import Meter, say
+from natx.training.copies import StandInCopies, WithCopies, copies_folder, make_copies
+from natx.training.frozen_models import adversary_store, task_of
+from natx.training.selection import Selection
+
+COPIES = ("data.copies.source", "data.copies.attack")  # what data.copies must name
+
+
+def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
+    """(training images, how the best epoch is chosen).
+
+    ``data.heldout`` images of the training set choose by default; ``protocol='paper'`` chooses on the test set, as the
+    paper seems to, and the report says so; ``heldout=0`` keeps the last epoch.
+    """
+    data, settings = config.data, plain_dict(config.get("select", {}))
+    protocol, count = config.get("protocol", "heldout"), data.get("heldout", 0)
+    if protocol not in ("heldout", "paper"):
+        raise ConfigError(f"protocol is 'heldout' or 'paper'; got {protocol!r}")
+    attack = settings.pop("attack", None)
+    if attack is not None:
+        settings["attack"] = build_attack(attack, threat=config.get("threat"))
+    if config.get("metric") is not None:
+        settings["metric"] = METRICS.build(plain_dict(config.metric))
+    if protocol == "paper":
+        rest, chosen, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
+    elif count == 0:
+        return whole, None
+    else:
+        rest, chosen = hold_out(whole, count, seed=config.get("heldout_seed", 0))
+        name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
+    try:
+        return rest, Selection(chosen, name, **settings)
+    except TypeError as error:
+        raise ConfigError(f"select={settings} does not fit: {error}") from error
+
+
+def with_copies(config: Config, images: Any, whole: Any, work_dir: Path, *, device: torch.device, made: bool) -> Any:
+    """The images beside their adversarial copies, where ``data.copies`` asks for them.
+
+    Copies are of all of ``whole`` and are made where they do not exist; with ``made`` False (a rehearsal) each image
+    stands in for its own, and the settings are checked as far as they can be before the source is trained.
+    """
+    if config.data.get("copies") is None:
+        return images
+    if config.data.get("generated") is not None:
+        raise ConfigError("data.copies and data.generated cannot be combined: copies exist for the real images only")
+    require(config, COPIES, path=config.filename or "config")
+    settings = plain_dict(config.data.copies)
+    attack = build_attack(settings["attack"], threat=config.get("threat"))
+    source = build_adversary(settings["source"])
+    if len(source) > 1 or (made and settings["source"].get("checkpoint") is None):
+        raise ConfigError(
+            "data.copies.source is one model with weights: config=<training config> or task and checkpoint"
+        )
+    model = source.to(device).tasks[0]
+    model.check_data(whole)
+    if not made:
+        return StandInCopies(images)
+    folder = copies_folder(
+        adversary_store(config, work_dir),
+        source=sha256(Path(settings["source"]["checkpoint"])),
+        settings=task_of(settings["source"]),
+        attack={**settings["attack"], "threat": str(attack.threat)},
+        data=whole.fingerprint(),
+    )
+    say(f"adversarial copies of {len(whole)} training images: {folder}")
+    meter = Meter(Console(quiet=True), say, enabled=get_dist_info()[0] == 0)
+    return WithCopies(images, make_copies(model, whole, attack, folder=folder, meter=meter))
+
+
+def with_generated(config: Config, images: Any, whole: Any) -> Any:
+    """The training images (of ``whole``, without those held out) beside those of ``data.generated``, if there are any.
+
+    Adversaries that are trained for the run do not get them: their schedules are for the real images.
+    """
+    data = config.data
+    if data.get("generated") is None:
+        return images
+    return Mixed(images, build_dataset(plain_dict(data.generated)), whole=len(whole))
+
+
+def build_loader(config: Config, images: Any) -> DataLoader:
+    """The training loader of a config; a method with ``replays`` and ``fresh`` has its batches replayed."""
+    data, method = config.data, config.method
+    while isinstance(method.get("method"), dict):  # a method around another, such as AWP
+        method = method.method
+    return train_loader(
+        images,
+        data.batch_size,
+        seed=config.seed,
+        num_workers=data.get("num_workers", 0),
+        sampler=plain_dict(data.sampler) if data.get("sampler") else None,
+        replays=method.get("replays", 1),
+        fresh=method.get("fresh", 0.0),
+    )
+
+
+def remarks(whole: Any, loader: DataLoader) -> Iterator[str]:
+    """What the data set and the sampler have to say."""
+    yield from getattr(whole, "notes", [])
+    yield from getattr(loader.sampler, "notes", list)()
