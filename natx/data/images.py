@@ -15,6 +15,8 @@ from natx.data.base import brief
 from natx.errors import DataError
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+# Pillow's decoders raise all of these on damaged files.
+UNDECODABLE = (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error, Image.DecompressionBombError)
 
 
 def read_rgb(path: str) -> Image.Image:
@@ -29,16 +31,7 @@ def read_rgb(path: str) -> Image.Image:
             if opened.mode.startswith(("I", "F")):
                 raise DataError(f"{path} has more than 8 bits a pixel ({opened.mode}); convert it to 8 bits")
             return opened.convert("RGB")
-    # Pillow's decoders raise all of these on damaged files.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        TypeError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except UNDECODABLE as error:
         raise DataError(f"cannot decode the image {path} ({brief(error)}); replace or remove it") from error
 
 
@@ -47,8 +40,8 @@ def stored_size(path: str) -> tuple[int, int]:
     try:
         with Image.open(path) as opened:
             return opened.height, opened.width
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read the image {path} ({brief(error)}); replace or remove it") from error
+    except UNDECODABLE as error:
+        raise DataError(f"cannot decode the image {path} ({brief(error)}); replace or remove it") from error
 
 
 def decode_batch(paths: Sequence[str], decode: Callable[[str], np.ndarray], *, threads: int = 0) -> Tensor:

@@ -96,7 +96,10 @@ class NatxRunner(Runner):
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""
         for backend in visualizer["vis_backends"] if isinstance(visualizer, dict) else ():
-            require_known(VISBACKENDS, backend["type"])
+            try:
+                require_known(VISBACKENDS, backend["type"])
+            except ConfigError as error:
+                raise ConfigError(f"vis_backends: {error}") from error
         with _fitting("visualizer", visualizer):
             return super().build_visualizer(visualizer)
 
