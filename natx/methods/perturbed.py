@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.dist import all_reduce_params
@@ -26,9 +26,11 @@ class PerturbedWeights(Around):
     ``torch.func.functional_call``: the parameters themselves are never changed, so there is nothing to put back, and
     autocast has no cast of theirs to reuse.
 
-    The ascent pass leaves no trace: it works on copies of the buffers, and with the random numbers (dropout) that the
-    second pass draws again. The second pass, at the perturbed weights, is the one that moves batch-norm statistics, as
-    in AWP's code. Only the task's weights are perturbed, never a method's companions.
+    Both passes draw the same random numbers (dropout), and one of them moves batch-norm statistics: ``tracked`` says
+    which, the other works on copies of the buffers. Only the task's weights are perturbed, never a method's companions.
+
+    Attributes:
+        tracked: ``"second"``, the pass at ``w + d``, as in AWP's code, or ``"ascent"``, the pass at ``w``.
 
     Args:
         method: the method inside, or its config.
@@ -37,6 +39,8 @@ class PerturbedWeights(Around):
     Raises:
         ConfigError: a bad setting, or a method with a training step of its own (another of these, for one).
     """
+
+    tracked: Literal["ascent", "second"] = "second"
 
     def __init__(self, method: Method | dict[str, Any], *, warmup: int = 0) -> None:
         super().__init__(method)
@@ -76,11 +80,13 @@ class PerturbedWeights(Around):
             for name, weight in task.named_parameters()
             if weight.requires_grad and self.perturbs(name, weight)
         }
-        before, gradients = _ascent(step, weights, batch, pixels)
+        copies = {name: buffer.clone() for name, buffer in step.named_buffers()}
+        ascent, second = (copies, {}) if self.tracked == "second" else ({}, copies)
+        before, gradients = _ascent(step, weights, batch, pixels, buffers=ascent)
         with torch.no_grad():
             displacement = self.displacement([weight.detach() for weight in weights.values()], gradients)
         moved = {name: weight + d for (name, weight), d in zip(weights.items(), displacement)}
-        scalars = functional_call(step, moved, (batch, pixels))
+        scalars = functional_call(step, {**moved, **second}, (batch, pixels))
         gain = optimised(scalars).detach() - before
         return {**scalars, f"{type(self).__name__.lower()}_gain": gain}
 
@@ -97,11 +103,13 @@ class _Scalars(nn.Module):
 
 
 def _ascent(
-    step: _Scalars, weights: Mapping[str, Tensor], batch: Batch, pixels: list[Tensor]
+    step: _Scalars, weights: Mapping[str, Tensor], batch: Batch, pixels: list[Tensor], *, buffers: Mapping[str, Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """The loss at the weights and its gradient there, the mean over all processes; changes nothing."""
+    """The loss at the weights and its gradient there, the mean over all processes; changes the buffers alone.
+
+    ``buffers`` stand in for those of the module, which it changes where none are given.
+    """
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
     device = pixels[0].device
     with forked_rng(device):
         loss = optimised(functional_call(step, {**leaves, **buffers}, (batch, pixels)))

@@ -22,14 +22,18 @@ class SAM(PerturbedWeights):
     It gives the paper's "SAM" state of an adversary (Table 8) with :class:`~natx.methods.Standard` inside. See
     :class:`~natx.methods.perturbed.PerturbedWeights` for how it is computed.
 
-    Deviation: the gradient is averaged over the processes before the step; the original perturbs on each process by
-    its own part of the batch.
+    Source: ``sam_jax/training_utils/flax_training.py`` of google-research/sam. As there, batch-norm statistics are
+    those of the pass at ``w``. Deviations: the gradient is averaged over the processes before the step (the original
+    perturbs on each process by its own part of the batch), and weight decay, which is the optimiser's, has no part in
+    ``d`` (the original's is a penalty in the loss).
 
     Args:
         method: the method inside, or its config.
         rho: length of the perturbation; the original's default is 0.05.
         warmup: epochs without perturbation before it sets in.
     """
+
+    tracked = "ascent"
 
     def __init__(self, method: Method | dict[str, Any], rho: float = 0.05, *, warmup: int = 0) -> None:
         super().__init__(method, warmup=warmup)

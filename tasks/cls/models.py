@@ -167,6 +167,9 @@ def _small_stem(inputs: int) -> nn.Conv2d:
 
 def _resnet(name: str) -> Callable[..., nn.Module]:
     def build(*, num_classes: int, in_chans: int = 3, **kwargs: Any) -> nn.Module:
+        # timm zeroes the last scale of each block, as for large batches on ImageNet; originals on CIFAR do not. With
+        # it an untrained network gives nearly the same logits for all classes: the KL to it would be an entropy.
+        kwargs = {"zero_init_last": False, **kwargs}
         net = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **kwargs)
         net.conv1, net.maxpool = _small_stem(in_chans), nn.Identity()
         return net

@@ -172,6 +172,23 @@ def test_only_a_projection_reads_the_activated_input(outputs: int) -> None:
         torch.testing.assert_close(block(x), expected)
 
 
+@pytest.mark.parametrize("name", ["resnet18_cifar", "resnet50_cifar"])
+def test_an_untrained_adversary_is_more_than_an_entropy_term(name: str) -> None:
+    """The gradients in the target's logits of KL(p, p_a) and of -H(p) are equal where p_a is uniform: here they differ.
+
+    By hand: d/dz_k of sum_c p_c f_c is p_k (f_k - sum_c p_c f_c) for f = log p - log p_a and for f = log p.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        adversary, x = create_model(name, num_classes=10).eval(), 2 * torch.randn(8, 3, 16, 16)
+        logits = 3 * torch.randn(8, 10) / 4  # a target's at temperature 4, spread as after some training
+    with torch.no_grad():
+        log_a = (adversary(x) / 4).log_softmax(1)
+    p, log_p = logits.softmax(1), logits.log_softmax(1)
+    kl, entropy = (p * (f - (p * f).sum(1, keepdim=True)) for f in (log_p - log_a, log_p))
+    assert (kl - entropy).norm() / entropy.norm() > 0.06
+
+
 def test_arrangement_of_wide_resnets() -> None:
     with torch.device("meta"):
         blocks = [m for m in create_model("wrn_28_10", num_classes=10).modules() if hasattr(m, "act2")]
