@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -353,7 +353,7 @@ class RandomErasing:
     def _values(value: float | Sequence[float] | str) -> tuple[float, ...] | str:
         if isinstance(value, str) and value == "random":
             return value
-        values = (value,) if isinstance(value, Real) else value
+        values = cast(Sequence[float], (value,) if isinstance(value, Real) else value)
         numbers = isinstance(values, Sequence) and all(isinstance(v, Real) and 0 <= v <= 1 for v in values)
         if not numbers or len(values) == 0:
             raise ConfigError(

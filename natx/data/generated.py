@@ -51,12 +51,12 @@ def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
         return False
     advice = "it is left as it is; set another root"
     try:
-        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        there = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{root} is no generated set ({brief(error)}); {advice}") from error
-    if not isinstance(found, dict) or found.keys() != wanted.keys():
+    if not isinstance(there, dict) or there.keys() != wanted.keys():
         raise DataError(f"{root / MANIFEST} is not the manifest of this kind of generated set; {advice}")
-    other = [f"{key}={found[key]} there and {value} asked for" for key, value in wanted.items() if found[key] != value]
+    other = [f"{key}={there[key]} there and {value} asked for" for key, value in wanted.items() if there[key] != value]
     if other:
         raise DataError(f"{root} holds a generated set with {', '.join(other)}; {advice} or delete it")
     return True

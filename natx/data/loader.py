@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 from typing import Any
 
 from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from natx.batch import Batch
-from natx.data.replay import ReplaySampler, held_images
+from natx.data.replay import Order, ReplaySampler, held_images
 from natx.errors import ConfigError
 from natx.registry import DATASETS, SAMPLERS
 
@@ -53,24 +54,25 @@ def train_loader(
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
     if sampler is None:
-        chosen: Sampler = DefaultSampler(dataset, shuffle=True, seed=seed)
+        order: Order = DefaultSampler(dataset, shuffle=True, seed=seed)
     else:
         held = held_images(batch_size, fresh)
         # Replayed and fresh images are both made of whole hands of the sampler.
         hand = gcd(held, batch_size - held)
-        chosen = SAMPLERS.build(dict(sampler, dataset=dataset, batch_size=hand, seed=seed))
-    if len(chosen) < batch_size:
+        order = SAMPLERS.build(dict(sampler, dataset=dataset, batch_size=hand, seed=seed))
+    if len(order) < batch_size:
         raise ConfigError(
-            f"batch_size={batch_size} is larger than the {len(chosen)} training images of each process: lower it"
+            f"batch_size={batch_size} is larger than the {len(order)} training images of each process: lower it"
         )
     if replays != 1 or fresh:
-        chosen = ReplaySampler(chosen, batch_size, replays=replays, fresh=fresh)
+        order = ReplaySampler(order, batch_size, replays=replays, fresh=fresh)
+    collate: Callable[[Any], Batch] = getattr(dataset, "collate", ready)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=chosen,
+        sampler=order,
         drop_last=True,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        collate_fn=getattr(dataset, "collate", ready),
+        collate_fn=collate,
     )

@@ -52,8 +52,8 @@ class Mixed(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A batch in the order of ``indices``, see :mod:`natx.batch`."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        made = positions >= len(self.real)
-        places = [(~made).nonzero().squeeze(1), made.nonzero().squeeze(1)]
+        generated = positions >= len(self.real)
+        places = [(~generated).nonzero().squeeze(1), generated.nonzero().squeeze(1)]
         parts = [
             dataset.__getitems__((positions[place] - start).tolist())
             for dataset, place, start in zip((self.real, self.generated), places, (0, len(self.real)))
@@ -125,10 +125,10 @@ class MixedSampler(Sampler[int]):
         first, count = len(self.dataset.real), self.batches * self.world_size
         passes = math.ceil(count * self.real / first)
         order = torch.cat([torch.randperm(first, generator=generator) for _ in range(passes)])
-        drawn = first + torch.randint(len(self.dataset.generated), (count, self.generated), generator=generator)
+        picks = first + torch.randint(len(self.dataset.generated), (count, self.generated), generator=generator)
         for batch in range(self.rank, count, self.world_size):
             yield from order[batch * self.real : (batch + 1) * self.real].tolist()
-            yield from drawn[batch].tolist()
+            yield from picks[batch].tolist()
 
     def notes(self) -> list[str]:
         """What an epoch shows."""

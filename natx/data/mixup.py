@@ -40,6 +40,8 @@ class Mixup:
 
     whole_batch: ClassVar[bool] = True
     stream: ClassVar[int] = 106
+    num_classes: int
+    ratio: float
 
     def __init__(self, num_classes: int, ratio: float = 0.7) -> None:
         if not isinstance(num_classes, int) or num_classes < 2:
@@ -62,9 +64,9 @@ class Mixup:
 
     def partners(self, index: Tensor, *, seed: int, epoch: int) -> Tensor:
         """Position in the batch of each image's partner, int64 ``[N]``: a permutation of the batch."""
-        drawn = uniform(index, (), seed=seed, epoch=epoch, stream=self.stream)
+        throws = uniform(index, (), seed=seed, epoch=epoch, stream=self.stream)
         partner = torch.empty_like(index)
-        partner[index.argsort(stable=True)] = drawn.argsort(stable=True)
+        partner[index.argsort(stable=True)] = throws.argsort(stable=True)
         return partner
 
     def _blend(self, values: Tensor, partner: Tensor) -> Tensor:

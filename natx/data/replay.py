@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.data import Sampler
 
@@ -33,6 +33,19 @@ def held_images(batch_size: int, fresh: float) -> int:
     return batch_size - count
 
 
+class Order(Protocol):
+    """A sampler that draws its order from an epoch, and knows how many positions it gives each process."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Positions of this process."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Use this epoch's order from now on."""
+
+
 class ReplaySampler(Sampler[int]):
     """The positions of another sampler in an order of replayed batches.
 
@@ -51,7 +64,7 @@ class ReplaySampler(Sampler[int]):
         ConfigError: settings out of range, or fewer positions than one round takes.
     """
 
-    def __init__(self, order: Sampler[int], batch_size: int, *, replays: int, fresh: float = 0.0) -> None:
+    def __init__(self, order: Order, batch_size: int, *, replays: int, fresh: float = 0.0) -> None:
         super().__init__()
         check_replay(replays, fresh)
         self.order, self.batch_size, self.replays = order, batch_size, replays

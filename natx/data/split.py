@@ -58,9 +58,9 @@ def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:
             rank[mask] = torch.arange(int(mask.sum()))
         order = order[torch.argsort(rank, stable=True)]
     held = sorted(order[:count].tolist())
-    taken = set(held)
-    judged = dataset.for_evaluation() if hasattr(dataset, "for_evaluation") else dataset
-    return Part(dataset, [i for i in range(total) if i not in taken]), Part(judged, held)
+    excluded = set(held)
+    view = dataset.for_evaluation() if hasattr(dataset, "for_evaluation") else dataset
+    return Part(dataset, [i for i in range(total) if i not in excluded]), Part(view, held)
 
 
 def subset(dataset: Any, count: int | None) -> Any:

@@ -50,12 +50,12 @@ class Meter:
                 console=console,
             )
         self.task: TaskID | None = None
-        self.begun, self.said = 0.0, 0.0
+        self.started, self.shown = 0.0, 0.0
 
     def begin(self, description: str, total: int, *, done: int = 0) -> None:
         """Start a piece of work of ``total`` units, ``done`` of which are finished already."""
         self.description, self.total, self.done, self.first = description, total, done, done
-        self.begun, self.said = time.monotonic(), done / max(total, 1)
+        self.started, self.shown = time.monotonic(), done / max(total, 1)
         if self.bar is not None:
             self.bar.start()
             self.task = self.bar.add_task(description, total=total, completed=done, note="")
@@ -63,17 +63,17 @@ class Meter:
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """Report ``count`` more units and an optional short note."""
         self.done += count
-        if self.bar is not None:
+        if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=count, note=note)
-        elif self.enabled and (self.done / self.total >= self.said + 0.1 or self.done == self.total):
-            self.said = self.done / self.total
+        elif self.enabled and (self.done / self.total >= self.shown + 0.1 or self.done == self.total):
+            self.shown = self.done / self.total
             self.line(
                 f"{self.description}: {self.done}/{self.total}, {duration(self.remaining())} left {note}".rstrip()
             )
 
     def remaining(self) -> float:
         """Estimated seconds until the piece of work is finished."""
-        rate = (time.monotonic() - self.begun) / max(self.done - self.first, 1)
+        rate = (time.monotonic() - self.started) / max(self.done - self.first, 1)
         return rate * (self.total - self.done)
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import cast
 
 from natx.errors import ConfigError
 
@@ -22,7 +23,7 @@ class Schedule:
     """
 
     def __init__(self, value: float | Sequence[Sequence[float]], *, name: str) -> None:
-        pairs = ((0, value),) if isinstance(value, Real) else value
+        pairs = cast(Sequence[Sequence[float]], ((0, value),) if isinstance(value, Real) else value)
         try:
             self.pairs = tuple((first, number) for first, number in pairs)
             starts = [first for first, _ in self.pairs]

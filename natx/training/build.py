@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config
@@ -19,6 +19,7 @@ from natx.models.checkpoint import load_weights
 from natx.registry import HOOKS, METHODS, TASKS
 from natx.runtime.progress import say
 from natx.task import Task
+from natx.terms.base import Term
 from natx.training.fingerprints import part_fingerprints, run_fingerprint
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook
 from natx.training.images import build_loader, build_selection, remarks, with_copies, with_generated
@@ -46,7 +47,7 @@ def build_runner(
     learner = build_learner(config, seed=config.seed)
     _prepare(learner, config, whole, device=device)
     images, selection = build_selection(config, whole)
-    images = with_copies(config, images, whole, work_dir, device=device, made=not rehearsal)
+    images = with_copies(config, images, whole, work_dir, device=device, rehearsal=rehearsal)
     images = with_generated(config, images, whole)
     begin(learner, images=len(whole) + len(getattr(images, "generated", ())), config=config, folder=work_dir)
     loader = build_loader(config, images)
@@ -104,7 +105,7 @@ def _meta(
         "classes": list(learner.task.classes or ()),
         **_input_size(learner.task, whole),
         "selected_on": selection.name if selection else "nothing (last epoch)",
-        "terms": [term.describe() for term in learner.method.terms],
+        "terms": [cast(Term, term).describe() for term in learner.method.terms],
         **({} if ema is None else {"ema": {"decay": ema.decay, "warmup": ema.warmup}}),
     }
 

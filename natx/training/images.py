@@ -44,22 +44,24 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if config.get("metric") is not None:
         settings["metric"] = METRICS.build(plain_dict(config.metric))
     if protocol == "paper":
-        rest, chosen, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
+        rest, held, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
     elif count == 0:
         return whole, None
     else:
-        rest, chosen = hold_out(whole, count, seed=config.get("heldout_seed", 0))
+        rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
         name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
     try:
-        return rest, Selection(chosen, name, **settings)
+        return rest, Selection(held, name, **settings)
     except TypeError as error:
         raise ConfigError(f"select={settings} does not fit: {error}") from error
 
 
-def with_copies(config: Config, images: Any, whole: Any, work_dir: Path, *, device: torch.device, made: bool) -> Any:
+def with_copies(
+    config: Config, images: Any, whole: Any, work_dir: Path, *, device: torch.device, rehearsal: bool
+) -> Any:
     """The images beside their adversarial copies, where ``data.copies`` asks for them.
 
-    Copies are of all of ``whole`` and are made where they do not exist; with ``made`` False (a rehearsal) each image
+    Copies are of all of ``whole`` and are made where they do not exist; in a ``rehearsal`` each image
     stands in for its own, and the settings are checked as far as they can be before the source is trained.
     """
     if config.data.get("copies") is None:
@@ -70,13 +72,13 @@ def with_copies(config: Config, images: Any, whole: Any, work_dir: Path, *, devi
     settings = plain_dict(config.data.copies)
     attack = build_attack(settings["attack"], threat=config.get("threat"))
     source = build_adversary(settings["source"])
-    if len(source) > 1 or (made and settings["source"].get("checkpoint") is None):
+    if len(source) > 1 or (not rehearsal and settings["source"].get("checkpoint") is None):
         raise ConfigError(
             "data.copies.source is one model with weights: config=<training config> or task and checkpoint"
         )
     model = source.to(device).tasks[0]
     model.check_data(whole)
-    if not made:
+    if rehearsal:
         return StandInCopies(images)
     folder = copies_folder(
         adversary_store(config, work_dir),

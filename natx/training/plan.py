@@ -43,13 +43,13 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device, timin
     for part in rehearse(config, work_dir, device=device if timing else torch.device("cpu")):
         if isinstance(part, FrozenModel):
             state = "reused from" if part.finished else "trained first into"
-            own = [f"frozen model: {part.config.filename}, {state} {part.folder}"]
+            block = [f"frozen model: {part.config.filename}, {state} {part.folder}"]
         else:
-            own = [*_what(part), *_cost_lines(part), *_image_lines(part)]
+            block = [*_what(part), *_cost_lines(part), *_image_lines(part)]
             if timing:
                 times.append(part.seconds())
-                own.append(f"time: about {duration(times[-1])}")
-        lines += [f"{'  ' * part.depth}{line}" for line in own]
+                block.append(f"time: about {duration(times[-1])}")
+        lines += [f"{'  ' * part.depth}{line}" for line in block]
     if len(times) > 1:
         lines.append(f"time of all {len(times)} trainings: about {duration(sum(times))}")
     return lines

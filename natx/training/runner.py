@@ -33,6 +33,10 @@ class NatxRunner(Runner):
         **kwargs: mmengine's.
     """
 
+    _train_loop: Any
+    optim_wrapper: Any
+    param_schedulers: Any
+
     def __init__(self, *args: Any, device: torch.device, quiet: bool = False, **kwargs: Any) -> None:
         self.device, self.quiet = device, quiet
         super().__init__(*args, log_level="WARNING" if quiet else "INFO", **kwargs)

@@ -71,7 +71,7 @@ class Selection:
             return scores if self.attack is None else {**scores, "robust": evaluation.worst_case()}
         if self.measure is None:
             raise ConfigError(f"{type(task).__name__} needs a metric to choose a checkpoint: add metric=dict(type=...)")
-        judged = evaluate_set(task, self.dataset, attacks, metric=self.measure, batch_size=self.batch_size)
+        outcome = evaluate_set(task, self.dataset, attacks, metric=self.measure, batch_size=self.batch_size)
         first = self.measure.cell[0]
-        scores = {"clean": judged.values[CLEAN][first]}
-        return scores if self.attack is None else {**scores, "robust": judged.values[self.attack.name][first]}
+        scores = {"clean": outcome.values[CLEAN][first]}
+        return scores if self.attack is None else {**scores, "robust": outcome.values[self.attack.name][first]}

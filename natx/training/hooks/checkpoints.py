@@ -88,7 +88,7 @@ class Checkpoints(Hook):
             raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
         judged = self.ema.task if self.ema else learner.task
         scores = self._score(runner, judged, epoch)
-        score = None if scores is None else scores[self.selection.metric]
+        score = None if scores is None or self.selection is None else scores[self.selection.metric]
         better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
         if better:
             self.best = {"epoch": epoch, "score": score, "scores": scores or {}}

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 
 from natx.registry import HOOKS
-from natx.runtime.progress import Meter, duration
+from natx.runtime.progress import Meter, duration, silent
 
 
 @HOOKS.register_module()
@@ -24,8 +24,8 @@ class ProgressHook(Hook):
     WARM_UP = 3  # the first iterations allocate memory and choose kernels
 
     def __init__(self) -> None:
-        self.meter: Meter | None = None
-        self.seen, self.start = 0, 0.0
+        self.meter = silent()
+        self.steps, self.start = 0, 0.0
 
     def before_train(self, runner: Runner) -> None:
         """Draw the bar."""
@@ -37,14 +37,14 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Advance; after the first iterations, log the estimate."""
-        self.seen += 1
+        self.steps += 1
         self.meter.advance(note=f"epoch {runner.epoch + 1}/{runner.max_epochs}")
-        if self.seen == self.WARM_UP:
+        if self.steps == self.WARM_UP:
             self.start = time.monotonic()
-        elif self.seen == 3 * self.WARM_UP:
-            per_step = (time.monotonic() - self.start) / (2 * self.WARM_UP)
-            left = runner.max_iters - runner.iter - 1
-            runner.logger.info(f"estimated time for the remaining {left} iterations: {duration(per_step * left)}")
+        elif self.steps == 3 * self.WARM_UP:
+            step = (time.monotonic() - self.start) / (2 * self.WARM_UP)
+            count = runner.max_iters - runner.iter - 1
+            runner.logger.info(f"estimated time for the remaining {count} iterations: {duration(step * count)}")
 
     def after_train(self, runner: Runner) -> None:
         """Remove the bar."""
