@@ -61,6 +61,10 @@ class Term(nn.Module):
         """Named scalars of this step."""
         raise NotImplementedError
 
+    def remarks(self) -> list[str]:
+        """What the log should say of the epoch that ends, and nothing of it the next time."""
+        return []
+
     def describe(self) -> dict[str, Any]:
         """Plain values for logs."""
         return {"type": type(self).__name__}

@@ -16,6 +16,7 @@ from natx.registry import TERMS
 from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Link, Task, concat_pixels
 from natx.terms.base import Term, View
+from natx.terms.share import ShareController, ShareMeter, measured_share, nothing_done
 
 Direction = Literal["target_adversary", "adversary_target"]
 
@@ -58,6 +59,12 @@ class NastyKL(Term):
     Deviation from the paper: it gives no temperature and no tau^2; both come from the official Nasty-Teacher code
     (``train_nasty.py``). The effective weight ``weight * tau^2`` is logged as ``nasty_weight``.
 
+    What a weight does depends on the number of classes, on the temperature and on label smoothing: its gradient on the
+    logits scales with 1/C and smoothing pins the logits. ``nasty_share`` is what it comes to: the ratio of the term's
+    gradient on the class logits to that of the task's losses, the median over rows. An epoch in which it stays below
+    ``LEAST`` is told in one line. With ``share`` the effective weight follows so that the ratio holds
+    (:class:`~natx.terms.share.ShareController`), and ``weight`` and ``scale_by_t2`` do not count.
+
     Args:
         adversary: see :func:`natx.models.adversary.build_adversary`.
         weight: omega_a; 0.06 for CIFAR-10 (Fig. 2), 0.006 for CIFAR-100.
@@ -66,7 +73,11 @@ class NastyKL(Term):
         scale_by_t2: multiply by tau squared.
         cap: upper bound of a row's KL (its gradient is zero above); None for none. Needed for 'adversary_target'.
         on: views it acts on; the mean is over those present.
+        share: the ratio of gradients to hold instead of a fixed weight, such as 0.1; None for the weight.
+        largest: bound of the effective weight that holds a share.
     """
+
+    LEAST = 0.02  # a share below it does nothing
 
     def __init__(
         self,
@@ -78,6 +89,8 @@ class NastyKL(Term):
         scale_by_t2: bool = True,
         cap: float | None = None,
         on: Sequence[str] = ("clean", "adv"),
+        share: float | None = None,
+        largest: float = 1e4,
     ) -> None:
         super().__init__()
         if direction not in ("target_adversary", "adversary_target"):
@@ -91,6 +104,9 @@ class NastyKL(Term):
         self.adversary = build_adversary(adversary)
         self.weight, self.temperature, self.direction = weight, temperature, direction
         self.scale_by_t2, self.cap, self.on = scale_by_t2, cap, tuple(on)
+        self.controller = None if share is None else ShareController(share, largest=largest)
+        self.meter = ShareMeter()
+        self._facts: dict[str, Any] = {}
 
     @property
     def effective_weight(self) -> float:
@@ -101,13 +117,16 @@ class NastyKL(Term):
         """Check classes and input size, move the adversary."""
         self.adversary.check(task)
         self.adversary.to(device)
+        smoothing = getattr(task, "label_smoothing", 0.0)
+        self._facts = {"label smoothing": f"{smoothing:g}", "classes": task.num_classes}
+        self._facts["temperature"] = f"{self.temperature:g}"
 
     def cost(self, views: Sequence[str]) -> tuple[float, float]:
         """One forward of the adversary for each view it acts on."""
         return (len(self.adversary) * len([v for v in views if v in self.on]), 0)
 
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
-        """See :meth:`Term.forward`; logs ``kl_clean`` and ``kl_adv`` (without weight and tau^2)."""
+        """See :meth:`Term.forward`; logs ``kl_clean`` and ``kl_adv`` (without the weight), and ``nasty_share``."""
         views = [view for view in views if view.name in self.on]
         scalars: dict[str, Tensor] = {}
         for view, other in zip(views, self._adversary_logits(views, batch)):
@@ -121,12 +140,21 @@ class NastyKL(Term):
             rows = rows if self.cap is None else rows.clamp(max=self.cap)
             scalars[f"kl_{view.name}"] = (view.output.row_weight * rows).sum()
         mean = torch.stack([scalars[f"kl_{view.name}"] for view in views]).mean()
+        weight = mean.new_tensor(self.effective_weight)
         logged = {name: value.detach() for name, value in scalars.items()}
-        return {
-            "loss_nasty": -self.effective_weight * mean,
-            **logged,
-            "nasty_weight": mean.new_tensor(self.effective_weight),
-        }
+        if mean.requires_grad:
+            unit = self._unit_share(views, [scalars[f"kl_{view.name}"] for view in views])
+            weight = weight if self.controller is None else self.controller(unit).to(weight)
+            logged["nasty_share"] = weight * unit
+            self.meter.add(logged["nasty_share"])
+        return {"loss_nasty": -weight * mean, **logged, "nasty_weight": weight}
+
+    def remarks(self) -> list[str]:
+        """See :meth:`Term.remarks`: the term does nothing, or its share is out of reach."""
+        share = self.meter.take()
+        if share is None or share >= self.LEAST:
+            return []
+        return [f"NastyKL {nothing_done(share, least=self.LEAST, facts=self._facts)}"]
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Term.describe`."""
@@ -136,7 +164,17 @@ class NastyKL(Term):
             "temperature": self.temperature,
             "effective_weight": self.effective_weight,
             "adversary": self.adversary.origin,
+            **({} if self.controller is None else {"share": self.controller.share}),
         }
+
+    @staticmethod
+    def _unit_share(views: Sequence[View], divergences: Sequence[Tensor]) -> Tensor:
+        """The share that an effective weight of 1 has in this step's gradient on the class logits, 0-dim."""
+        pulls = [
+            torch.autograd.grad(divergence, view.output.logits, retain_graph=True)[0].detach()
+            for divergence, view in zip(divergences, views, strict=True)
+        ]
+        return measured_share(views, pulls).detach()
 
     def _adversary_logits(self, views: Sequence[View], batch: Batch) -> list[Tensor]:
         """Logits per view; one joint forward where rows are images (in eval mode views do not influence each other)."""

@@ -21,7 +21,7 @@ from natx.runtime.progress import say
 from natx.task import Task
 from natx.terms.base import Term
 from natx.training.fingerprints import part_fingerprints, run_fingerprint
-from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook
+from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
 from natx.training.images import build_loader, build_selection, remarks, with_copies, with_generated
 from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
@@ -119,6 +119,7 @@ def _hooks(config: Config, ema: EMA | None, checkpoints: Checkpoints) -> list[Ho
     """The hooks beside mmengine's own, in the order of their registration."""
     return [
         SeedHook(config.seed),
+        TermRemarks(),
         ProgressHook(),
         SyncBuffersHook(),  # batch-norm statistics: the mean over processes, before they are judged and saved
         *([] if ema is None else [ema]),

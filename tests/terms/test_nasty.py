@@ -161,7 +161,7 @@ def test_loss_is_minus_weight_times_the_mean_over_views_and_images(on: tuple[str
     kl = {name: reference(logits[name].detach(), linear(adversary, pixels[name]), 4.0).mean() for name in on}
     weight = 0.96 if scale_by_t2 else 0.06
     torch.testing.assert_close(scalars["loss_nasty"].item(), -weight * sum(kl.values()).item() / len(on))
-    assert set(scalars) == {"loss_nasty", "nasty_weight", *(f"kl_{name}" for name in on)}
+    assert set(scalars) == {"loss_nasty", "nasty_weight", "nasty_share", *(f"kl_{name}" for name in on)}
     for name in on:
         torch.testing.assert_close(scalars[f"kl_{name}"], kl[name])
         assert not scalars[f"kl_{name}"].requires_grad

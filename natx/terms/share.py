@@ -1,0 +1,127 @@
+"""How much a term pulls on the class logits beside the task's own losses: measured, and held at a share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from natx.errors import ConfigError
+from natx.runtime.precision import full_precision
+from natx.task import Output
+from natx.terms.base import View
+
+TINY = 1e-12
+
+
+def gradient_ratio(pull: Tensor, output: Output) -> Tensor:
+    """How large a gradient on the class logits is beside that of the task's losses: the ratio of each row ``[M]``.
+
+    The task's gradient comes from autograd where its losses are computed from these logits (classification,
+    re-identification). Detectors compute theirs from raw maps, of which the logits are a copy of some rows: there it is
+    that of the plain cross-entropy, ``row_weight * (p - y)``.
+
+    Args:
+        pull: the gradient to compare, ``[M, C]``.
+        output: the view's output, whose graph is kept.
+    """
+    task = _task_gradient(output)
+    return full_precision(pull).norm(dim=1) / task.norm(dim=1).clamp_min(TINY)
+
+
+def _task_gradient(output: Output) -> Tensor:
+    logits = output.logits
+    losses = [full_precision(loss) for loss in output.losses.values() if loss.requires_grad]
+    if losses:
+        total = torch.stack(losses).sum()
+        (gradient,) = torch.autograd.grad(total, logits, retain_graph=True, allow_unused=True)
+        if gradient is not None:
+            return full_precision(gradient.detach())
+    z, labels = full_precision(logits.detach()), output.labels
+    if labels is None:
+        return torch.zeros_like(z)
+    wanted = labels.to(z.dtype) if labels.dim() == 2 else F.one_hot(labels.clamp_min(0), z.shape[1] + 1).to(z.dtype)
+    probabilities = z.softmax(1) if output.link == "softmax" else z.sigmoid()
+    return output.row_weight.to(z.dtype)[:, None] * (probabilities - wanted[:, : z.shape[1]])
+
+
+def measured_share(views: Sequence[View], pulls: Sequence[Tensor]) -> Tensor:
+    """The median over the rows of all views of :func:`gradient_ratio`, 0-dim; 0 where there is no row."""
+    ratios = torch.cat([gradient_ratio(pull, view.output) for pull, view in zip(pulls, views, strict=True)])
+    return ratios.median() if len(ratios) else ratios.new_zeros(())
+
+
+class ShareMeter:
+    """The mean share of an epoch, kept on the device until somebody asks."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+        self._steps = 0
+
+    def add(self, share: Tensor) -> None:
+        """Count a step."""
+        self._total = share.detach() if self._total is None else self._total + share.detach()
+        self._steps += 1
+
+    def take(self) -> float | None:
+        """The mean since the last call; None without steps. Waits for the device."""
+        mean = None if self._total is None else float(self._total) / self._steps
+        self._total, self._steps = None, 0
+        return mean
+
+
+class ShareController(nn.Module):
+    """An effective weight that holds a term's share of the gradient on the class logits.
+
+    The share is proportional to the effective weight, so the weight that gives ``share`` now is ``share`` over the
+    share at weight 1. That ratio is followed slowly, as a mean of its logarithm with a memory of ``1 / rate`` steps,
+    and the weight never passes ``largest``. The mean is a buffer: a run that goes on has it.
+
+    Args:
+        share: the ratio of gradients to hold, such as 0.1.
+        largest: bound of the effective weight.
+        rate: what a step contributes to the mean.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    def __init__(self, share: float, *, largest: float = 1e4, rate: float = 0.02) -> None:
+        super().__init__()
+        if not (0 < share < math.inf and 0 < largest < math.inf and 0 < rate <= 1):
+            raise ConfigError(
+                f"a share is above 0, such as 0.1, its largest weight too, and 0 < rate <= 1; got {share}, {largest} "
+                f"and {rate}"
+            )
+        self.share, self.largest, self.rate = share, largest, rate
+        self.register_buffer("log_unit", torch.tensor(math.nan))  # log of the share at an effective weight of 1
+
+    def forward(self, unit: Tensor) -> Tensor:
+        """The effective weight of this step, 0-dim, from the share that weight 1 has in it.
+
+        A step without rows, or in which the term has no gradient, changes nothing.
+        """
+        unit = unit.detach().to(self.log_unit)
+        usable = (unit > TINY) & unit.isfinite()
+        log = torch.where(usable, unit.clamp_min(TINY).log(), self.log_unit)
+        if get_dist_info()[1] > 1:
+            log = log.clone()
+            all_reduce(log, op="mean")
+        followed = torch.where(self.log_unit.isnan(), log, self.log_unit + self.rate * (log - self.log_unit))
+        self.log_unit.copy_(torch.where(log.isnan(), self.log_unit, followed))
+        weight = (self.share / self.log_unit.exp()).clamp(max=self.largest)
+        return torch.where(weight.isnan(), weight.new_zeros(()), weight)
+
+
+def nothing_done(share: float, *, least: float, facts: dict[str, Any]) -> str:
+    """The line that says that a term does nothing and why."""
+    reasons = ", ".join(f"{name} {value}" for name, value in facts.items())
+    return (
+        f"does nothing: its gradient on the class logits was {100 * share:.2g} % of the task's (median over rows, mean "
+        f"of the epoch; below {100 * least:g} % counts as nothing), with {reasons}: raise its weight, or give share=0.1"
+    )
