@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from pretended_device import install
 from workshop import Workshop
 
+install()  # before the first backward of the process
 # Beside another busy process, a second thread makes small steps many times slower.
 torch.set_num_threads(1)
 

@@ -16,7 +16,7 @@ from natx.registry import TERMS
 from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Link, Task, concat_pixels
 from natx.terms.base import Term, View
-from natx.terms.share import ShareController, ShareMeter, measured_share, nothing_done
+from natx.terms.share import ShareController, ShareMeter, gradient_ratio, nothing_done
 
 Direction = Literal["target_adversary", "adversary_target"]
 
@@ -47,6 +47,27 @@ def nasty_divergence(
     on, off = F.logsigmoid(target), F.logsigmoid(-target)
     other_on, other_off = F.logsigmoid(adversary), F.logsigmoid(-adversary)
     return (on.exp() * (on - other_on) + off.exp() * (off - other_off)).sum(1)
+
+
+@torch.no_grad()
+def divergence_gradient(
+    target: Tensor,
+    adversary: Tensor,
+    *,
+    temperature: float,
+    direction: Direction = "target_adversary",
+    link: Link = "softmax",
+) -> Tensor:
+    """The gradient of :func:`nasty_divergence` with respect to the target's logits, in closed form: ``[M, C]``."""
+    u, v = full_precision(target) / temperature, full_precision(adversary) / temperature
+    if link == "softmax":
+        p, q = u.softmax(1), v.softmax(1)
+        if direction == "adversary_target":
+            return (p - q) / temperature
+        log_ratio = F.log_softmax(u, dim=1) - F.log_softmax(v, dim=1)
+        return p * (log_ratio - (p * log_ratio).sum(1, keepdim=True)) / temperature
+    p, q = u.sigmoid(), v.sigmoid()
+    return (p - q if direction == "adversary_target" else p * (1 - p) * (u - v)) / temperature
 
 
 @TERMS.register_module()
@@ -106,7 +127,8 @@ class NastyKL(Term):
         self.scale_by_t2, self.cap, self.on = scale_by_t2, cap, tuple(on)
         self.controller = None if share is None else ShareController(share, largest=largest)
         self.meter = ShareMeter()
-        self._facts: dict[str, Any] = {}
+        self._smoothing = 0.0
+        self._facts: dict[str, str] = {}
 
     @property
     def effective_weight(self) -> float:
@@ -117,9 +139,12 @@ class NastyKL(Term):
         """Check classes and input size, move the adversary."""
         self.adversary.check(task)
         self.adversary.to(device)
-        smoothing = getattr(task, "label_smoothing", 0.0)
-        self._facts = {"label smoothing": f"{smoothing:g}", "classes": task.num_classes}
-        self._facts["temperature"] = f"{self.temperature:g}"
+        self._smoothing = getattr(task, "label_smoothing", 0.0)
+        self._facts = {
+            "label smoothing": f"{self._smoothing:g}",
+            "classes": str(task.num_classes),
+            "temperature": f"{self.temperature:g}",
+        }
 
     def cost(self, views: Sequence[str]) -> tuple[float, float]:
         """One forward of the adversary for each view it acts on."""
@@ -128,8 +153,9 @@ class NastyKL(Term):
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
         """See :meth:`Term.forward`; logs ``kl_clean`` and ``kl_adv`` (without the weight), and ``nasty_share``."""
         views = [view for view in views if view.name in self.on]
+        others = self._adversary_logits(views, batch)
         scalars: dict[str, Tensor] = {}
-        for view, other in zip(views, self._adversary_logits(views, batch)):
+        for view, other in zip(views, others, strict=True):
             rows = nasty_divergence(
                 view.output.logits,
                 other,
@@ -139,11 +165,11 @@ class NastyKL(Term):
             )
             rows = rows if self.cap is None else rows.clamp(max=self.cap)
             scalars[f"kl_{view.name}"] = (view.output.row_weight * rows).sum()
-        mean = torch.stack([scalars[f"kl_{view.name}"] for view in views]).mean()
+        mean = torch.stack(list(scalars.values())).mean()
         weight = mean.new_tensor(self.effective_weight)
         logged = {name: value.detach() for name, value in scalars.items()}
         if mean.requires_grad:
-            unit = self._unit_share(views, [scalars[f"kl_{view.name}"] for view in views])
+            unit = self._unit_share(views, others)
             weight = weight if self.controller is None else self.controller(unit).to(weight)
             logged["nasty_share"] = weight * unit
             self.meter.add(logged["nasty_share"])
@@ -167,14 +193,22 @@ class NastyKL(Term):
             **({} if self.controller is None else {"share": self.controller.share}),
         }
 
-    @staticmethod
-    def _unit_share(views: Sequence[View], divergences: Sequence[Tensor]) -> Tensor:
-        """The share that an effective weight of 1 has in this step's gradient on the class logits, 0-dim."""
-        pulls = [
-            torch.autograd.grad(divergence, view.output.logits, retain_graph=True)[0].detach()
-            for divergence, view in zip(divergences, views, strict=True)
-        ]
-        return measured_share(views, pulls).detach()
+    def _unit_share(self, views: Sequence[View], others: Sequence[Tensor]) -> Tensor:
+        """The share that an effective weight of 1 has in this step's gradient on the class logits, 0-dim.
+
+        0 where no row has a label. Rows at the cap have no gradient.
+        """
+        ratios = []
+        for view, other in zip(views, others, strict=True):
+            output, logits = view.output, view.output.logits.detach()
+            if output.labels is None or len(logits) == 0:
+                continue
+            how: dict[str, Any] = dict(temperature=self.temperature, direction=self.direction, link=output.link)
+            pull = output.row_weight.detach()[:, None] * divergence_gradient(logits, other, **how)
+            if self.cap is not None:
+                pull = pull * (nasty_divergence(logits, other, **how) < self.cap)[:, None]
+            ratios.append(gradient_ratio(pull, output, smoothing=self._smoothing))
+        return torch.cat(ratios).median() if ratios else others[0].new_zeros((), dtype=torch.float32)
 
     def _adversary_logits(self, views: Sequence[View], batch: Batch) -> list[Tensor]:
         """Logits per view; one joint forward where rows are images (in eval mode views do not influence each other)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,46 +13,35 @@ from torch.nn import functional as F
 from natx.errors import ConfigError
 from natx.runtime.precision import full_precision
 from natx.task import Output
-from natx.terms.base import View
 
 TINY = 1e-12
 
 
-def gradient_ratio(pull: Tensor, output: Output) -> Tensor:
-    """How large a gradient on the class logits is beside that of the task's losses: the ratio of each row ``[M]``.
+def gradient_ratio(pull: Tensor, output: Output, *, smoothing: float = 0.0) -> Tensor:
+    """How large a gradient on the class logits is beside cross-entropy's, the ratio of each row ``[M]``.
 
-    The task's gradient comes from autograd where its losses are computed from these logits (classification,
-    re-identification). Detectors compute theirs from raw maps, of which the logits are a copy of some rows: there it is
-    that of the plain cross-entropy, ``row_weight * (p - y)``.
+    Cross-entropy's is ``row_weight * (p - y)``, y with the task's label smoothing: exactly the task's own on the logits
+    of a classifier and of a re-identification model (whose triplet loss acts on the features); for a detector's focal
+    loss a stand-in.
 
     Args:
         pull: the gradient to compare, ``[M, C]``.
-        output: the view's output, whose graph is kept.
+        output: the view's output.
+        smoothing: label smoothing of the task's loss.
     """
-    task = _task_gradient(output)
-    return full_precision(pull).norm(dim=1) / task.norm(dim=1).clamp_min(TINY)
-
-
-def _task_gradient(output: Output) -> Tensor:
-    logits = output.logits
-    losses = [full_precision(loss) for loss in output.losses.values() if loss.requires_grad]
-    if losses:
-        total = torch.stack(losses).sum()
-        (gradient,) = torch.autograd.grad(total, logits, retain_graph=True, allow_unused=True)
-        if gradient is not None:
-            return full_precision(gradient.detach())
-    z, labels = full_precision(logits.detach()), output.labels
-    if labels is None:
-        return torch.zeros_like(z)
-    wanted = labels.to(z.dtype) if labels.dim() == 2 else F.one_hot(labels.clamp_min(0), z.shape[1] + 1).to(z.dtype)
+    z = full_precision(output.logits.detach())
+    classes = z.shape[1]
+    if output.labels is None:
+        raise ValueError("rows without labels have no cross-entropy to compare with")
+    if output.labels.dim() == 2:
+        wanted = output.labels.to(z.dtype)
+    else:  # a detector's background may be one past the classes
+        wanted = F.one_hot(output.labels, classes + 1)[:, :classes].to(z.dtype)
+    if smoothing:
+        wanted = (1 - smoothing) * wanted + smoothing / classes
     probabilities = z.softmax(1) if output.link == "softmax" else z.sigmoid()
-    return output.row_weight.to(z.dtype)[:, None] * (probabilities - wanted[:, : z.shape[1]])
-
-
-def measured_share(views: Sequence[View], pulls: Sequence[Tensor]) -> Tensor:
-    """The median over the rows of all views of :func:`gradient_ratio`, 0-dim; 0 where there is no row."""
-    ratios = torch.cat([gradient_ratio(pull, view.output) for pull, view in zip(pulls, views, strict=True)])
-    return ratios.median() if len(ratios) else ratios.new_zeros(())
+    task = output.row_weight.to(z.dtype)[:, None] * (probabilities - wanted)
+    return full_precision(pull).norm(dim=1) / task.norm(dim=1).clamp_min(TINY)
 
 
 class ShareMeter:
@@ -93,13 +81,14 @@ class ShareController(nn.Module):
 
     def __init__(self, share: float, *, largest: float = 1e4, rate: float = 0.02) -> None:
         super().__init__()
+        self.log_unit: Tensor  # log of the share at an effective weight of 1
         if not (0 < share < math.inf and 0 < largest < math.inf and 0 < rate <= 1):
             raise ConfigError(
                 f"a share is above 0, such as 0.1, its largest weight too, and 0 < rate <= 1; got {share}, {largest} "
                 f"and {rate}"
             )
         self.share, self.largest, self.rate = share, largest, rate
-        self.register_buffer("log_unit", torch.tensor(math.nan))  # log of the share at an effective weight of 1
+        self.register_buffer("log_unit", torch.tensor(math.nan))
 
     def forward(self, unit: Tensor) -> Tensor:
         """The effective weight of this step, 0-dim, from the share that weight 1 has in it.

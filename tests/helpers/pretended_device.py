@@ -10,7 +10,8 @@ it. Inside :func:`pretended` the device can be used as any other::
         float(x.sum())
     assert waits.total == 1
 
-Torch's backend for Python devices is registered once a process and cannot be taken away again; outside
+Torch's backend for Python devices is registered once a process and cannot be taken away again, and autograd knows only
+those that are there at its first backward: :func:`install` comes first (``tests/conftest.py``). Outside of
 :func:`pretended` the device says that it is not available.
 
 Not covered: autocast (nothing is cast), streams, several devices, ``torch.compile``, the speed of anything.
@@ -78,7 +79,7 @@ class Backend:
 
     available = False
 
-    device_count = staticmethod(lambda: int(Backend.available))
+    device_count = staticmethod(lambda: 1)  # autograd makes as many queues as there are at its first backward
     is_available = staticmethod(lambda: Backend.available)
     is_initialized = staticmethod(lambda: True)
     current_device = staticmethod(lambda: 0)
@@ -151,7 +152,7 @@ class Factories(TorchFunctionMode):
 @contextmanager
 def pretended() -> Iterator[torch.device]:
     """The device, usable until the end of the block."""
-    _install()
+    install()
     Backend.available = True
     try:
         with Factories():
@@ -171,7 +172,8 @@ def counted() -> Iterator[Waits]:
         _counters.remove(waits)
 
 
-def _install() -> None:
+def install() -> None:
+    """Register the device, which is not available yet."""
     if _libraries:
         return
     backend_registration._setup_privateuseone_for_python_backend(rename=NAME, backend_module=Backend())

@@ -13,6 +13,7 @@ from natx.models.adversary import Adversary
 from natx.registry import TERMS
 from natx.task import Output
 from natx.terms import NastyKL, View, nasty_divergence
+from natx.terms.nasty import divergence_gradient
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset
 
 
@@ -70,6 +71,16 @@ def test_gradient_against_the_closed_form(tau: float) -> None:
     reverse = nasty_divergence(z, OTHER, temperature=tau, direction="adversary_target")
     (grad,) = torch.autograd.grad(reverse.sum(), z)
     torch.testing.assert_close(grad, (p - q) / tau, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("tau", [1.0, 4.0, 20.0])
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("direction", ["target_adversary", "adversary_target"])
+def test_the_written_gradient_is_autograds(tau: float, link: str, direction: str) -> None:
+    z = TARGET.clone().requires_grad_()
+    how = {"temperature": tau, "link": link, "direction": direction}
+    (expected,) = torch.autograd.grad(nasty_divergence(z, OTHER, **how).sum(), z)
+    torch.testing.assert_close(divergence_gradient(z, OTHER, **how), expected, rtol=1e-8, atol=1e-12)
 
 
 def test_sigmoid_gradient_against_the_closed_form() -> None:

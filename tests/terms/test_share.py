@@ -32,15 +32,29 @@ class Known(Adversary):
         return self.given
 
 
+class Fitting(Known):
+    """One that fits every task."""
+
+    def check(self, task: Task) -> None: ...
+
+    def to(self, device: Any) -> None: ...
+
+
+class Smoothed(TinyCNNTask):
+    """A task that says how its labels are smoothed."""
+
+    def __init__(self, num_classes: int, smoothing: float = 0.1) -> None:
+        super().__init__(num_classes)
+        self.label_smoothing = smoothing
+
+
 def draw(classes: int, *, seed: int, scale: float = 1.0) -> Tensor:
     return scale * torch.randn(ROWS, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def view(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, link: str = "softmax", cut: bool = False) -> View:
-    """The view 'adv' of a classifier; with ``cut`` its loss is computed from something else, as a detector's is."""
-    loss = F.cross_entropy(
-        logits.detach().clone().requires_grad_() if cut else logits, labels, label_smoothing=smoothing
-    )
+def view(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0, link: str = "softmax") -> View:
+    """The view 'adv' of a classifier."""
+    loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
     weight = torch.full((ROWS,), 1 / ROWS, dtype=torch.float64)
     output = Output({"loss_ce": loss}, logits, labels, torch.arange(ROWS), weight, ROWS, link=link)
     return View("adv", torch.zeros(ROWS, 3, 1, 1), output)
@@ -64,16 +78,18 @@ def closed_form(z: Tensor, a: Tensor, y: Tensor, *, tau: float, smoothing: float
 @pytest.mark.parametrize("tau", [4.0, 20.0])
 def test_the_share_is_the_ratio_of_the_two_gradients(classes: int, smoothing: float, tau: float) -> None:
     z, a, y = draw(classes, seed=0, scale=3.0), draw(classes, seed=1, scale=3.0), labels(classes)
-    scalars = NastyKL(Known(a), 0.05, temperature=tau)([view(z.requires_grad_(), y, smoothing=smoothing)], {})
+    term = NastyKL(Fitting(a), 0.05, temperature=tau)
+    term.prepare(Smoothed(num_classes=classes, smoothing=smoothing), torch.device("cpu"))
+    scalars = term([view(z.requires_grad_(), y, smoothing=smoothing)], {})
     expected = 0.05 * tau**2 * closed_form(z.detach(), a, y, tau=tau, smoothing=smoothing)
     assert float(scalars["nasty_share"]) == pytest.approx(float(expected), rel=1e-4)
     assert scalars["loss_nasty"].requires_grad and not scalars["nasty_share"].requires_grad
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])
-def test_rows_of_a_detector_are_held_against_the_plain_cross_entropy(link: str) -> None:
+def test_heads_of_both_links_are_held_against_cross_entropy(link: str) -> None:
     z, y = draw(5, seed=0).requires_grad_(), labels(5)
-    ratio = gradient_ratio(torch.full((ROWS, 5), 0.1 / ROWS), view(z, y, link=link, cut=True).output)
+    ratio = gradient_ratio(torch.full((ROWS, 5), 0.1 / ROWS), view(z, y, link=link).output)
     p = z.detach().softmax(1) if link == "softmax" else z.detach().sigmoid()
     expected = 0.1 * 5**0.5 / (p - F.one_hot(y, 5)).norm(dim=1)
     torch.testing.assert_close(ratio.double(), expected, rtol=1e-5, atol=1e-7)
@@ -85,7 +101,8 @@ def test_a_share_is_held_whatever_the_classes_and_the_smoothing(classes: int, sm
     """Free logits descend both terms; what weight 0.01 at 20 comes to differs by far, the share does not."""
     y, a = labels(classes), draw(classes, seed=1, scale=3.0)
     z = draw(classes, seed=0).requires_grad_()
-    term, optimiser = NastyKL(Known(a), temperature=20.0, share=0.1), torch.optim.Adam([z], lr=0.05)
+    term, optimiser = NastyKL(Fitting(a), temperature=20.0, share=0.1), torch.optim.Adam([z], lr=0.05)
+    term.prepare(Smoothed(classes, smoothing), torch.device("cpu"))
     shares = []
     for _ in range(400):
         seen = view(z, y, smoothing=smoothing)
@@ -120,13 +137,6 @@ def test_its_state_is_part_of_a_run() -> None:
 
 
 def test_a_weight_that_does_nothing_is_told_once_with_its_reasons() -> None:
-    class Smoothed(TinyCNNTask):
-        label_smoothing = 0.1
-
-    class Fitting(Known):
-        def check(self, task: Task) -> None: ...
-        def to(self, device: Any) -> None: ...
-
     term = NastyKL(Fitting(draw(751, seed=1)), 1e-4, temperature=20.0)
     term.prepare(Smoothed(num_classes=751), torch.device("cpu"))
     assert term.remarks() == []  # no step yet
