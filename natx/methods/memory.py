@@ -28,18 +28,18 @@ class Memory(Protocol):
 def build_memory(store: Store, *, images: int, path: Path | None, dtype: torch.dtype) -> nn.Module:
     """A memory of ``images`` entries: on the device and in checkpoints, or in a file.
 
+    Without a path (a rehearsal, which keeps nothing) it is on the device whatever the store.
+
     Raises:
-        ConfigError: several processes and no disk (each would remember its own images alone), or no place for a file.
+        ConfigError: several processes and no disk: each would remember its own images alone.
     """
     if store not in ("device", "disk"):
         raise ConfigError(f"store is 'device' or 'disk'; got {store!r}")
-    if store == "device":
-        if get_dist_info()[1] > 1:
-            raise ConfigError("images change process from epoch to epoch: give store='disk' with several processes")
-        return DeviceMemory(images, dtype)
-    if path is None:
-        raise ConfigError("store='disk' needs a training's work dir; use store='device' here")
-    return DiskMemory(images, dtype, path)
+    if store == "disk" and path is not None:
+        return DiskMemory(images, dtype, path)
+    if store == "device" and get_dist_info()[1] > 1:
+        raise ConfigError("images change process from epoch to epoch: give store='disk' with several processes")
+    return DeviceMemory(images, dtype)
 
 
 class DeviceMemory(nn.Module):

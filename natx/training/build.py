@@ -49,7 +49,8 @@ def build_runner(
     images, selection = build_selection(config, whole)
     images = with_copies(config, images, whole, work_dir, device=device, rehearsal=rehearsal)
     images = with_generated(config, images, whole)
-    begin(learner, images=len(whole) + len(getattr(images, "generated", ())), config=config, folder=work_dir)
+    count = len(whole) + len(getattr(images, "generated", ()))
+    begin(learner, images=count, config=config, folder=None if rehearsal else work_dir)
     loader = build_loader(config, images)
     ema = _build_ema(config)
     meta: dict[str, Any] = {}

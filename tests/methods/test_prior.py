@@ -233,6 +233,7 @@ def test_several_processes_remember_on_disk(monkeypatch: pytest.MonkeyPatch, tmp
         begun(ATAS(LINF))
     monkeypatch.setattr("natx.methods.memory.barrier", lambda: None)
     assert isinstance(begun(ATAS(LINF, store="disk"), folder=tmp_path).memories["perturbation"], DiskMemory)
+    assert isinstance(begun(ATAS(LINF, store="disk")).memories["perturbation"], DeviceMemory)  # a rehearsal
 
 
 def test_both_wrap_into_weight_perturbation_and_announce_their_cost() -> None:
@@ -254,7 +255,6 @@ def test_both_wrap_into_weight_perturbation_and_announce_their_cost() -> None:
         (lambda: PriorGuided(Linf(EPS), views=("clean",)), "views is"),
         (lambda: PriorGuided(Linf(EPS), dtype="int8"), "dtype is one of"),
         (lambda: begun(ATAS(Linf(EPS), store="cloud")), "store is 'device' or 'disk'"),
-        (lambda: begun(ATAS(Linf(EPS), store="disk")), "needs a training's work dir"),
         (lambda: ATAS(Linf(EPS)).make_views(Double(network(), 4), batch_of([0]), epoch=0), "begin"),
     ],
 )
