@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.evaluation.sets import attacked_positions
+from natx.expect import expect
 from natx.objectives import Objective
 from natx.registry import OBJECTIVES
 from natx.runtime.precision import full_precision
@@ -46,6 +47,19 @@ class Pool:
         sums = embeddings.new_zeros(len(unique), embeddings.shape[1]).index_add(0, row, embeddings)
         return cls(unique, sums / counts[:, None], counts)
 
+    @classmethod
+    def of_batch(cls, embeddings: Tensor, identities: Tensor) -> Pool:
+        """The same for a training batch, with a row for each image: the device need not say how many identities it has.
+
+        Rows beyond the identities have no guides and an identity above all others.
+        """
+        ordered, order = identities.sort(stable=True)
+        row = torch.cat([ordered.new_zeros(1), (ordered[1:] != ordered[:-1]).long().cumsum(0)])  # of sorted images
+        counts = torch.zeros_like(ordered).index_add(0, row, torch.ones_like(ordered))
+        sums = torch.zeros_like(embeddings).index_add(0, row, embeddings[order])
+        unique = torch.full_like(ordered, torch.iinfo(ordered.dtype).max).scatter(0, row, ordered)
+        return cls(unique, sums / counts.clamp_min(1)[:, None], counts)
+
     def of_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``[N, D]`` and number ``[N]`` of the guides of the same identity (zeros where there is none)."""
         row = torch.searchsorted(self.identities, identities).clamp_max(len(self.identities) - 1)
@@ -59,11 +73,14 @@ class Pool:
             ConfigError: there is no other identity.
         """
         distances = torch.cdist(embeddings, self.means)
-        distances[identities[:, None] == self.identities[None]] = -torch.inf
+        distances[(identities[:, None] == self.identities[None]) | (self.counts == 0)] = -torch.inf
         far, row = distances.max(1)
-        if bool(torch.isinf(far).any()):
-            raise ConfigError("FNA pulls to another identity and the guides have only one: use more identities")
+        expect(~torch.isinf(far).any(), _one_identity)
         return self.means[row]
+
+
+def _one_identity() -> ConfigError:
+    return ConfigError("FNA pulls to another identity and the guides have only one: use more identities")
 
 
 @dataclass
@@ -153,7 +170,7 @@ class MetricObjective(Objective):
             with torch.no_grad():
                 clean = self.embed(embeddings_of(task.read(task.network(x, batch), batch)))
             identities = batch["data_samples"]
-            return self.guide(clean, identities, pool=Pool.of(clean, identities))
+            return self.guide(clean, identities, pool=Pool.of_batch(clean, identities))
         if self._clean is None:
             raise ConfigError(f"{type(self).__name__} with guides={self.guides!r} judges sets; train with 'batch'")
         rows = torch.tensor([self._clean.rows[i] for i in batch["index"].tolist()])

@@ -90,6 +90,14 @@ def test_work_that_stays_on_the_device_is_no_wait(device: torch.device) -> None:
     assert waits.total == 0, str(waits)
 
 
+def test_new_tensors_have_their_size(device: torch.device) -> None:
+    made = [torch.arange(3, device=device), torch.linspace(0, 1, 3, device=device), torch.randperm(3, device=device)]
+    assert all(x.shape == (3,) and x.device.type == NAME for x in made)
+    assert torch.eye(2, device=device).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(NotImplementedError, match="resizes"):
+        torch.rand(2).to(device).resize_(3)
+
+
 def test_it_is_there_inside_only() -> None:
     with pretended():
         assert torch.accelerator.is_available()

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from natx.errors import ConfigError
+from tasks.det.compat.instances import index_on_any_device
 from tasks.det.compat.operators import install
 from tasks.det.compat.ssd import repair
 
@@ -28,6 +29,7 @@ def build_detector(config: Mapping[str, Any]) -> nn.Module:
         ConfigError: mmdet is absent, or it cannot build the config.
     """
     install()
+    index_on_any_device()
     importlib.import_module("mmdet.models")  # fills the registry; here, since it takes seconds
     from mmdet.registry import MODELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ class AnchorTargets:
         boxes: regression targets ``[N, P, 4]``.
         box_weights: 1 for positives, else 0, ``[N, P, 4]``.
         counts: number that normalises the losses of each image by itself, ``[N]``; their sum is the batch's.
+        derived: what readers have worked out from all this, whatever the pixels.
     """
 
     priors: Tensor
@@ -38,6 +39,7 @@ class AnchorTargets:
     boxes: Tensor
     box_weights: Tensor
     counts: Tensor
+    derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def anchor_targets(head: Any, maps: Sequence[Tensor], targets: Targets, *, rpn: bool = False) -> AnchorTargets:
@@ -119,6 +121,15 @@ def anchor_losses(
 def flat(levels: Sequence[Tensor], width: int) -> Tensor:
     """Maps ``[N, A * width, h, w]`` of all levels as ``[N, P, width]`` in fp32, in the order of mmdet's priors."""
     return torch.cat([full_precision(m).permute(0, 2, 3, 1).reshape(len(m), -1, width) for m in levels], 1)
+
+
+def where_true(mask: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """``mask.nonzero(as_tuple=True)`` of a mask ``[N, P]`` with ``total`` true entries, without asking the device."""
+    entries = mask.flatten()
+    slots = torch.where(entries, entries.cumsum(0) - 1, total)  # what is false falls into one slot behind the others
+    places = torch.arange(len(entries), device=mask.device)
+    places = places.new_empty(total + 1).scatter_(0, slots, places)[:total]
+    return places // mask.shape[1], places % mask.shape[1]
 
 
 @contextmanager

@@ -49,7 +49,10 @@ class RetinaReader(AnchorReader):
         assigned = anchor_targets(head, raw["cls"], targets)
         per_image = dict(zip(("loss_cls", "loss_bbox"), anchor_losses(head, raw["cls"], raw["box"], assigned)))
         positives = assigned.counts.sum()
-        image, prior = ((assigned.labels >= 0) & (assigned.labels < self.num_classes)).nonzero(as_tuple=True)
+        if "rows" not in assigned.derived:
+            positive = (assigned.labels >= 0) & (assigned.labels < self.num_classes)
+            assigned.derived["rows"] = positive.nonzero(as_tuple=True)
+        image, prior = assigned.derived["rows"]
         return Output(
             losses={name: loss.sum() / positives for name, loss in per_image.items()},
             logits=logits[image, prior],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.task import Output
-from tasks.det.readers.anchors import AnchorReader, Raw, anchor_targets, flat
+from tasks.det.readers.anchors import AnchorReader, Raw, anchor_targets, flat, where_true
 from tasks.det.readers.base import Targets
 
 
@@ -39,7 +39,10 @@ class SSDReader(AnchorReader):
         labels, counts, positives = assigned.labels, assigned.counts, assigned.counts.sum()
         cross_entropy = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * assigned.label_weights
         positive = (labels >= 0) & (labels < self.num_classes)
-        scored = positive | self._hardest(cross_entropy.detach(), labels, positive)
+        hardest = self._negatives(labels, positive)
+        scored = positive | self._hardest(cross_entropy.detach(), labels, hardest)
+        if "rows" not in assigned.derived:
+            assigned.derived["rows"] = int(positive.sum() + hardest.sum())
         deltas = flat(raw["box"], 4)
         if head.reg_decoded_bbox:
             deltas = head.bbox_coder.decode(assigned.priors.repeat(count, 1), deltas.reshape(-1, 4)).view_as(deltas)
@@ -47,7 +50,7 @@ class SSDReader(AnchorReader):
             deltas, assigned.boxes, assigned.box_weights, beta=head.train_cfg["smoothl1_beta"], reduction="none"
         )
         per_image = {"loss_cls": (cross_entropy * scored).sum(1), "loss_bbox": distance.sum((1, 2))}
-        image, prior = scored.nonzero(as_tuple=True)
+        image, prior = where_true(scored, assigned.derived["rows"])
         return Output(
             losses={name: loss.sum() / positives for name, loss in per_image.items()},
             logits=logits[image, prior],
@@ -59,11 +62,14 @@ class SSDReader(AnchorReader):
             image_losses={name: loss / counts for name, loss in per_image.items()},
         )
 
-    def _hardest(self, loss: Tensor, labels: Tensor, positive: Tensor) -> Tensor:
-        """Which negatives count: an image's largest losses, ``neg_pos_ratio`` for each positive; bool ``[N, P]``."""
+    def _negatives(self, labels: Tensor, positive: Tensor) -> Tensor:
+        """How many negatives of each image count: ``neg_pos_ratio`` for each positive, where there are as many."""
         ratio = self.net.bbox_head.train_cfg["neg_pos_ratio"]
+        return torch.minimum(ratio * positive.sum(1), (labels == self.num_classes).sum(1))
+
+    def _hardest(self, loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+        """Which negatives count: the ``counts`` largest losses of each image; bool ``[N, P]``."""
         negative = labels == self.num_classes
-        counts = torch.minimum(ratio * positive.sum(1), negative.sum(1))
         order = loss.masked_fill(~negative, -torch.inf).argsort(dim=1, descending=True, stable=True)
         place = torch.arange(order.shape[1], device=order.device).expand_as(order)
         return torch.zeros_like(negative).scatter(1, order, place < counts[:, None])

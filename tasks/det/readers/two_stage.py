@@ -67,7 +67,7 @@ class TwoStageReader(Reader):
         samples = self._sample(maps, targets)
         boxes = torch.cat([s.priors for s in samples])
         sizes = torch.tensor([len(s.priors) for s in samples], device=boxes.device)
-        image = torch.arange(count, device=boxes.device).repeat_interleave(sizes)
+        image = torch.arange(count, device=boxes.device).repeat_interleave(sizes, output_size=len(boxes))
         logits, deltas = self._second_stage(raw, image, boxes)
         head = self.net.roi_head.bbox_head
         labels, weights, box_targets, box_weights = head.get_targets(samples, self.net.roi_head.train_cfg)
