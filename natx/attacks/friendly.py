@@ -89,9 +89,9 @@ class FriendlyPGD(PGD):
             wrong = ~victim.task.correct(output)
             finished = wrong & (spare == 0)
             spare = spare - (wrong & ~finished).to(spare.dtype)
-            if finished.any():
-                x_adv[active[finished]] = current[finished]
-                stay = (~finished).nonzero().squeeze(1)
+            stay = (~finished).nonzero().squeeze(1)  # the host has to know how many go on
+            if len(stay) < len(active):
+                x_adv[active] = current
                 active, current, spare = active[stay], current[stay], spare[stay]
                 grad, scores = grad[stay], scores[stay]
                 if len(stay) == 0:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from natx.attacks.base import Attack, Victim
 from natx.errors import ConfigError, ConstraintError
+from natx.expect import expect
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.threat import TOLERANCE, Ball, Linf, pixel_fraction
@@ -103,23 +104,32 @@ class PerImagePGD(Attack):
         missing = [key for key in (EPS, STEP_SIZE, STEPS) if key not in batch]
         if missing:
             raise ConfigError(f"the batch has no {missing[0]}: PerImagePGD is run by a method that sets it (LAS)")
-        eps, size, steps = batch[EPS], batch[STEP_SIZE], batch[STEPS].tolist()
-        within = 0 <= float(eps.min()) and float(eps.max()) <= self.threat.eps + TOLERANCE and float(size.min()) >= 0
-        if not (
-            within and len(eps) == len(size) == len(steps) == n and 1 <= min(steps) <= max(steps) <= self.most_steps
-        ):
+        counts = [len(batch[key]) for key in (EPS, STEP_SIZE, STEPS)]
+        if counts != [n] * 3:
+            raise ConfigError(
+                f"PerImagePGD takes an eps, a step size and a number of steps for each of {n} images; "
+                f"got {counts[0]}, {counts[1]} and {counts[2]}"
+            )
+        # Read in one go: the host has to know who takes how many steps.
+        settings = torch.stack([batch[key].to(batch[EPS].dtype) for key in (EPS, STEP_SIZE, STEPS)])
+        eps, size, steps = settings.tolist()
+        within = 0 <= min(eps) and max(eps) <= self.threat.eps + TOLERANCE and min(size) >= 0
+        if not (within and 1 <= min(steps) <= max(steps) <= self.most_steps):
             raise ConfigError(
                 f"PerImagePGD takes, for each of {n} images, an eps up to {self.threat}, a step size >= 0 and 1 to "
-                f"{self.most_steps} steps; got eps {eps.min():g}..{eps.max():g}, step sizes from {size.min():g} and "
-                f"{min(steps)}..{max(steps)} steps"
+                f"{self.most_steps} steps; got eps {min(eps):g}..{max(eps):g}, step sizes from {min(size):g} and "
+                f"{min(steps):g}..{max(steps):g} steps"
             )
-        return steps
+        return [int(count) for count in steps]
 
     def _verify(self, ball: Ball, x_adv: Tensor, *, radius: Tensor) -> None:
         """Raise ConstraintError where an image left its own ball."""
-        over = ((x_adv - ball.x).abs() - radius).flatten(1).amax(1)
-        if bool((over > TOLERANCE).any()):
-            raise ConstraintError(f"PerImagePGD left an image's own ball by {pixel_fraction(float(over.max()))}")
+        over = ((x_adv - ball.x).abs() - radius).amax()
+        expect(over <= TOLERANCE, _left_own_ball, over)
+
+
+def _left_own_ball(distance: float) -> ConstraintError:
+    return ConstraintError(f"PerImagePGD left an image's own ball by {pixel_fraction(distance)}")
 
 
 def _per_pixel(values: Tensor, x: Tensor) -> Tensor:

@@ -214,7 +214,8 @@ class PGD(Attack):
             if victim.task.per_image_success:  # a broken image beats any score
                 score = torch.where(victim.task.correct(output), score, torch.inf)
             better = score > best_score
-            best[better], best_score[better] = x_adv[better], score[better]
+            best = torch.where(better.view(-1, *[1] * (best.dim() - 1)), x_adv, best)
+            best_score = torch.where(better, score, best_score)
         return best
 
     def run_judged(self, victim: Victim, *, success: Success) -> Attacked:

@@ -136,7 +136,8 @@ class Targeted(Attack):
             output = part.output(x_adv)
         score = margin(full_precision(output.logits), self._objective.hard_labels(output)).to(highest.dtype)
         higher = score > highest[rows]
-        worst[rows[higher]], highest[rows[higher]] = x_adv[higher], score[higher]
+        worst[rows] = torch.where(higher.view(-1, *[1] * (worst.dim() - 1)), x_adv, worst[rows])
+        highest[rows] = torch.where(higher, score, highest[rows])
 
 
 def _towards(victim: Victim, targets: Tensor) -> Victim:

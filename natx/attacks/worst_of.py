@@ -129,6 +129,7 @@ class WorstOf(Attack):
             if self.select == "batch":
                 scores = scores.sum().expand(len(victim))
             higher = scores > highest
-            worst[higher], highest[higher] = x_adv.detach()[higher], scores[higher]
+            worst = torch.where(higher.view(-1, *[1] * (worst.dim() - 1)), x_adv.detach(), worst)
+            highest = torch.where(higher, scores, highest)
             del x_adv  # not held while the next attack runs
         return worst
