@@ -1,4 +1,4 @@
-"""Check and Verdict: one question about an evaluation, with its figure, threshold and answer."""
+"""Check and Verdict: one question about an evaluation, with its figure, limit and answer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
-from natx.checks.case import Case, NotApplicableError
+from natx.checks.applicable import NotApplicableError
+from natx.checks.case import Case
+from natx.checks.chance import Tested
 
-GREEN, RED, NOT_APPLICABLE = "green", "red", "not applicable"
 Colour = Literal["green", "red", "not applicable"]
+GREEN: Colour = "green"
+RED: Colour = "red"
+NOT_APPLICABLE: Colour = "not applicable"
 DECISIVE = "G2"  # PGD against AutoAttack: without it nothing is called robust
-IMAGES_TO_COUNT = 2  # a difference between two accuracies that a single image makes is chance
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,24 @@ class Finding:
         figure: the measured number, in the check's unit.
         red: whether it speaks against the evaluation.
         reason: one line.
+        limit: the figure from which on it is red.
+        p_value: chance of such a figure from a model that keeps the tolerance; None for a fact, which has none.
         points: the curve behind the figure, if there is one: (x, y) with x rising.
     """
 
     figure: float
     red: bool
     reason: str
+    limit: float
+    p_value: float | None = None
     points: tuple[tuple[float, float], ...] = ()
+
+
+def finding(tested: Tested, reason: str, *, points: tuple[tuple[float, float], ...] = ()) -> Finding:
+    """What a test found, as a finding; NotApplicableError where so few images cannot be red."""
+    if not tested.possible:
+        raise NotApplicableError(f"too few images to tell a fault from chance ({reason})")
+    return Finding(tested.figure, tested.red, reason, tested.limit, tested.p_value, points)
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,13 @@ class Verdict:
         title: what it looks at.
         verdict: green, red or not applicable.
         figure: the measured number; None where not applicable.
-        threshold: what the figure is compared with; None for a check without one.
+        threshold: the figure from which on it is red on these images; None where not applicable or where none is.
         unit: of both.
-        limit: in words, where the figure is red; empty without a threshold.
+        limit: the threshold in words; empty without one.
         reason: one line: what was seen, or why the check does not apply.
         points: the curve behind the figure, see :class:`Finding`.
+        tolerance: what a model may show over all images, in words; empty for a fact.
+        p_value: see :class:`Finding`.
     """
 
     id: str
@@ -56,6 +72,8 @@ class Verdict:
     limit: str
     reason: str
     points: tuple[tuple[float, float], ...] = ()
+    tolerance: str = ""
+    p_value: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As it stands in report.json."""
@@ -68,47 +86,48 @@ class Check:
     Attributes:
         id: short and unique (``G1``).
         title: what it looks at, in a few words.
-        threshold: what the figure is compared with; None where there is no number to compare.
-        unit: of figure and threshold.
-        limit: in words, where the figure is red.
+        tolerance: what a model may show over all images (:mod:`natx.checks.chance`); None for checks that state facts.
+        unit: of figure and tolerance.
+        small: whether small figures are red.
     """
 
     id: ClassVar[str]
     title: ClassVar[str]
-    threshold: ClassVar[float | None] = None
+    tolerance: ClassVar[float | None] = None
     unit: ClassVar[str] = ""
-    limit: ClassVar[str] = "above {threshold:g} {unit}"
+    small: ClassVar[bool] = False
 
     @final
     def __call__(self, case: Case) -> Verdict:
         """The verdict on a case."""
         try:
-            found = self.measure(case)
-        except NotApplicableError as reason:
-            return self.not_applicable(str(reason))
-        doubtful = found.red or math.isnan(found.figure)  # NaN is never above a threshold, and never good
-        verdict = self._verdict(RED if doubtful else GREEN, found.reason, figure=float(found.figure))
-        return replace(verdict, points=found.points)
+            measured = self.measure(case)
+        except NotApplicableError as error:
+            return self.not_applicable(str(error))
+        doubtful = measured.red or math.isnan(measured.figure)  # NaN is never beyond a limit, and never good
+        threshold = measured.limit if math.isfinite(measured.limit) else None
+        return replace(
+            self.not_applicable(measured.reason),
+            verdict=RED if doubtful else GREEN,
+            figure=float(measured.figure),
+            threshold=threshold,
+            limit=self._limit(threshold),
+            points=measured.points,
+            p_value=measured.p_value,
+        )
 
     @final
     def not_applicable(self, reason: str) -> Verdict:
         """The verdict where the setting does not support the check."""
-        return self._verdict(NOT_APPLICABLE, reason)
+        side = "at least" if self.small else "up to"
+        tolerance = "" if self.tolerance is None else f"{side} {self.tolerance:g} {self.unit}".strip()
+        return Verdict(self.id, self.title, NOT_APPLICABLE, None, None, self.unit, "", reason, tolerance=tolerance)
 
     def measure(self, case: Case) -> Finding:
         """Look at a case; raises NotApplicableError where it has nothing to look at."""
         raise NotImplementedError
 
-    def _verdict(self, verdict: Colour, reason: str, *, figure: float | None = None) -> Verdict:
-        limit = "" if self.threshold is None else self.limit.format(threshold=self.threshold, unit=self.unit)
-        return Verdict(self.id, self.title, verdict, figure, self.threshold, self.unit, limit.strip(), reason)
-
-
-def exceeds(points: float, threshold: float, *, images: int) -> bool:
-    """Whether a difference of accuracies (percentage points over ``images``) counts.
-
-    It must be above the threshold, and at least two images must make it: on a subset one image may be worth more than
-    the threshold.
-    """
-    slack = 1e-9  # accuracies are quotients of whole numbers
-    return points > threshold + slack and points * images / 100 > IMAGES_TO_COUNT - 0.5
+    def _limit(self, threshold: float | None) -> str:
+        if threshold is None:
+            return ""
+        return f"at {threshold:z.4g} {self.unit} or {'below' if self.small else 'above'}"

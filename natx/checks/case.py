@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from natx.attacks import PGD, Attack, Cost, Victim
 from natx.batch import Batch, select, to_device
+from natx.checks.applicable import NotApplicableError, require_above_chance
 from natx.data import some_positions
 from natx.evaluation.robust import Evaluation
 from natx.objectives import CrossEntropy, Objective
@@ -24,10 +25,6 @@ from natx.threat import ThreatModel
 
 STEPS = 20  # of the attacks that checks run themselves: the PGD-20 of robustness tables
 LONG = 100  # steps of the trajectory that several checks read
-
-
-class NotApplicableError(Exception):
-    """A check has nothing to look at in this setting; the text says why. Never leaves :mod:`natx.checks.base`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,8 @@ class Case:
         self.batch: Batch = to_device(dataset.__getitems__(self.positions), next(task.parameters()).device)
         self.labels: Tensor = self.batch["data_samples"]
         self.count = len(self.labels)
-        self.model = next((a for a in self.attacks if _is_plain_pgd(a) and a.threat == threat), None)
+        plain = (attack for attack in self.attacks if isinstance(attack, PGD) and _is_plain(attack))
+        self.model: PGD | None = next((attack for attack in plain if attack.threat == threat), None)
 
     @property
     def step_size(self) -> float:
@@ -205,14 +203,5 @@ class Case:
         return other
 
 
-def require_above_chance(accuracy: float, classes: int) -> None:
-    """NotApplicableError where a clean accuracy (%) is less than a twentieth of the way from guessing to perfect."""
-    chance = 100 / classes
-    if accuracy <= chance + 0.05 * (100 - chance):
-        raise NotApplicableError(
-            f"without attack {accuracy:.1f} % are right, guessing gives {chance:.1f} %: there is nothing to break"
-        )
-
-
-def _is_plain_pgd(attack: Attack) -> bool:
+def _is_plain(attack: PGD) -> bool:
     return type(attack) is PGD and isinstance(attack.objective, CrossEntropy)

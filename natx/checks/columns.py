@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import combinations
 
 from natx.attacks import FGSM
-from natx.checks.base import Check, Finding, exceeds
-from natx.checks.case import STEPS, Case, NotApplicableError, require_above_chance
+from natx.checks.applicable import NotApplicableError, require_above_chance
+from natx.checks.base import Check, Finding, finding
+from natx.checks.case import STEPS, Case
+from natx.checks.chance import Tested, difference, worst
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation
 
 BLACK_BOX = ("Square", "SPSA", "Transfer")  # attacks that see no gradient of the model
 MILESTONES = (10, 20, 50, 100)
+FEWEST = 100  # images that may show a gap to AutoAttack: of fewer, one of 20 points would go unseen too often
 
 
-def results(case: Case, types: Iterable[str], *, objective: str | None = None) -> list[AttackResult]:
+def results(case: Case, types: Sequence[str], *, objective: str | None = None) -> list[AttackResult]:
     """The evaluation's attacks of some types (and objective) under the claimed threat model."""
     if case.evaluation is None:
         return []
-    found = [
+    ran = [
         result
         for result in case.evaluation.attacks
         if result.settings.get("type") in types
@@ -25,7 +29,7 @@ def results(case: Case, types: Iterable[str], *, objective: str | None = None) -
         # An evaluation of the worst case alone fills no column but the clean one.
         and all(column in case.evaluation.correct for column in result.columns)
     ]
-    return [r for r in found if objective is None or r.settings.get("objective") == objective]
+    return [r for r in ran if objective is None or r.settings.get("objective") == objective]
 
 
 def step_columns(case: Case, objective: str) -> dict[int, str]:
@@ -41,10 +45,10 @@ def step_columns(case: Case, objective: str) -> dict[int, str]:
 
 def one_column(case: Case, kind: str, what: str) -> tuple[Evaluation, str]:
     """The evaluation and its first column of an attack; NotApplicableError where it has none."""
-    found = results(case, (kind,))
-    if case.evaluation is None or not found:
+    ran = results(case, (kind,))
+    if case.evaluation is None or not ran:
         raise NotApplicableError(f"{what} was not run")
-    return case.evaluation, found[0].columns[0]
+    return case.evaluation, ran[0].columns[0]
 
 
 def autoattack(case: Case) -> tuple[Evaluation, str]:
@@ -57,52 +61,49 @@ def autoattack(case: Case) -> tuple[Evaluation, str]:
 
 
 class StepMonotony(Check):
-    """G1: more steps of PGD never leave more images right at the last step."""
+    """G1: more steps of PGD do not leave more images right at the last step."""
 
-    id, title, threshold, unit = "G1", "more steps break more", 0.3, "points"
+    id, title, tolerance, unit = "G1", "more steps break more", 0.3, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`; where broken images stay broken by convention, on the checks' own trajectory."""
         evaluation, columns = case.evaluation, step_columns(case, "CrossEntropy")
         if evaluation is not None and evaluation.success == "last" and len(columns) > 1:
-            accuracies = {f"{steps}": evaluation.accuracy(column) for steps, column in columns.items()}
-            count = evaluation.count
+            right = {steps: evaluation.correct[column] for steps, column in columns.items()}
         else:
             case.require_better_than_chance()
-            wrong, count = case.trajectory.wrong, case.count
-            accuracies = {f"{steps}": case.accuracy(~wrong[steps]) for steps in MILESTONES}
-        values = list(accuracies.values())
-        rise = max(later - earlier for i, earlier in enumerate(values) for later in values[i:])
-        told = ", ".join(f"PGD-{steps} {value:.2f}" for steps, value in accuracies.items())
-        return Finding(rise, exceeds(rise, self.threshold, images=count), f"at the last step {told}")
+            right = {steps: ~case.trajectory.wrong[steps] for steps in MILESTONES}
+        pairs = list(combinations(right, 2))
+        tests = [
+            difference(right[many], right[few], tolerance=self.tolerance, comparisons=len(pairs)) for few, many in pairs
+        ]
+        text = ", ".join(f"PGD-{steps} {case.accuracy(outcome):.2f}" for steps, outcome in right.items())
+        return finding(worst(tests), f"at the last step {text}")
 
 
 class AutoAttackGap(Check):
-    """G2: AutoAttack is not far below PGD, by more than the images at hand can tell."""
+    """G2: AutoAttack is not far below PGD."""
 
-    id, title, threshold, unit = "G2", "PGD-20 above AutoAttack", 6.0, "points"
-    limit = "above {threshold:g} {unit} by more than its standard error"
+    id, title, tolerance, unit = "G2", "PGD-20 above AutoAttack", 6.0, "points"
 
     def measure(self, case: Case) -> Finding:
-        """See :meth:`Check.measure`."""
+        """See :meth:`Check.measure`; not applicable to fewer than ``FEWEST`` images, on which any gap may be chance."""
         evaluation, strong = autoattack(case)
         columns = step_columns(case, "CrossEntropy")
         if not columns:
             raise NotApplicableError("PGD on the cross-entropy was not run")
         require_above_chance(evaluation.accuracy(CLEAN), case.task.num_classes)
+        if evaluation.count < FEWEST:
+            raise NotApplicableError(f"{evaluation.count} images are too few, it takes {FEWEST}")
         weak = columns[min(columns, key=lambda steps: abs(steps - STEPS))]
-        gap = evaluation.accuracy(weak) - evaluation.accuracy(strong)
-        difference = evaluation.correct[weak].double() - evaluation.correct[strong].double()
-        error = 100 * float(difference.std(correction=0)) / evaluation.count**0.5
-        reason = f"{weak} {evaluation.accuracy(weak):.2f}, {strong} {evaluation.accuracy(strong):.2f}"
-        reason += f", standard error of the difference {error:.2f}"
-        return Finding(gap, exceeds(gap - error, self.threshold, images=evaluation.count), reason)
+        gap = difference(evaluation.correct[weak], evaluation.correct[strong], tolerance=self.tolerance)
+        return finding(gap, _accuracies(evaluation, weak, strong))
 
 
 class MarginBelowPGD(Check):
     """G3: the margin attack is at least as strong as PGD on the cross-entropy with no more steps."""
 
-    id, title, threshold, unit = "G3", "C&W above PGD", 1.0, "points"
+    id, title, tolerance, unit = "G3", "C&W above PGD", 1.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
@@ -114,56 +115,51 @@ class MarginBelowPGD(Check):
         if not fair:
             raise NotApplicableError(f"no PGD on the cross-entropy with at most {steps} steps was run")
         one, other = margin[steps], plain[max(fair)]
-        above = evaluation.accuracy(one) - evaluation.accuracy(other)
+        above = difference(evaluation.correct[one], evaluation.correct[other], tolerance=self.tolerance)
         reason = f"{one} ({steps} steps) {evaluation.accuracy(one):.2f}, {other} {evaluation.accuracy(other):.2f}"
-        return Finding(above, exceeds(above, self.threshold, images=evaluation.count), reason)
+        return finding(above, reason)
 
 
 class AutoAttackIsLowest(Check):
     """G4: no other attack of the pool is stronger than AutoAttack."""
 
-    id, title, threshold, unit = "G4", "AutoAttack above another attack", 0.0, "points"
+    id, title, tolerance, unit = "G4", "AutoAttack above another attack", 0.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         evaluation, strong = autoattack(case)
-        known = {
-            column for r in evaluation.attacks if r.settings.get("threat") == str(case.threat) for column in r.columns
-        }
-        others = [column for column in evaluation.correct if column in known and column not in (strong, CLEAN)]
+        claimed = [r for r in evaluation.attacks if r.settings.get("threat") == str(case.threat)]
+        columns = {column for result in claimed for column in result.columns} - {strong, CLEAN}
+        others = [column for column in evaluation.correct if column in columns]
         if not others:
             raise NotApplicableError("no other attack was run")
-        lowest = min(others, key=evaluation.accuracy)
-        above = evaluation.accuracy(strong) - evaluation.accuracy(lowest)
-        reason = f"{strong} {evaluation.accuracy(strong):.2f}, the lowest other column {lowest} "
-        reason += f"{evaluation.accuracy(lowest):.2f}"
-        return Finding(above, exceeds(above, self.threshold, images=evaluation.count), reason)
+        other, above = _lowest(evaluation, others, strong, tolerance=self.tolerance)
+        return finding(above, _accuracies(evaluation, strong, other))
 
 
 class OneStepWeaker(Check):
     """G7: one step of eps is not stronger than many small ones."""
 
-    id, title, threshold, unit = "G7", "PGD above FGSM", 0.0, "points"
+    id, title, tolerance, unit = "G7", "PGD above FGSM", 0.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`; runs both on the checks' images where the evaluation has no FGSM."""
         evaluation, columns, single = case.evaluation, step_columns(case, "CrossEntropy"), results(case, ("FGSM",))
         if evaluation is not None and columns and single:
-            one, many = evaluation.accuracy(single[0].columns[0]), evaluation.accuracy(columns[max(columns)])
-            count, name = evaluation.count, columns[max(columns)]
+            name = columns[max(columns)]
+            one, many = evaluation.correct[single[0].columns[0]], evaluation.correct[name]
         else:
             case.require_better_than_chance()
-            many, name = case.accuracy(case.pgd_right), f"PGD-{STEPS}"
-            one, count = case.accuracy(case.survivors(FGSM(case.threat))), case.count
-        return Finding(
-            many - one, exceeds(many - one, self.threshold, images=count), f"FGSM {one:.2f}, {name} {many:.2f}"
-        )
+            many, name = case.pgd_right, f"PGD-{STEPS}"
+            one = case.survivors(FGSM(case.threat))
+        above = difference(many, one, tolerance=self.tolerance)
+        return finding(above, f"FGSM {case.accuracy(one):.2f}, {name} {case.accuracy(many):.2f}")
 
 
 class BlackBoxWeaker(Check):
-    """G8: an attack without gradients is not stronger than all that have them."""
+    """G8: an attack without gradients is not stronger than the strongest that has them."""
 
-    id, title, threshold, unit = "G8", "white box above black box", 0.2, "points"
+    id, title, tolerance, unit = "G8", "white box above black box", 0.2, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
@@ -175,8 +171,23 @@ class BlackBoxWeaker(Check):
         if evaluation is None or not black or not white:
             missing = "an attack without gradients (Square)" if not black else "an attack with gradients (PGD)"
             raise NotApplicableError(f"{missing} was not run")
-        blind, seeing = min(black, key=evaluation.accuracy), min(white, key=evaluation.accuracy)
-        above = evaluation.accuracy(seeing) - evaluation.accuracy(blind)
+        seeing = min(white, key=evaluation.accuracy)
+        blind, above = _lowest(evaluation, black, seeing, tolerance=self.tolerance)
         reason = f"{blind} {evaluation.accuracy(blind):.2f}, the lowest with gradients {seeing} "
-        reason += f"{evaluation.accuracy(seeing):.2f}"
-        return Finding(above, exceeds(above, self.threshold, images=evaluation.count), reason)
+        return finding(above, reason + f"{evaluation.accuracy(seeing):.2f}")
+
+
+def _lowest(evaluation: Evaluation, others: Sequence[str], strong: str, *, tolerance: float) -> tuple[str, Tested]:
+    """Of several columns the one that speaks most against the one that should be below all of them."""
+    tests = {
+        other: difference(
+            evaluation.correct[strong], evaluation.correct[other], tolerance=tolerance, comparisons=len(others)
+        )
+        for other in others
+    }
+    other = min(others, key=lambda column: (tests[column].p_value, evaluation.accuracy(column)))
+    return other, tests[other]
+
+
+def _accuracies(evaluation: Evaluation, *columns: str) -> str:
+    return ", ".join(f"{column} {evaluation.accuracy(column):.2f}" for column in columns)

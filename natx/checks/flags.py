@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from natx.attacks.remarks import square_broke
-from natx.checks.base import Check, Finding, exceeds
-from natx.checks.case import Case, NotApplicableError
+from natx.checks.applicable import NotApplicableError
+from natx.checks.base import Check, Finding, finding
+from natx.checks.case import Case
+from natx.checks.chance import share_above
 
 MEMBERS = ("AutoAttack", "APGD", "Square")
 
@@ -15,7 +19,7 @@ class Flag(Check):
     words: tuple[str, ...]
     meaning: str
     types: tuple[str, ...] = MEMBERS
-    threshold, unit = 0.0, "flags"
+    unit = "flags"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
@@ -24,7 +28,8 @@ class Flag(Check):
         if not ran:
             raise NotApplicableError(f"{' or '.join(self.types)} was not run")
         raised = [note for result in ran for note in result.notes if any(words in note for words in self.words)]
-        return Finding(len(raised), bool(raised), raised[0].partition(" See ")[0] if raised else self.meaning)
+        reason = raised[0].partition(" See ")[0] if raised else self.meaning
+        return Finding(len(raised), bool(raised), reason, limit=1)
 
 
 class Randomised(Flag):
@@ -51,8 +56,8 @@ class ZeroGradient(Flag):
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`; the library asks it of DLR losses only."""
         attacks = [] if case.evaluation is None else case.evaluation.attacks
-        asked = [r for r in attacks if r.settings.get("type") in self.types and r.settings.get("loss") != "ce"]
-        if not asked:
+        on_dlr = [r for r in attacks if r.settings.get("type") in self.types and r.settings.get("loss") != "ce"]
+        if not on_dlr:
             raise NotApplicableError("no attack on the DLR loss (AutoAttack, APGD on it) was run")
         return super().measure(case)
 
@@ -63,7 +68,7 @@ class SquareHelps(Check):
     The library asks this of each call, where one image of 250 is more than its 0.2 points; here all images count.
     """
 
-    id, title, threshold, unit = "AA-SQUARE", "AutoAttack: Square is needed", 0.2, "points"
+    id, title, tolerance, unit = "AA-SQUARE", "AutoAttack: Square is needed", 0.2, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
@@ -72,9 +77,8 @@ class SquareHelps(Check):
         if evaluation is None or not ran:
             raise NotApplicableError("AutoAttack was not run")
         broken = max(square_broke(result.notes) for result in ran)
-        points = 100 * broken / evaluation.count
         reason = f"Square broke {broken} of {evaluation.count} images after the gradient attacks"
-        return Finding(points, exceeds(points, self.threshold, images=evaluation.count), reason)
+        return finding(share_above(torch.arange(evaluation.count) < broken, self.tolerance), reason)
 
 
 class Dynamic(Flag):

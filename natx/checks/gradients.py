@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.checks.base import Check, Finding
+from natx.checks.base import Check, Finding, finding
 from natx.checks.case import Case
+from natx.checks.chance import mean_above, mean_below, share_above, share_below
 from natx.runtime.device import widened
 
 TINY = 1e-12
@@ -17,36 +18,40 @@ TINY = 1e-12
 class ZeroGradients(Check):
     """G9: the loss has a gradient at the images."""
 
-    id, title, threshold, unit = "G9", "images without gradient", 1.0, "%"
+    id, title, tolerance, unit = "G9", "images without gradient", 1.0, "%"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         if not case.differentiable:
-            return Finding(100.0, True, "autograd finds no path from the pixels to the loss")
-        none = [
-            (case.gradient(case.task.pixels(batch), batch).flatten(1).abs().amax(1) < TINY).cpu()
-            for _, batch in case.parts()
+            none = torch.ones(case.count, dtype=torch.bool)
+            return finding(share_above(none, self.tolerance), "autograd finds no path from the pixels to the loss")
+        largest = [
+            case.gradient(case.task.pixels(batch), batch).flatten(1).abs().amax(1).cpu() for _, batch in case.parts()
         ]
-        share = case.accuracy(torch.cat(none))
-        reason = f"{int(torch.cat(none).sum())} of {case.count} images have no gradient entry of {TINY:g} or more"
-        return Finding(share, share > self.threshold, reason)
+        none = torch.cat(largest) < TINY
+        reason = f"{int(none.sum())} of {case.count} images have no gradient entry of {TINY:g} or more"
+        return finding(share_above(none, self.tolerance), reason)
 
 
 class Alignment(Check):
     """G12: gradients of near points agree, and the loss rises along them."""
 
-    id, title, threshold, unit = "G12", "alignment of nearby gradients", 0.1, "cosine"
-    limit = "below {threshold:g} {unit}"
+    id, title, tolerance, unit = "G12", "alignment of nearby gradients", 0.1, "cosine"
+    small = True
     agreement = 90.0  # % of the images whose loss must rise along the gradient
-    small = 1 / 16  # of eps: the distance over which it must rise
+    step = 1 / 16  # of eps: the distance over which it must rise
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         case.require_gradients()
         cosines, rises = zip(*(self._look(case, batch) for _, batch in case.parts()))
-        cosine, rise = float(torch.cat(cosines).mean()), case.accuracy(torch.cat(rises))
-        reason = f"mean cosine {cosine:z.3f}, the loss rises along the gradient for {rise:.1f} % of the images"
-        return Finding(cosine, cosine < self.threshold or rise < self.agreement, reason)
+        cosine, rise = torch.cat(cosines), torch.cat(rises)
+        aligned = mean_below(cosine, self.tolerance, comparisons=2)
+        climbs = share_below(rise, self.agreement, comparisons=2)
+        reason = f"mean cosine {aligned.figure:z.3f}, the loss rises along the gradient for {climbs.figure:.1f} % of "
+        reason += f"the images (red at {climbs.limit:.1f} % or below)"
+        p_value = min(aligned.p_value, climbs.p_value)
+        return Finding(aligned.figure, aligned.red or climbs.red, reason, aligned.limit, p_value)
 
     def _look(self, case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
         victim = case.victim(batch)
@@ -54,7 +59,7 @@ class Alignment(Check):
         here, there = case.gradient(victim.x, batch), case.gradient(near, batch)
         cosine = F.cosine_similarity(widened(here.flatten(1)), widened(there.flatten(1)), dim=1)
         # Not clipped to [0,1], where the two sides would differ in length.
-        far = self.small * case.threat.eps
+        far = self.step * case.threat.eps
         length = here.flatten(1).norm(dim=1).clamp_min(TINY)[:, None, None, None]
         step = far * (here / length if case.threat.norm == "L2" else here.sign())
         rises = case.loss(victim.x + step, batch) > case.loss(victim.x - step, batch)
@@ -64,14 +69,14 @@ class Alignment(Check):
 class Saturation(Check):
     """G16: the logits are of a size at which softmax still has gradients."""
 
-    id, title, threshold, unit = "G16", "mean gap of the two largest logits", 30.0, "logits"
+    id, title, tolerance, unit = "G16", "mean gap of the two largest logits", 30.0, "logits"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         logits = case.logits.double()
         top = logits.topk(2, dim=1).values
-        gap, largest = float((top[:, 0] - top[:, 1]).mean()), float(top[:, 0].mean())
+        gaps, largest = top[:, 0] - top[:, 1], float(top[:, 0].mean())
         log_p = F.log_softmax(logits, dim=1)
         entropy = float(-(log_p.exp() * log_p).sum(1).mean())
-        reason = f"mean gap {gap:.3g}, mean largest logit {largest:.3g}, mean entropy {entropy:.3g} nats"
-        return Finding(gap, gap > self.threshold, reason)
+        reason = f"mean gap {float(gaps.mean()):.3g}, mean largest logit {largest:.3g}, mean entropy {entropy:.3g} nats"
+        return finding(mean_above(gaps, self.tolerance), reason)

@@ -13,6 +13,10 @@ from rich.text import Text
 from natx.checks.base import DECISIVE, GREEN, NOT_APPLICABLE, RED
 
 ROOM = 120  # letters of a line that the table takes at least
+LEGEND = (
+    "Of each check the figure / the figure from which on it is red on these images; in brackets what a model may show "
+    "over all images. A dash: the setting does not support the check."
+)
 STYLES = {GREEN: "green", RED: "bold red", NOT_APPLICABLE: "dim"}
 
 
@@ -56,18 +60,18 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     """
     lines = ["## Checks", "", *(f"- {name}: {wording(report)}" for name, report in reports.items())]
     first = next(iter(reports.values()))
-    titles = {check["id"]: f"{check['title']} ({_limit(check)})" for check in first["checks"]}
+    titles = {check["id"]: f"{check['title']}{_tolerance(check)}" for check in first["checks"]}
     lines += ["", "| | check | " + " | ".join(reports) + " |", "|---|---|" + "---:|" * len(reports)]
     for number, title in titles.items():
-        found = [next(c for c in report["checks"] if c["id"] == number) for report in reports.values()]
-        lines.append(f"| {number} | {title} | " + " | ".join(map(_verdict_cell, found)) + " |")
-    lines += ["", "A dash: the setting does not support the check. docs/checks.md says what each one tests.", ""]
+        checks = [next(c for c in report["checks"] if c["id"] == number) for report in reports.values()]
+        lines.append(f"| {number} | {title} | " + " | ".join(map(_verdict_cell, checks)) + " |")
+    lines += ["", f"{LEGEND} docs/checks.md says what each one tests.", ""]
     return lines
 
 
-def _limit(check: dict[str, Any]) -> str:
-    """Where a check's figure is red."""
-    return f"red {check['limit']}" if check["limit"] else "no limit"
+def _tolerance(check: dict[str, Any]) -> str:
+    """What an honest model may show over all images, where a check tests that."""
+    return f" ({check['tolerance']})" if check.get("tolerance") else ""
 
 
 def _verdict_cell(check: dict[str, Any]) -> str:
@@ -75,7 +79,8 @@ def _verdict_cell(check: dict[str, Any]) -> str:
     if check["figure"] is None:
         return "–"
     figure = number_text(check["figure"])
-    return f"**red {figure}**" if check["verdict"] == RED else figure
+    limit = "" if check["threshold"] is None else f" / {number_text(check['threshold'])}"
+    return f"**red {figure}**{limit}" if check["verdict"] == RED else f"{figure}{limit}"
 
 
 def console_checks(report: dict[str, Any]) -> CheckTable:
@@ -101,8 +106,8 @@ class CheckTable:
         yield Text(wording(self.report), end="\n\n")
         for check in self.report["checks"]:
             figure, limit = _numbers(check)
-            said = f" ({figure}{limit and f', red {limit}'})" if figure else ""
-            yield Text.assemble(check["id"], " ", _coloured(check), f": {check['title']}{said}")
+            numbers = f" ({figure}{limit and f', red {limit}'})" if figure else ""
+            yield Text.assemble(check["id"], " ", _coloured(check), f": {check['title']}{numbers}")
             yield Padding(Text(check["reason"]), (0, 0, 0, 4), expand=False)
 
     def _table(self) -> Table:
@@ -127,9 +132,10 @@ def _numbers(check: dict[str, Any]) -> tuple[str, str]:
     """The figure with its unit, and where it is red; empty where there is none."""
     if check["figure"] is None:
         return "", ""
-    return f"{number_text(check['figure'])} {check['unit']}", check["limit"]
+    chance = "" if check.get("p_value") is None else f" (p {check['p_value']:.1g})"
+    return f"{number_text(check['figure'])} {check['unit']}{chance}", check["limit"]
 
 
 def number_text(value: float) -> str:
-    """Three digits; no zero is negative."""
-    return f"{value:z.3g}"
+    """Four digits, as many as tell outcomes of 10,000 images apart; no zero is negative."""
+    return f"{value:z.4g}"

@@ -11,9 +11,10 @@ from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 
 from natx.attacks import Attack, Cost
 from natx.batch import to_device
-from natx.checks.base import exceeds
+from natx.checks.chance import FAMILY, paired_excess
 from natx.checks.columns import BlackBoxWeaker
 from natx.errors import ConfigError
+from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN, check_columns, share
 from natx.models.adversary import Adversary
 from natx.models.mode import attack_mode
@@ -45,23 +46,25 @@ class Matrix:
     def flags(self) -> list[dict[str, Any]]:
         """Where pixels crafted on another model do more harm than those crafted on the target itself.
 
-        By more than 0.2 points and at least two images, as in check G8: one image more is chance. Each entry has the
-        accuracies (%) and ``missed``: images that only the transferred pixels break.
+        By more than check G8 tolerates and than chance explains: any flag of a matrix of honest models comes by chance
+        with a probability of at most 5 %. Each entry has the accuracies (%), ``missed``, how many images the
+        transferred pixels alone break, and ``p_value``, times the number of comparisons.
         """
-        flags = []
+        flags: list[dict[str, Any]] = []
+        comparisons = len(self.attacks) * len(self.targets) * (len(self.sources) - 1)
         for attack in self.attacks:
             for target in self.targets:
                 white = self.correct[attack, target, target]
                 for source in self.sources:
-                    other = self.correct[attack, source, target]
-                    more = 100 * float(white.double().mean() - other.double().mean())
-                    if exceeds(more, BlackBoxWeaker.threshold, images=len(white)):
-                        accuracies = {
+                    missed, reverse = discordant(white, self.correct[attack, source, target])
+                    p_value = comparisons * paired_excess(missed, reverse, len(white), BlackBoxWeaker.tolerance / 100)
+                    if source != target and p_value <= FAMILY:
+                        accuracies: dict[str, Any] = {
                             "transfer": self.accuracy(attack, source, target),
                             "white_box": self.accuracy(attack, target, target),
                         }
                         names = {"attack": attack, "source": source, "target": target}
-                        flags.append({**names, **accuracies, "missed": int((white & ~other).sum())})
+                        flags.append({**names, **accuracies, "missed": missed, "p_value": p_value})
         return flags
 
 

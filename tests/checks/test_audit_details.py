@@ -99,24 +99,26 @@ def test_random_points_are_tried_around_images_of_all_classes(spaced: bool, monk
     right = int(evaluate(task, data, []).correct["Clean"].sum())
     assert right > 60
     audit(task, data, attacks=[PGD(LINF, 2)], images=100, draws=1)
-    assert len(tried) == 20
-    assert set(tried) == (set(range(5)) if spaced else set(tried[:1]))  # the first 20 that are right are of class 0
+    assert 9 <= len(tried) <= 40  # it stops where the others cannot change its verdict
+    assert len(set(tried)) > 3 if spaced else set(tried) <= {0, 1, 2}  # of 20 images a class the first 40
 
 
 def test_clean_outcomes_are_compared_at_the_audited_images() -> None:
-    task, data = linear(), Watched(100, sorted_by_class=True)
+    task, data = linear(), Watched(200, sorted_by_class=True)
     evaluation = evaluate(task, data, [PGD(LINF, 2)])
     assert 1 < evaluation.accuracy("Clean") < 99
 
     def reason() -> str:
-        verdicts = audit(task, data, attacks=[PGD(LINF, 2)], evaluation=evaluation, images=10, draws=1)
+        verdicts = audit(task, data, attacks=[PGD(LINF, 2)], evaluation=evaluation, images=100, draws=1)
         return verdict_of("G14", verdicts).reason
 
     assert "clean outcomes differ" not in reason()
-    evaluation.correct["Clean"][1:10] ^= True  # not among the audited: 0, 10, ..., 90
+    evaluation.correct["Clean"][1::2] ^= True  # not among the audited: 0, 2, ..., 198
     assert "clean outcomes differ" not in reason()
-    evaluation.correct["Clean"][[50, 90]] ^= True
-    assert "2 of 10 clean outcomes differ from those of the evaluation" in reason()
+    evaluation.correct["Clean"][[50, 90]] ^= True  # kernels depend on the batch size
+    assert "clean outcomes differ" not in reason()
+    evaluation.correct["Clean"][100:120:2] ^= True
+    assert "12 of 100 clean outcomes differ from those of the evaluation" in reason()
 
 
 # Models that guess.

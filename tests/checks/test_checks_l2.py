@@ -98,11 +98,13 @@ def pgd(eps: float = EPS, **settings: Any) -> PGD:
     return PGD(L2(eps), 20, step_size=eps / 8, **settings)
 
 
-def ask(check: Any, net: nn.Module, *, attacks: list[Attack], vanilla: nn.Module | None = None) -> Verdict:
+def ask(
+    check: Any, net: nn.Module, *, attacks: list[Attack], vanilla: nn.Module | None = None, images: int = COUNT
+) -> Verdict:
     """What a check says."""
     task = WrappedTask(net, 10).eval()
     other = None if vanilla is None else WrappedTask(vanilla, 10).eval()
-    case = Case(task, Digits(train=False), attacks=attacks, threat=attacks[0].threat, vanilla=other, images=COUNT)
+    case = Case(task, Digits(train=False), attacks=attacks, threat=attacks[0].threat, vanilla=other, images=images)
     with attack_mode(task):
         return check(case)
 
@@ -219,8 +221,9 @@ class Shell(nn.Module):
 
 def test_a_larger_eps_that_leaves_more_is_red(trained: Trained) -> None:
     """Wrong answers lie in a shell around the images, which long steps jump over."""
-    batch = Digits(train=False).__getitems__(range(COUNT))
-    verdict = ask(EpsSweep(), Shell(trained.plain, batch["inputs"], batch["data_samples"]), attacks=[pgd()])
+    batch = Digits(train=False).__getitems__(range(180))
+    shell = Shell(trained.plain, batch["inputs"], batch["data_samples"])
+    verdict = ask(EpsSweep(), shell, attacks=[pgd()], images=180)
     assert verdict.verdict == "red" and verdict.reason.endswith("a larger eps leaves more"), verdict.reason
 
 
@@ -276,7 +279,7 @@ def test_the_loss_must_rise_over_a_sixteenth_of_eps_in_the_threats_own_norm(
         verdict = Alignment()(case)
     assert verdict.verdict == colour, verdict.reason
     share = 100.0 if colour == "green" else 0.0
-    assert verdict.reason.endswith(f"the loss rises along the gradient for {share} % of the images")
+    assert f"the loss rises along the gradient for {share} % of the images" in verdict.reason
 
 
 class Looked(WrappedTask):
