@@ -79,7 +79,7 @@ def _verdict_cell(check: dict[str, Any]) -> str:
     if check["figure"] is None:
         return "–"
     figure = number_text(check["figure"])
-    limit = "" if check["threshold"] is None else f" / {number_text(check['threshold'])}"
+    limit = "" if check.get("threshold") is None else f" / {number_text(check['threshold'])}"
     return f"**red {figure}**{limit}" if check["verdict"] == RED else f"{figure}{limit}"
 
 
