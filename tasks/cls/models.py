@@ -141,12 +141,24 @@ def _vgg11(*, num_classes: int, in_chans: int = 3) -> nn.Module:
     return ConvNet(nn.Sequential(*layers), width=width, num_classes=num_classes)
 
 
-def _resnet8(*, num_classes: int, width: int = 1, in_chans: int = 3) -> nn.Module:
-    """A stem and three stages of one basic block, 16, 32, 64 times ``width`` channels (6n+2 layers, n=1)."""
-    layers: list[nn.Module] = [_conv_bn(in_chans, 16 * width)]
-    for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
-        layers.append(BasicBlock(inputs * width, outputs * width, stride=stride))
-    return ConvNet(nn.Sequential(*layers), width=64 * width, num_classes=num_classes)
+def _narrow_resnet(blocks: int) -> Callable[..., nn.Module]:
+    """Make the builder of the narrow ResNet of He et al. 2016, section 4.2, with 6n+2 layers.
+
+    A stem and three stages of 16, 32, 64 times ``width`` channels; the shortcut is a projection where the shape changes
+    (their option B; for CIFAR they take A).
+
+    Args:
+        blocks: basic blocks a stage (n).
+    """
+
+    def build(*, num_classes: int, width: int = 1, in_chans: int = 3) -> nn.Module:
+        layers: list[nn.Module] = [_conv_bn(in_chans, 16 * width)]
+        for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+            layers.append(BasicBlock(inputs * width, outputs * width, stride=stride))
+            layers += [BasicBlock(outputs * width, outputs * width, stride=1) for _ in range(blocks - 1)]
+        return ConvNet(nn.Sequential(*layers), width=64 * width, num_classes=num_classes)
+
+    return build
 
 
 def _small_cnn(*, num_classes: int, width: int = 32, in_chans: int = 3) -> nn.Module:
@@ -199,7 +211,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mobilenetv2_cifar": _mobilenetv2,
     "densenet121_cifar": _densenet121,
     "vgg11_cifar": _vgg11,
-    "resnet8_cifar": _resnet8,
+    "resnet8_cifar": _narrow_resnet(1),
+    "resnet20_cifar": _narrow_resnet(3),
     "small_cnn": _small_cnn,
 }
 

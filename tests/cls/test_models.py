@@ -87,6 +87,7 @@ def test_parameter_counts(name: str, expected: int) -> None:
         ("wrn_34_10", 8),
         ("wrn_34_20", 8),
         ("resnet8_cifar", 8),
+        ("resnet20_cifar", 8),
         ("small_cnn", 8),
     ],
 )

@@ -1,0 +1,12 @@
+# Single-step adversarial training (N-FGSM) of ResNet-20 on CIFAR-10, adversarial images alone; for CPUs.
+# Command: python tools/train.py configs/cls/r20_cifar10_fast_at.py
+# Cost: 2 forwards and 2 backwards per image and step; 15 epochs.
+# Paper's number: none for this model.
+_base_ = [
+    "../_base_/models/resnet20_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/cyclic_15e.py",
+    "../_base_/methods/n_fgsm.py",
+    "../_base_/default_runtime.py",
+]
+data = dict(batch_size=128)

@@ -1,0 +1,12 @@
+# PGD-10 adversarial training of ResNet-20 on CIFAR-10, for CPUs: what the single-step forms are held against.
+# Command: python tools/train.py configs/cls/r20_cifar10_pgd_at.py
+# Cost: 11 forwards and 11 backwards per image and step; 15 epochs.
+# Paper's number: none for this model.
+_base_ = [
+    "../_base_/models/resnet20_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/cyclic_15e.py",
+    "../_base_/methods/pgd_at.py",
+    "../_base_/default_runtime.py",
+]
+data = dict(batch_size=128)

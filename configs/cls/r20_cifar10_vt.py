@@ -1,0 +1,13 @@
+# Vanilla training of ResNet-20 on CIFAR-10: the adversary of r20_cifar10_fast_nat.py.
+# Command: python tools/train.py configs/cls/r20_cifar10_vt.py
+# Cost: 1 forward and 1 backward per image and step; 15 epochs.
+# Paper's number: none for this model.
+_base_ = [
+    "../_base_/models/resnet20_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/cyclic_15e.py",
+    "../_base_/default_runtime.py",
+]
+data = dict(batch_size=128)
+method = dict(type="Standard")
+select = dict(_delete_=True)

@@ -1,0 +1,14 @@
+# Single-step adversarial training (N-FGSM) of WRN-28-10 on CIFAR-10: bfloat16, one cycle, averaged weights.
+# Command: python tools/train.py configs/cls/wrn28_10_cifar10_fast_at.py
+# Cost: 2 forwards and 2 backwards per image and step; 30 epochs.
+# Paper's number: none.
+_base_ = [
+    "../_base_/models/wrn28_10_cifar.py",
+    "../_base_/datasets/cifar10.py",
+    "../_base_/schedules/one_cycle_30e.py",
+    "../_base_/schedules/ema.py",
+    "../_base_/methods/n_fgsm.py",
+    "../_base_/default_runtime.py",
+]
+data = dict(batch_size=128)
+amp = "bfloat16"
