@@ -78,6 +78,18 @@ class Task(nn.Module):
         """The wrapped library's module; checkpoints hold its state dict under its own keys."""
         raise NotImplementedError
 
+    @property
+    def normalisation(self) -> dict[str, list[float]] | None:
+        """``mean`` and ``std`` a channel, with which ``network`` normalises pixels of [0,1]; None where it does not."""
+        return None
+
+    def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take a weight file's own mean and std a channel, of pixels in [0,1], unless the config has named others."""
+
+    def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A foreign file's weights under the names of ``upstream``, where the library knows how; else as they are."""
+        return tensors
+
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set does not fit the model (class count, ...)."""
 
@@ -124,6 +136,11 @@ class Task(nn.Module):
         """``read(network(x))``: the output for pixels ``x`` (the batch's own by default)."""
         x = self.pixels(batch) if x is None else x
         return self.read(self.network(x, batch), batch)
+
+
+def channel_values(statistic: Tensor) -> list[float]:
+    """A mean or standard deviation a channel, as numbers for reports and files."""
+    return [float(value) for value in statistic.flatten()]
 
 
 def unit_pixels(inputs: Tensor, dtype: torch.dtype) -> Tensor:

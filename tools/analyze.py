@@ -26,6 +26,7 @@ def main() -> None:
     from natx.analysis import analyse, write_analysis
     from natx.config import load_config
     from natx.judging.build import build_attacks
+    from natx.models.weights import weights_path
     from natx.runtime.progress import Meter
 
     if len(arguments.models) % 2:
@@ -35,7 +36,7 @@ def main() -> None:
         raise ConfigError("the analysis runs in one process: start it without torchrun")
     console = cli.console()
     models = [
-        (load_config(config, options=arguments.cfg_options), Path(checkpoint))
+        (load_config(config, options=arguments.cfg_options), weights_path(checkpoint))
         for config, checkpoint in zip(arguments.models[::2], arguments.models[1::2])
     ]
     attack = None
@@ -47,6 +48,7 @@ def main() -> None:
         models,
         folder,
         device=device,
+        ema=arguments.ema,
         what=arguments.what,
         attack=attack,
         data=arguments.data,
@@ -74,6 +76,9 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="CONFIG CHECKPOINT", help="training configs and their weights")
+    parser.add_argument(
+        "--ema", action="store_true", help="take the average of the weights that a file holds too"
+    )
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="parts (default: all)")
     parser.add_argument("--attacks", help="an attack config, whose first attack is used (default: PGD-20)")
     parser.add_argument("--data", choices=["test", "train"], default="test", help="images (default: test)")

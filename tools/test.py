@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Judge a model: python tools/test.py CONFIG CHECKPOINT --attacks configs/attacks/linf8_table.py [--subset 1000]
 
-CHECKPOINT is a run's best.safetensors or last.safetensors, or upstream weights (timm safetensors, a state dict).
+CHECKPOINT is a run's best.safetensors or last.safetensors, upstream weights (safetensors, a state dict, a file with one
+among its entries), or a folder with model.safetensors and config.json (an export, timm's save_for_hf).
 Configs are code: run only those you trust.
 """
 
@@ -31,6 +32,7 @@ def main() -> None:
     from natx.evaluation.saved import sentence
     from natx.judging.judge import judge
     from natx.judging.save import check_saving, save_judged
+    from natx.models.weights import weights_path
     from natx.report.cells import outcome
     from natx.report.report import write_report
     from natx.report.text import console_table
@@ -40,15 +42,17 @@ def main() -> None:
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
-    default = Path(arguments.checkpoint).parent / f"test-{Path(arguments.attacks).stem}"
+    checkpoint = weights_path(arguments.checkpoint)
+    default = checkpoint.parent / f"test-{Path(arguments.attacks).stem}"
     folder = cli.output_folder(arguments.out or default)
     config = load_config(arguments.config, options=arguments.cfg_options)
     checks = audit_options(arguments)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))
-    model = (config, Path(arguments.checkpoint), load_config(arguments.attacks))
+    model = (config, checkpoint, load_config(arguments.attacks))
     settings: dict[str, Any] = dict(
         device=device,
+        ema=arguments.ema,
         subset_size=arguments.subset,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
@@ -103,7 +107,10 @@ def audit_options(arguments: argparse.Namespace) -> "AuditOptions | None":
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the training config of the model")
-    parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
+    parser.add_argument("checkpoint", help=".safetensors, a .pth with tensors only, or a folder with either")
+    parser.add_argument(
+        "--ema", action="store_true", help="take the average of the weights that a file holds too"
+    )
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")

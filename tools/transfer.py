@@ -38,6 +38,7 @@ def main() -> None:
         load_config(arguments.attacks),
         sources=[(config, checkpoint) for config, checkpoint in arguments.source],
         device=device,
+        ema=arguments.ema,
         options=arguments.cfg_options,
         subset_size=arguments.subset,
         batch_size=arguments.batch_size,
@@ -57,6 +58,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("models", nargs="+", metavar="CONFIG CHECKPOINT", help="models to attack, and to craft on")
     parser.add_argument(
         "--source", nargs=2, action="append", default=[], metavar=("CONFIG", "CHECKPOINT"), help="only to craft on"
+    )
+    parser.add_argument(
+        "--ema", action="store_true", help="take the average of the weights that a file holds too"
     )
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_quick.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")

@@ -52,6 +52,7 @@ def analyse(
     names: Sequence[str] | None = None,
     seed: int = 0,
     meter: Meter | None = None,
+    ema: bool = False,
 ) -> dict[str, Any]:
     """Analyse some checkpoints on the same images and draw the figures into ``folder``; the content of analysis.json.
 
@@ -69,6 +70,7 @@ def analyse(
         names: of the models in tables; by default the configs'.
         seed: of UMAP, and of the default attack.
         meter: progress display.
+        ema: take the average of the weights that each checkpoint holds beside them.
 
     Raises:
         ConfigError: models of other classes or images, or settings that do not fit.
@@ -96,6 +98,7 @@ def analyse(
         subset_size=subset_size,
         batch_size=batch_size,
         meter=meter,
+        ema=ema,
     )
     subjects = []
     for name, (config, checkpoint) in zip(names or subject_names(configs), models):

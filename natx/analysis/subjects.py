@@ -16,6 +16,8 @@ from natx.config import plain_dict, require
 from natx.data import build_dataset, subset
 from natx.errors import CheckpointError, ConfigError
 from natx.judging.build import load_task
+from natx.judging.identity import normalisation_text
+from natx.models.weights import weights_path
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
 
@@ -35,6 +37,7 @@ class Run:
         subset_size: only so many images, see :func:`natx.data.subset`.
         batch_size: images per step.
         meter: progress display.
+        ema: take the average of the weights that each checkpoint holds beside them.
     """
 
     attack: Attack
@@ -47,6 +50,7 @@ class Run:
     subset_size: int | None = None
     batch_size: int = 250
     meter: Meter | None = None
+    ema: bool = False
 
 
 @dataclass
@@ -77,7 +81,8 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
         DataError: see :func:`natx.analysis.collect.collect`.
     """
     require(config, ("task", f"data.{run.data}"), path=config.filename or "config")
-    task, meta = load_task(config, checkpoint)
+    checkpoint = weights_path(checkpoint)
+    task, meta = load_task(config, checkpoint, ema=run.ema)
     if "head" in meta:
         raise CheckpointError(f"{meta['head']}, and an analysis is of the class layer: use a checkpoint that has it")
     whole = build_dataset(plain_dict(config.data[run.data]))
@@ -103,6 +108,8 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
         "config": str(config.filename),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256(checkpoint),
+        "weights": meta["weights"],
+        "normalisation": normalisation_text(task),
         "trained_epochs": meta.get("epoch", "unknown"),
         "data": f"{config.data[run.data].type} ({run.data}), {len(dataset)} of {len(whole)} images",
         "data_fingerprint": whole.fingerprint()[:16],

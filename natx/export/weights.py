@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor
 
 from natx.config import plain_dict, require
 from natx.errors import ConfigError
 from natx.export.card import Facts, card
 from natx.judging.build import load_task
 from natx.models.checkpoint import save_weights
-from natx.models.load import SOURCES
+from natx.models.weights import SOURCES, weights_path
 from natx.runtime.files import sha256, write_json, write_text
 from natx.task import Task
 
@@ -23,7 +22,7 @@ from natx.task import Task
 KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "input_size")
 
 
-def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
+def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and ``README.md`` of a classifier; returns their paths.
 
     ``model.safetensors`` loads under upstream keys (in plain timm for a timm model) and with ``natx.load``.
@@ -35,20 +34,23 @@ def export(config: Config, checkpoint: Path, out: Path) -> list[Path]:
         config: the training config of the checkpoint.
         checkpoint: a run's weights, or upstream weights.
         out: the folder to write to.
+        ema: take the average of the weights that the checkpoint holds beside them.
 
     Raises:
         ConfigError: a task other than classification.
         CheckpointError: see :func:`natx.models.checkpoint.load_weights`.
     """
     require(config, ("task",), path=config.filename or "config")
-    task, meta = load_task(config, checkpoint)
-    if not (task.per_image_success and isinstance(getattr(task, "mean", None), Tensor)):
+    checkpoint = weights_path(checkpoint)
+    task, meta = load_task(config, checkpoint, ema=ema)
+    if not task.per_image_success or task.normalisation is None:
         raise ConfigError(f"{type(task).__name__} cannot be exported: tools/export.py is for image classification")
     settings = {key: value for key, value in plain_dict(config.task).items() if key not in SOURCES}
     meta = {
         **{key: meta[key] for key in KEPT if key in meta},
         "task": json.loads(json.dumps(settings, default=str)),
         "classes": list(task.classes or ()),
+        "normalisation": task.normalisation,
     }
     described = describe(task, settings, input_size=meta.get("input_size"))
     facts = Facts(
@@ -77,7 +79,7 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
     """The content of config.json, in the layout that timm reads.
 
     Args:
-        task: a classification task with ``mean``, ``std`` and ``input_size``.
+        task: a classification task with ``normalisation`` and ``input_size``.
         settings: the task's settings in its config.
         input_size: channels, height and width of the images that it learned from; the architecture's usual ones where
             a checkpoint does not name them.
@@ -87,7 +89,6 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
         arguments.setdefault("img_size", settings["image_size"])
     if (size := input_size or task.input_size) is None:
         raise ConfigError("neither the checkpoint nor the architecture says how large its images are")
-    mean, std = ([round(float(value), 6) for value in getattr(task, name).flatten()] for name in ("mean", "std"))
     return {
         "architecture": upstream_name(task) or settings.get("model"),
         "num_classes": task.num_classes,
@@ -96,8 +97,7 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
         "pretrained_cfg": {
             "input_size": list(size),
             "fixed_input_size": bool(getattr(task, "fixed_size", False)),
-            "mean": mean,
-            "std": std,
+            **{name: [round(value, 6) for value in values] for name, values in (task.normalisation or {}).items()},
             "num_classes": task.num_classes,
         },
     }

@@ -13,6 +13,7 @@ from natx.config import plain_dict, refuse_misspelt, require
 from natx.errors import ConfigError
 from natx.evaluation import Metric
 from natx.models.checkpoint import load_weights
+from natx.models.weights import without_weights
 from natx.registry import METRICS, TASKS
 from natx.task import Task
 
@@ -20,7 +21,7 @@ from natx.task import Task
 ATTACK_KEYS = ("attacks", "threat", "success", "pool", "sources", "paper")
 
 
-def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
+def load_task(config: Config, checkpoint: Path, *, ema: bool = False) -> tuple[Task, dict[str, Any]]:
     """The config's task with a checkpoint's weights, in eval mode, and the checkpoint's natx meta (or {}).
 
     Tasks that can be tested without their class layer take weights with another one; see
@@ -29,11 +30,9 @@ def load_task(config: Config, checkpoint: Path) -> tuple[Task, dict[str, Any]]:
     Raises:
         CheckpointError: see :func:`natx.models.checkpoint.load_weights`.
     """
-    settings = plain_dict(config.task)
     # All weights come from the checkpoint: nothing is downloaded first.
-    settings.update({key: value for key, value in dict(pretrained=False, checkpoint=None).items() if key in settings})
-    task = TASKS.build(settings)
-    meta = load_weights(task, checkpoint, without_head=True)
+    task = TASKS.build(without_weights(plain_dict(config.task)))
+    meta = load_weights(task, checkpoint, without_head=True, ema=ema)
     return task.eval(), meta
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from natx.attacks import Attack
@@ -13,6 +14,7 @@ from natx.config import VOLATILE_DATA, fingerprint, plain_dict
 from natx.evaluation.progress import by_content
 from natx.judging.build import attack_dicts
 from natx.runtime.provenance import package_versions
+from natx.task import Task
 from natx.training.fingerprints import part_fingerprints
 from natx.training.frozen_models import frozen_models
 
@@ -36,6 +38,25 @@ def other_training(config: Config, meta: dict[str, Any]) -> list[str]:
     return [f"the checkpoint was trained with other settings of {', '.join(differing)} than {name} has now"]
 
 
+def normalisation_text(task: Task) -> str:
+    """With which mean and standard deviation a task normalises pixels of [0,1], in words."""
+    values = task.normalisation
+    if values is None:
+        return "inside the model, if any"
+    return "; ".join(f"{name} {', '.join(f'{value:g}' for value in values[name])}" for name in ("mean", "std"))
+
+
+def other_normalisation(task: Task, meta: dict[str, Any]) -> list[str]:
+    """A note where a checkpoint, or the ``config.json`` beside it, names another mean and std than are used."""
+    named, used = meta.get("normalisation"), task.normalisation
+    if named is None or used is None or all(np.allclose(named[key], used[key], atol=1e-5) for key in used):
+        return []
+    return [
+        f"the config's own mean and std ({normalisation_text(task)}) are used, not those that come with the weights "
+        f"(mean {named['mean']}, std {named['std']}): leave task.mean and task.std out to take those"
+    ]
+
+
 def chosen_images(whole: Any, count: int | None) -> str:
     """Which images a subset has, in words; see :func:`natx.data.subset`."""
     attacked = getattr(whole, "attacked", None)
@@ -56,7 +77,7 @@ def decisive(config: Config, attacks: Config, built: Sequence[Attack], settings:
         built: its attacks.
         settings: the report's.
     """
-    names = ("checkpoint_sha256", "data_fingerprint", "data", "batch_size", "precision")
+    names = ("checkpoint_sha256", "weights", "normalisation", "data_fingerprint", "data", "batch_size", "precision")
     # What each attack says of itself holds the defaults and seeds, its config what it does not say.
     described = [{**attack.describe(), **entry} for attack, entry in zip(built, attack_dicts(attacks))]
     test = plain_dict(config.data.test)

@@ -20,7 +20,15 @@ from natx.evaluation import Evaluation, evaluate, evaluate_set
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
 from natx.judging.build import build_attacks, build_metric, load_task, paper_row
-from natx.judging.identity import chosen_images, decisive, other_training, training_identity
+from natx.judging.identity import (
+    chosen_images,
+    decisive,
+    normalisation_text,
+    other_normalisation,
+    other_training,
+    training_identity,
+)
+from natx.models.weights import weights_path
 from natx.report.class_pictures import draw_class_pictures
 from natx.report.pictures import draw_pictures
 from natx.report.report import make_report, make_set_report
@@ -36,6 +44,7 @@ def judge(
     attacks: Config,
     *,
     device: torch.device,
+    ema: bool = False,
     name: str | None = None,
     subset_size: int | None = None,
     batch_size: int = 250,
@@ -51,10 +60,11 @@ def judge(
 
     Args:
         config: a training config (its ``task``, ``data.test`` and, for set-level tasks, ``metric`` count).
-        checkpoint: natx or upstream weights.
+        checkpoint: natx or upstream weights, see :func:`natx.models.weights.read_weights`.
         attacks: an attack config: ``attacks``, and optionally ``threat``, ``success`` and ``pool``, which are explained
             at :func:`natx.evaluation.evaluate`, and ``sources``: models by name, for attacks that look at others.
         device: where to run.
+        ema: take the average of the weights that the checkpoint holds beside them.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
         batch_size: images per step for attacks whose result does not depend on it.
@@ -72,7 +82,8 @@ def judge(
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
     require(config, ("task", "data.test"), path=config.filename or "config")
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
-    task, meta = load_task(config, checkpoint)
+    checkpoint = weights_path(checkpoint)
+    task, meta = load_task(config, checkpoint, ema=ema)
     task.to(device)
     whole = build_dataset(plain_dict(config.data.test))
     task.check_data(whole)
@@ -84,6 +95,8 @@ def judge(
         "attack_config": str(attacks.filename),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256(checkpoint),
+        "weights": meta["weights"],
+        "normalisation": normalisation_text(task),
         "trained_epochs": meta.get("epoch", "unknown"),
         "selected_on": meta.get("selected_on", "unknown"),
         "data": f"{config.data.test.type}, {chosen_images(whole, subset_size)}",
@@ -112,7 +125,7 @@ def judge(
         )
     else:
         report = _judge_set(job, pictures=pictures, with_audit=checks is not None)
-    report["notes"] = [*report.get("notes", []), *other_training(config, meta)]
+    report["notes"] = [*report.get("notes", []), *other_training(config, meta), *other_normalisation(task, meta)]
     return report
 
 
@@ -225,7 +238,7 @@ def _settings(checks: AuditOptions) -> dict[str, Any]:
 def _undefended(job: _Job, checks: AuditOptions) -> Task | None:
     """A normally trained model of the config's task: the one that was named, or the model itself if it is one."""
     if checks.vanilla is not None:
-        return load_task(job.config, checks.vanilla)[0].to(job.device)
+        return load_task(job.config, weights_path(checks.vanilla))[0].to(job.device)
     method = job.config.get("method") or {}
     plain = method.get("type") == "Standard" and not method.get("terms") and job.config.get("start") is None
     return job.task if plain else None

@@ -39,6 +39,7 @@ def save_judged(
     folder: Path,
     *,
     device: torch.device,
+    ema: bool = False,
     subset_size: int | None = None,
     batch_size: int = 250,
     seed: int | None = None,
@@ -54,7 +55,7 @@ def save_judged(
     """
     require(config, ("task", "data.test"), path=config.filename or "config")
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
-    task, _ = load_task(config, checkpoint)
+    task, _ = load_task(config, checkpoint, ema=ema)
     dataset = build_dataset(plain_dict(config.data.test))
     task.check_data(dataset)
     return save_adversarial(

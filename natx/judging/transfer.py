@@ -15,7 +15,9 @@ from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN
 from natx.judging.build import build_attacks, load_task
+from natx.judging.identity import normalisation_text
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
+from natx.models.weights import weights_path
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
 from natx.runtime.provenance import provenance
@@ -28,6 +30,7 @@ def judge_transfer(
     *,
     sources: Sequence[tuple[str, str]] = (),
     device: torch.device,
+    ema: bool = False,
     options: dict[str, Any] | None = None,
     subset_size: int | None = None,
     batch_size: int = 250,
@@ -41,6 +44,7 @@ def judge_transfer(
         attacks: an attack config.
         sources: further pairs to craft on.
         device: where to run.
+        ema: take the average of the weights that each checkpoint holds beside them.
         options: overrides of every training config.
         subset_size: only so many test images, see :func:`natx.data.subset`.
         batch_size: images per step.
@@ -64,11 +68,13 @@ def judge_transfer(
         whole = whole or data
         if data.fingerprint() != whole.fingerprint():
             raise ConfigError(f"{path} is tested on other images than {pairs[0][0]}: compare models of one test set")
-        tasks[name], _ = load_task(config, Path(checkpoint))
+        file = weights_path(checkpoint)
+        tasks[name], meta = load_task(config, file, ema=ema)
         tasks[name].check_data(whole)
         tasks[name].to(device)
-        described = {"config": str(path), "checkpoint": str(checkpoint), "checkpoint_sha256": sha256(Path(checkpoint))}
-        models.append({"name": name, **described})
+        described = {"config": str(path), "checkpoint": str(file), "checkpoint_sha256": sha256(file)}
+        settings = {"weights": meta["weights"], "normalisation": normalisation_text(tasks[name])}
+        models.append({"name": name, **described, **settings})
     dataset = subset(whole, subset_size)
     victims = {name: tasks[name] for name in names[: len(targets)]}
     further = {name: tasks[name] for name in names[len(targets) :]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from natx.batch import Batch
 from natx.config import load_config
 from natx.errors import ConfigError
 from natx.models.checkpoint import load_weights
+from natx.models.weights import without_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Task
@@ -97,6 +97,7 @@ def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversar
 
         dict(config="configs/cls/r18_cifar10_vt.py")                  # trained first where it does not exist yet
         dict(config="configs/cls/r18_cifar10_vt.py", checkpoint=...)  # that architecture, these weights
+        dict(..., checkpoint=..., ema=True)                           # the average that the file holds beside them
         dict(task=dict(type=...), checkpoint=...)                     # a task given in place
         dict(task=dict(type=...), state="random")                     # an untrained network (Table 8)
         dict(members=[dict(...), dict(...)])                          # ensemble, mean of logits (Table 7)
@@ -126,8 +127,8 @@ def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversar
     task_config = copy.deepcopy(dict(task_config))
     if checkpoint is not None or config.get("state") == "random":
         # The weights are loaded below (or meant to be random): no pretrained download for them.
-        task_config.update({k: v for k, v in dict(pretrained=False, checkpoint=None).items() if k in task_config})
+        task_config = without_weights(task_config)
     task = TASKS.build(task_config)
     if checkpoint is not None:
-        load_weights(task, Path(checkpoint))
+        load_weights(task, checkpoint, ema=bool(config.get("ema", False)))
     return Adversary([task], origin=str(checkpoint or "random weights"), role=role)

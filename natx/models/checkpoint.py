@@ -7,24 +7,21 @@ timm); ``last.pth`` is the state needed to resume and loads with ``weights_only=
 from __future__ import annotations
 
 import json
-import pickle
-import re
-import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
 from natx.errors import CheckpointError
+from natx.models.weights import FORMAT, WeightFile, few, load_safely, read_weights
 from natx.runtime.files import write_atomic
 from natx.task import Task
 
-FORMAT = "natx-1"
+COUNTER = "num_batches_tracked"  # of batch norm, which files written before torch 0.4.1 lack; no weight
 
 
 def plain(value: Any) -> Any:
@@ -50,7 +47,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     """Read what :func:`save_state` wrote; raises CheckpointError for anything else."""
-    state = _load_safely(path)
+    state = load_safely(path)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no natx training state (format {FORMAT}): resume from a run's last.pth")
     return state
@@ -64,28 +61,27 @@ def save_weights(path: Path, task: Task, *, meta: dict[str, Any]) -> None:
     write_atomic(path, lambda file: file.write(content))
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """The ``meta`` of :func:`save_weights`; empty for files from elsewhere."""
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, framework="pt") as file:
-        meta = json.loads((file.metadata() or {}).get("natx", "{}"))
-    return meta if isinstance(meta, dict) else {}
-
-
-def load_weights(task: Task, path: Path, *, without_head: bool = False) -> dict[str, Any]:
-    """Load weights into ``task.upstream`` and return the file's natx meta (empty for upstream files).
+def load_weights(task: Task, path: str | Path, *, without_head: bool = False, ema: bool = False) -> dict[str, Any]:
+    """Load weights into ``task.upstream`` and return what the file says of itself.
 
     Args:
-        task: gets the weights, and ``classes`` where the file names them.
-        path: see :func:`read_tensors`.
+        task: gets the weights, and ``classes`` and normalisation where the file names them.
+        path: see :func:`natx.models.weights.read_weights`.
         without_head: leave out weights of ``task.head`` that are missing or of another shape, for tests that do not
             need them; the meta then says so under "head".
+        ema: take the average of the weights.
+
+    Returns:
+        natx's meta of the file (none of other programs' files), and "weights": what was taken from which file.
 
     Raises:
         CheckpointError: missing, truncated, malicious, or weights of another architecture or class count.
     """
-    tensors, meta = read_tensors(path)
+    file = read_weights(path, ema=ema)
+    tensors, source = fitted(task, file)
+    meta = {**file.meta, "weights": source}
+    if file.normalisation is not None:
+        meta["normalisation"] = dict(zip(("mean", "std"), map(list, file.normalisation)))
     if without_head and task.head:
         initial = task.upstream.state_dict()
         head = [k for k in initial if k.startswith(task.head)]
@@ -93,87 +89,80 @@ def load_weights(task: Task, path: Path, *, without_head: bool = False) -> dict[
         if misfits:
             tensors = {k: v for k, v in tensors.items() if not k.startswith(task.head)}
             tensors.update({k: initial[k] for k in head})
-            meta = {**meta, "head": f"{misfits[0]} of {Path(path).name} does not fit and was not loaded"}
-    load_into(task.upstream, tensors, source=str(path))
-    if meta.get("classes"):
-        task.classes = tuple(meta["classes"])
+            meta = {**meta, "head": f"{misfits[0]} of {file.path.name} does not fit and was not loaded"}
+    _take(task, file, tensors)
     return meta
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict in a file and its natx meta (empty for upstream files).
-
-    Accepts natx weights, safetensors, natx ``last.pth`` and plain state dicts (also nested under 'state_dict',
-    'model' or 'weights', and with a 'module.' prefix). Nothing is unpickled.
+def adopt(task: Task, file: WeightFile) -> str:
+    """Load a file's weights, class names and normalisation into a task; returns what was taken, in words.
 
     Raises:
-        CheckpointError: missing, truncated or malicious.
+        CheckpointError: see :func:`load_into`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
-    if path.suffix == ".safetensors":
-        try:
-            return _without_prefix(load_file(path)), read_meta(path)
-        except (SafetensorError, ValueError) as error:
-            raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
-    tensors, meta = _state_dict(_load_safely(path), path)
-    return _without_prefix(tensors), meta
+    tensors, source = fitted(task, file)
+    _take(task, file, tensors)
+    return source
+
+
+def _take(task: Task, file: WeightFile, tensors: dict[str, Tensor]) -> None:
+    load_into(task.upstream, tensors, source=str(file.path))
+    if file.classes:
+        task.classes = file.classes
+    if file.normalisation is not None:
+        task.adopt_normalisation(*file.normalisation)
+
+
+def fitted(task: Task, file: WeightFile) -> tuple[dict[str, Tensor], str]:
+    """A file's weights under the names of ``task.upstream``, and what they are in words for logs and reports.
+
+    Names that do not fit are converted where the task's library knows how (:meth:`natx.task.Task.convert`).
+    """
+    names = task.upstream.state_dict().keys()
+    tensors = file.under(names)
+    if _weights(tensors) != _weights(names):
+        converted = task.convert(tensors)
+        if len(converted.keys() ^ names) < len(tensors.keys() ^ names):
+            return converted, f"{file.source}, converted"
+    return tensors, file.source
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None:
-    """Strictly load a state dict; raises CheckpointError in one line where keys or shapes differ."""
-    own = module.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
-    if missing or extra:
-        raise CheckpointError(
-            f"{source} is a checkpoint of another architecture: {len(missing)} keys missing (e.g. {missing[:2]}), "
-            f"{len(extra)} unknown (e.g. {extra[:2]}); use the config it was trained with"
+    """Strictly load a state dict as torch does; a module that refuses it stays as it was.
+
+    Raises:
+        CheckpointError: in one line, which keys or shapes differ.
+    """
+    initial = {key: value.clone() for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    counters = {key: value for key, value in initial.items() if key.endswith(COUNTER) and key not in tensors}
+    try:
+        module.load_state_dict({**tensors, **counters})
+    except RuntimeError as error:
+        state = module.state_dict()
+        with torch.no_grad():
+            for key, value in initial.items():
+                state[key].copy_(value)
+        raise CheckpointError(_misfit(initial, tensors, source=source, reason=error)) from error
+
+
+def _misfit(initial: dict[str, Tensor], tensors: dict[str, Tensor], *, source: str, reason: Exception) -> str:
+    """Why a module's strict loading refused a state dict."""
+    absent, unknown = sorted(_weights(initial) - tensors.keys()), sorted(_weights(tensors) - initial.keys())
+    if absent or unknown:
+        return (
+            f"{source} is a checkpoint of another architecture: {len(absent)} keys missing (e.g. {absent[:2]}), "
+            f"{len(unknown)} unknown (e.g. {unknown[:2]}); it has {few(tensors)}; use the config it was trained with"
         )
+    shapes = sorted(k for k in initial.keys() & tensors.keys() if initial[k].shape != tensors[k].shape)
     if shapes:
-        k = sorted(shapes)[0]
-        raise CheckpointError(
-            f"{source} does not fit the model: {k} is {tuple(tensors[k].shape)}, expected {tuple(own[k].shape)} "
+        k = shapes[0]
+        return (
+            f"{source} does not fit the model: {k} is {tuple(tensors[k].shape)}, expected {tuple(initial[k].shape)} "
             f"({len(shapes)} such); check the number of classes and the model's size"
         )
-    module.load_state_dict(tensors)
+    return f"{source} does not fit the model ({' '.join(str(reason).split())[:200]})"
 
 
-def _without_prefix(tensors: dict[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
-    """The state dict without the prefix that wrappers for several GPUs add to every key."""
-    if tensors and all(k.startswith(prefix) for k in tensors):
-        return {k[len(prefix) :]: v for k, v in tensors.items()}
-    return tensors
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _load_safely(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
-        raise CheckpointError(
-            f"{path} holds Python objects{f' ({name[1]})' if name else ''} and was not loaded (they could run code), "
-            "or is damaged: save the weights alone in the program that made it, "
-            "torch.save(model.state_dict(), 'weights.pth')"
-        ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or no checkpoint ({_first_line(error)[:120]})") from error
-
-
-def _state_dict(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    meta = {}
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        content, meta = content.get("weights"), content.get("meta", {})
-    for key in ("state_dict", "model", "weights"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{path} holds no state dict of tensors")
-    return content, meta
+def _weights(names: Iterable[str]) -> set[str]:
+    """The names but for batch norm's counters."""
+    return {name for name in names if not name.endswith(COUNTER)}

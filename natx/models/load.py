@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from natx.errors import CheckpointError, ConfigError
-from natx.models.checkpoint import load_into, read_tensors
+from natx.models.checkpoint import adopt
+from natx.models.weights import SOURCES, WeightFile, read_weights
 from natx.registry import TASKS
 from natx.runtime.device import pick_device
 from natx.task import Task
 
 SHIPPED = ("tasks.cls",)  # adapters whose tasks a file may name; imported when a file names one
-SOURCES = ("pretrained", "checkpoint")  # a task's settings that say where other weights lie
 # Settings that could make an adapter's library read another file, download one, or build an object by its name.
 UNSAFE = re.compile(r"(^|_)(pretrained|checkpoint|file|url|cache|hub)(_|$)|(^|(?<!drop)_)path$|^type$", re.IGNORECASE)
 
@@ -28,11 +28,12 @@ class PixelModel(nn.Module):
     Attributes:
         task: the task; ``task.upstream`` is the library's own module, which takes normalised pixels.
         classes: names of the classes in label order, where the checkpoint names them.
+        weights: which entry of which file the weights are.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, weights: str = "") -> None:
         super().__init__()
-        self.task = task
+        self.task, self.weights = task, weights
         self.classes = task.classes
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,31 +45,46 @@ class PixelModel(nn.Module):
         return self.task.logits(self.task.pixels({"inputs": x}))
 
 
-def load(path: str | Path, *, device: torch.device | str | None = None) -> PixelModel:
+def load(path: str | Path, *, device: torch.device | str | None = None, ema: bool = False) -> PixelModel:
     """A classifier from a natx checkpoint, in eval mode; normalisation is inside.
 
-    The file says by itself what it holds (its metadata has the task's settings), so no config is needed. Only tasks
+    The file says by itself what it holds (its metadata has the task's settings, or a ``config.json`` of timm's layout
+    lies beside it), so no config is needed. Only tasks
     of natx, or those whose module was imported before, are built; nothing is unpickled or downloaded, and the global
     random state stays as it was.
 
     Args:
-        path: ``best.safetensors`` or ``last.safetensors`` of a run, or the ``model.safetensors`` of an export.
+        path: ``best.safetensors`` or ``last.safetensors`` of a run, or the folder of an export or of timm's
+            ``save_for_hf``.
         device: where to put it; the CPU by default.
+        ema: take the average of the weights that the file holds beside them.
 
     Raises:
         CheckpointError: no such file, damaged, no task named, a task that is unknown, no classifier or not safe to
             build, or weights that do not fit it.
         ConfigError: a device that this machine does not have.
     """
-    path, device = Path(path), pick_device(device or "cpu")
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"natx.load reads .safetensors; got {path}: give a run's best.safetensors")
-    tensors, meta = read_tensors(path)
-    task = _named_task(meta.get("task"), path)
-    load_into(task.upstream, tensors, source=str(path))
-    if meta.get("classes"):
-        task.classes = tuple(meta["classes"])
-    return PixelModel(task).to(device).eval()
+    device = pick_device(device or "cpu")
+    file = read_weights(path, ema=ema)
+    task = _named_task(file.meta.get("task") or _described_task(file), file.path)
+    weights = adopt(task, file)
+    return PixelModel(task, weights=weights).to(device).eval()
+
+
+def _described_task(file: WeightFile) -> dict[str, Any] | None:
+    """The settings of the timm classifier that a ``config.json`` describes; None where it describes none."""
+    described = file.described
+    if not isinstance(described.get("architecture"), str) or not isinstance(described.get("num_classes"), int):
+        return None
+    arguments = {key: value for key, value in (described.get("model_args") or {}).items() if key != "num_classes"}
+    size = (described.get("pretrained_cfg") or described).get("input_size")
+    return {
+        "type": "ClassificationTask",
+        "model": described["architecture"],
+        "num_classes": described["num_classes"],
+        "model_args": arguments,
+        **({"image_size": size[-1]} if isinstance(size, list) and size else {}),
+    }
 
 
 def _named_task(settings: Any, path: Path) -> Task:
@@ -87,7 +103,7 @@ def _named_task(settings: Any, path: Path) -> Task:
     if kind is None or not kind.per_image_success:
         loadable = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
         raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use tools/test.py with its config")
-    arguments = {key: value for key, value in settings.items() if key not in ("type", *SOURCES)}
+    arguments = {key: value for key, value in settings.items() if key != "type" and key not in SOURCES}
     if unsafe := _unsafe(arguments):
         raise CheckpointError(f"{path} was not loaded: its task sets {unsafe}, which could read or run something else")
     try:

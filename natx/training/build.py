@@ -82,7 +82,8 @@ def build_learner(config: Config, *, seed: int) -> Learner:
 def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.device) -> None:
     """Give the learner the weights it starts from and its classes; check it against the data and its companions."""
     if config.get("start", {}).get("checkpoint") is not None:
-        load_weights(learner.task, Path(config.start.checkpoint))
+        start = load_weights(learner.task, config.start.checkpoint, ema=bool(config.start.get("ema", False)))
+        say(f"start: {start['weights']}")
     learner.task.check_data(whole)
     learner.task.classes = getattr(whole, "classes", None)
     learner.method.prepare(learner.task, device)
@@ -105,6 +106,7 @@ def _meta(
         "seed": config.seed,
         "classes": list(learner.task.classes or ()),
         **_input_size(learner.task, whole),
+        **({} if learner.task.normalisation is None else {"normalisation": learner.task.normalisation}),
         "selected_on": selection.name if selection else "nothing (last epoch)",
         "terms": [cast(Term, term).describe() for term in learner.method.terms],
         **({} if ema is None else {"ema": {"decay": ema.decay, "warmup": ema.warmup}}),

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from natx.config import fingerprint, plain_dict
-from natx.models.load import SOURCES
+from natx.models.weights import SOURCES
 from natx.runtime.files import sha256
 from natx.training.frozen_models import frozen_models
 

@@ -21,6 +21,7 @@ from mmengine.visualization import Visualizer
 from natx.batch import Batch
 from natx.config import plain_dict
 from natx.errors import ConfigError, DataError
+from natx.models.weights import SOURCES
 from natx.runtime.device import forked_rng
 from natx.training.build import build_runner
 from natx.training.frozen_models import (
@@ -36,8 +37,6 @@ from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
-# Task settings under which a model is built without reading or downloading weights.
-_UNLOADED = {"pretrained": False, "checkpoint": None}
 WARM_UP, STEPS = 2, 3  # the first steps allocate memory and choose kernels
 
 
@@ -191,7 +190,7 @@ def _everything_as_it_was() -> Iterator[None]:
 def without_weights(config: Config) -> Config:
     """A copy of the config whose task is built without reading or downloading weights."""
     config = Config(plain_dict(config), filename=config.filename)
-    config.task.update({key: value for key, value in _UNLOADED.items() if key in config.task})
+    config.task.update({key: value for key, value in SOURCES.items() if key in config.task})
     return config
 
 

@@ -7,22 +7,26 @@ Every net maps normalised pixels ``[N, C, H, W]`` to logits ``[N, num_classes]``
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
-from timm.models import clean_state_dict, get_pretrained_cfg
+from timm.models import adapt_input_conv, get_pretrained_cfg, model_entrypoint
 from torch import Tensor, nn
 
 from natx.errors import CheckpointError, ConfigError
+from natx.models.checkpoint import load_into
+from natx.models.weights import WeightFile
+from natx.runtime.progress import say
 
-LOGGER = logging.getLogger(__name__)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+# What timm's modules call their converters of foreign checkpoints.
+CONVERTERS = ("checkpoint_filter_fn", "checkpoint_filter_fn_classifier", "_filter_torchvision_pretrained", "_filter_fn")
 
 
 class ConvNet(nn.Module):
@@ -222,16 +226,17 @@ def create_model(
     *,
     num_classes: int,
     pretrained: bool = False,
-    checkpoint: str | Path | None = None,
+    weights: WeightFile | None = None,
     image_size: int | None = None,
     **kwargs: Any,
 ) -> nn.Module:
     """Build a classifier of ``num_classes`` outputs: one of ``MODELS``, else the timm model of that name.
 
-    ``checkpoint`` (a local .safetensors file or a torch state dict) is read without unpickling code and goes
-    before ``pretrained`` (timm's weights from the hub). A head of another number of classes stays newly
-    initialised; all else must fit, but for position embeddings, which timm resamples to ``image_size``.
-    ``image_size`` is passed on only to models of a fixed input size. Other keywords go to the builder.
+    ``weights`` (a local file) go before ``pretrained`` (timm's weights from the hub). timm's own conversions of foreign
+    files are applied. A head of another number of classes stays newly initialised; all else must fit, but for position
+    embeddings, which timm resamples to ``image_size``, and the first convolution where ``in_chans`` is not that of the
+    file. Pixels are normalised as the file says, where it says so. ``image_size`` is passed on only to models of a
+    fixed input size. Other keywords go to the builder.
 
     Raises ConfigError for a name, size or keyword that does not fit, CheckpointError for weights that cannot
     be had: never a silent random start.
@@ -242,16 +247,20 @@ def create_model(
         kwargs = _timm_kwargs(name, image_size, kwargs)
     builder = MODELS.get(name) or _timm_builder(name)
     try:
-        net = builder(num_classes=num_classes, **kwargs)
+        net: Any = builder(num_classes=num_classes, **kwargs)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ConfigError(f"model {name!r} cannot be built: {_one_line(error)}") from error
     if (outputs := classifier(net).out_features) != num_classes:
         raise ConfigError(f"model {name!r} has {outputs} outputs, expected num_classes={num_classes}")
-    if checkpoint is not None:
-        net = _from_file(net, name, Path(checkpoint), kwargs)
+    if weights is not None:
+        _load(net, name, weights)
     elif pretrained:
         net = _from_hub(net, name, kwargs)
-    return _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
+    net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
+    statistics = None if weights is None else weights.normalisation
+    if statistics is not None and len(statistics[0]) == input_size(net)[0]:
+        net.pretrained_cfg = net.default_cfg = {**_cfg(net), "mean": statistics[0], "std": statistics[1]}
+    return net
 
 
 def normalisation(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -310,53 +319,49 @@ def _timm_kwargs(name: str, image_size: int | None, kwargs: dict[str, Any]) -> d
     return {"img_size": image_size, **kwargs}
 
 
-def _from_file(net: Any, name: str, path: Path, kwargs: dict[str, Any]) -> nn.Module:
-    """Return ``net`` (or, for a timm model, a second one) with the weights of a file; every key must fit."""
-    state = _read(path)
+def convert(net: Any, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A foreign file's weights as timm itself converts them for a model of that name; as they are for other models."""
+    if name in MODELS:
+        return tensors
+    module = sys.modules[model_entrypoint(name).__module__]
+    converter = next((vars(module)[key] for key in CONVERTERS if key in vars(module)), None)
+    if converter is None:
+        return tensors
+    takes = inspect.signature(converter).parameters
+    arguments = {key: value for key, value in {"model": net, "adapt_layer_scale": True}.items() if key in takes}
+    try:
+        return dict(converter(dict(tensors), **arguments))
+    except Exception:  # of a file that is none of theirs timm's converters may raise anything: loading then says why
+        return tensors
+
+
+def _load(net: Any, name: str, weights: WeightFile) -> None:
+    """Load the weights of a file; every key must fit but for a head of another number of classes."""
+    tensors = convert(net, name, weights.under(net.state_dict()))
     head = classifier(net)
     prefix = next(key for key, module in net.named_modules() if module is head)
-    found = state.get(f"{prefix}.weight")
-    if found is None or found.shape[0] != head.out_features:
-        LOGGER.info("%s: new head of %d classes, %s holds another", name, head.out_features, path)
-        # The new head joins the file's weights so that loading can stay strict: timm's own way of replacing
-        # a head ignores every other missing key too, and so would start from random weights unnoticed.
-        state.update({f"{prefix}.{key}": value for key, value in head.state_dict().items()})
-    # num_classes tells timm that the head fits (timm assumes the class count of the hub's weights).
-    overlay = dict(state_dict=state, num_classes=head.out_features, label_offset=0, custom_load=False)
-    build = _timm_builder(name)
+    layer = tensors.get(f"{prefix}.weight")
+    say(f"model {name}: weights of {weights.source}")
+    if layer is None or layer.shape[0] != head.out_features:
+        say(f"model {name}: new head of {head.out_features} classes, {weights.path} holds another")
+        tensors |= {f"{prefix}.{key}": value for key, value in head.state_dict().items()}
+    if name not in MODELS:
+        tensors |= _first_convolutions(net, tensors)
     try:
-        if name in MODELS:
-            net.load_state_dict(state)
-        else:
-            net = build(num_classes=head.out_features, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
-            net.pretrained_cfg.pop("state_dict", None)  # not a second copy of the weights for the net's lifetime
-    except Exception as error:  # timm's converters of foreign checkpoints may fail with anything
-        raise CheckpointError(f"{path} does not fit model {name!r}: {_one_line(error)}") from error
-    return net
+        load_into(net, tensors, source=str(weights.path))
+    except CheckpointError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, unpickling only tensors and plain containers; CheckpointError if it is not one."""
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint file: {path}")
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the readers raise nearly anything
-        # torch's own text is left out: it proposes to load the file unsafely.
-        raise CheckpointError(
-            f"cannot load {path}: it is damaged or holds pickled objects ({type(error).__name__}); "
-            "expected a .safetensors file or a torch state dict of nothing but tensors"
-        ) from error
-    for key in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(map(torch.is_tensor, content.values())):
-        raise CheckpointError(f"{path} holds no state dict (expected a mapping of names to tensors)")
-    return clean_state_dict(content)
+def _first_convolutions(net: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The first convolutions of a file for colour images, for a timm model of images with other channels."""
+    names = _cfg(net).get("first_conv") or ()
+    adapted = {}
+    for name in [names] if isinstance(names, str) else names:
+        channels, weight = net.get_submodule(name).weight.shape[1], tensors.get(f"{name}.weight")
+        if weight is not None and weight.dim() == 4 and weight.shape[1] == 3 != channels:
+            adapted[f"{name}.weight"] = adapt_input_conv(channels, weight)
+    return adapted
 
 
 def _from_hub(net: nn.Module, name: str, kwargs: dict[str, Any]) -> nn.Module:

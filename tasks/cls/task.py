@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
+from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
-from natx.task import Output, Task, unit_pixels
-from tasks.cls.models import classifier, create_model, features, fixed_input_size, input_size, normalisation
+from natx.task import Output, Task, channel_values, unit_pixels
+from tasks.cls.models import classifier, convert, create_model, features, fixed_input_size, input_size, normalisation
 
 
 @TASKS.register_module()
@@ -26,9 +27,12 @@ class ClassificationTask(Task):
         model: a name from :data:`tasks.cls.models.MODELS` or any timm model name.
         num_classes: number of classes C.
         pretrained: take timm's pretrained weights (another head size gets a new head).
-        checkpoint: local weights instead (.safetensors or a state dict).
+        checkpoint: local weights instead: a file, or a folder with a ``config.json``; see
+            :func:`natx.models.weights.read_weights`.
+        checkpoint_ema: take the average of the weights that the file holds beside them.
         image_size: input height and width, where the model asks for it (ViT).
-        mean: normalisation mean a channel; the model's ``pretrained_cfg`` by default.
+        mean: normalisation mean a channel; by default that of the weights' file or folder, where it names one, else
+            that of the model's ``pretrained_cfg``.
         std: normalisation standard deviation a channel; likewise.
         label_smoothing: of the training loss only.
         channels_last: run the network in channels-last memory format (faster for CNNs under bf16 and on GPUs).
@@ -47,6 +51,7 @@ class ClassificationTask(Task):
         *,
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
+        checkpoint_ema: bool = False,
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -57,14 +62,16 @@ class ClassificationTask(Task):
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"classification needs at least 2 classes; got num_classes={num_classes}")
+        weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
         net = create_model(
             model,
             num_classes=num_classes,
             pretrained=pretrained,
-            checkpoint=checkpoint,
+            weights=weights,
             image_size=image_size,
             **(model_args or {}),
         )
+        self.own_normalisation = bool(mean or std)
         default_mean, default_std = normalisation(net)
         mean, std = tuple(mean or default_mean), tuple(std or default_std)
         self.model, self.num_classes, self.label_smoothing = model, num_classes, label_smoothing
@@ -76,6 +83,21 @@ class ClassificationTask(Task):
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def normalisation(self) -> dict[str, list[float]]:
+        """See :attr:`Task.normalisation`."""
+        return {"mean": channel_values(self.mean), "std": channel_values(self.std)}
+
+    def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """See :meth:`Task.adopt_normalisation`; those of another number of channels are left."""
+        if not self.own_normalisation and len(mean) == len(std) == self.mean.shape[1]:
+            for buffer, values in ((self.mean, mean), (self.std, std)):
+                buffer.copy_(torch.tensor(values).view_as(buffer))
+
+    def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See :meth:`Task.convert`: timm's conversions of older and other programs' files."""
+        return convert(self.net, self.model, tensors)
 
     @property
     def upstream(self) -> nn.Module:

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
-from natx.models.checkpoint import load_into, read_tensors
+from natx.models.checkpoint import load_into
+from natx.models.weights import WeightFile, read_weights
 from natx.registry import TASKS
-from natx.task import Output, Task, unit_pixels
+from natx.runtime.progress import say
+from natx.task import Output, Task, channel_values, unit_pixels
 from tasks.det.compat import build_detector
 from tasks.det.readers import LastTargets, reader_for
 
@@ -34,6 +36,7 @@ class DetectionTask(Task):
         num_classes: number of foreground classes C; the heads' counts must agree.
         pretrained: run mmdet's ``init_cfg`` entries that download weights; without it they are taken out.
         checkpoint: local weights of the detector, or of its backbone alone (torchvision's, without the class layer).
+        checkpoint_ema: take the average of the weights that the file holds beside them.
         channels_last: run the network in channels-last memory format.
     """
 
@@ -48,6 +51,7 @@ class DetectionTask(Task):
         *,
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
+        checkpoint_ema: bool = False,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -74,7 +78,13 @@ class DetectionTask(Task):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         if checkpoint is not None:
-            _load(net, Path(checkpoint))
+            _load(net, read_weights(checkpoint, ema=checkpoint_ema))
+
+    @property
+    def normalisation(self) -> dict[str, list[float]]:
+        """See :attr:`Task.normalisation`; of red, green and blue, whatever the detector's order is."""
+        order = -1 if self.swap else 1
+        return {"mean": channel_values(self.mean / 255)[::order], "std": channel_values(self.std / 255)[::order]}
 
     @property
     def upstream(self) -> nn.Module:
@@ -197,15 +207,17 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
 
 
-def _load(net: Any, path: Path) -> None:
+def _load(net: Any, file: WeightFile) -> None:
     """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix."""
-    tensors = read_tensors(path)[0]
+    say(f"detector weights: {file.source}")
+    tensors = file.under(net.state_dict())
     if any(key.startswith("backbone.") for key in tensors):
-        load_into(net, tensors, source=str(path))
+        load_into(net, tensors, source=str(file.path))
         return
+    tensors = file.under(net.backbone.state_dict())
     initial = net.backbone.state_dict()
     weights = {key: value for key, value in tensors.items() if key in initial}
     if type(net.backbone).__name__ == "SSDVGG":
         # VGG's own weights lack SSD's last two layers, which stand for fully connected ones: these stay as drawn.
         weights = {**{key: initial[key] for key in list(initial)[-4:]}, **weights}
-    load_into(net.backbone, weights, source=str(path))
+    load_into(net.backbone, weights, source=str(file.path))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from natx.errors import CheckpointError, ConfigError
-from natx.models.checkpoint import read_tensors
+from natx.models.checkpoint import COUNTER
+from natx.models.weights import WeightFile, few
+from natx.runtime.progress import say
 from tasks.reid.compat import build_model
 
 # The keys of a checkpoint that depend on the number of identities.
@@ -25,7 +26,7 @@ def create_model(
     num_classes: int,
     image_size: Sequence[int],
     pretrained: bool = False,
-    checkpoint: str | Path | None = None,
+    weights: WeightFile | None = None,
     last_stride: int | None = None,
     bnneck: bool = True,
 ) -> nn.Module:
@@ -36,7 +37,7 @@ def create_model(
         num_classes: number of identities C.
         image_size: (height, width) in pixels.
         pretrained: take torchreid's ImageNet weights.
-        checkpoint: local backbone weights instead (torchreid's, torchvision's or natx's); its head may be another
+        weights: local backbone weights instead (torchreid's, torchvision's or natx's); its head may be another
             one's class layer (``fc``), but not a classifier of another number of identities.
         last_stride: stride of the last stage; 1 doubles the height and width of its maps (ResNets), None keeps
             torchreid's 2.
@@ -56,8 +57,8 @@ def create_model(
         nn.init.normal_(net.classifier.weight, std=0.001)
         net.bnneck = nn.BatchNorm1d(width)
         net.bnneck.bias.requires_grad_(False)
-    if checkpoint is not None:
-        _load_backbone(net, Path(checkpoint))
+    if weights is not None:
+        _load_backbone(net, weights)
     return net
 
 
@@ -97,12 +98,14 @@ def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
             module.stride = (stride, stride)
 
 
-def _load_backbone(net: nn.Module, path: Path) -> None:
+def _load_backbone(net: nn.Module, file: WeightFile) -> None:
     """Load all weights but a class layer of other images (``fc``) and a head that the file lacks."""
-    initial, weights = net.state_dict(), read_tensors(path)[0]
+    initial = net.state_dict()
+    weights = file.under(initial)
     optional = (*HEAD, "bnneck.", "fc.")
     wrong = [key for key in initial if key in weights and initial[key].shape != weights[key].shape]
-    absent = [key for key in initial if key not in weights and not key.startswith(optional)]
+    needed = [key for key in initial if not key.startswith(optional) and not key.endswith(COUNTER)]
+    absent = [key for key in needed if key not in weights]
     unknown = [key for key in weights if key not in initial and not key.startswith(optional)]
     if wrong or absent or unknown:
         misfit = f"{len(absent)} keys missing (e.g. {absent[:2]}), {len(unknown)} unknown (e.g. {unknown[:2]})"
@@ -110,7 +113,8 @@ def _load_backbone(net: nn.Module, path: Path) -> None:
             key = wrong[0]
             misfit = f"{key} is {tuple(weights[key].shape)}, the model's {tuple(initial[key].shape)}"
         raise CheckpointError(
-            f"{path} cannot start this training: {misfit}; give backbone weights of the same model, without the "
-            "classifier of another set of identities"
+            f"{file.path} cannot start this training: {misfit}; it has {few(weights)}; give backbone weights of the "
+            "same model, without the classifier of another set of identities"
         )
+    say(f"backbone weights: {file.source}")
     net.load_state_dict({key: weights.get(key, value) for key, value in initial.items()})

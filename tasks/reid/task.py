@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
+from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
-from natx.task import Output, Task, unit_pixels
+from natx.task import Output, Task, channel_values, unit_pixels
 from tasks.reid.losses import batch_hard_triplet
 from tasks.reid.models import HEAD, create_model, features
 
@@ -36,6 +37,7 @@ class ReIDTask(Task):
         width: of the images in pixels.
         pretrained: take torchreid's ImageNet weights.
         checkpoint: local backbone weights instead.
+        checkpoint_ema: take the average of the weights that the file holds beside them.
         last_stride: 1 for ResNets as in BoT, None to keep torchreid's.
         bnneck: the batch-norm neck.
         label_smoothing: of the identity loss.
@@ -61,6 +63,7 @@ class ReIDTask(Task):
         width: int = 128,
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
+        checkpoint_ema: bool = False,
         last_stride: int | None = None,
         bnneck: bool = True,
         label_smoothing: float = 0.1,
@@ -85,7 +88,7 @@ class ReIDTask(Task):
             num_classes=num_classes,
             image_size=(height, width),
             pretrained=pretrained,
-            checkpoint=checkpoint,
+            weights=None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema),
             last_stride=last_stride,
             bnneck=bnneck,
         )
@@ -96,6 +99,11 @@ class ReIDTask(Task):
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def normalisation(self) -> dict[str, list[float]]:
+        """See :attr:`Task.normalisation`."""
+        return {"mean": channel_values(self.mean), "std": channel_values(self.std)}
 
     @property
     def upstream(self) -> nn.Module:

@@ -15,7 +15,8 @@ from natx.errors import CheckpointError, ConfigError
 from natx.evaluation import evaluate
 from natx.methods import Adversarial
 from natx.models.adversary import Adversary
-from natx.models.checkpoint import load_weights, read_tensors, save_weights
+from natx.models.checkpoint import load_weights, save_weights
+from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.terms import TRADES, NastyKL, TaskLoss
 from natx.testing import TinyDataset
@@ -207,7 +208,7 @@ def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
     assert load_weights(other, tmp_path / "cas.safetensors")["epoch"] == 3
     x = images()["inputs"].double()
     assert torch.equal(task.logits(x), other.logits(x))
-    keys = set(read_tensors(tmp_path / "cas.safetensors")[0])
+    keys = set(read_weights(tmp_path / "cas.safetensors").tensors)
     plain = ClassificationTask(SMALL, CLASSES)
     assert keys == {f"net.{key}" for key in plain.upstream.state_dict()} | {"aux.0.weight", "aux.0.bias"}
     with pytest.raises(CheckpointError, match="another architecture") as error:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from natx.errors import CheckpointError, ConfigError
+from natx.models.weights import read_weights
 from tasks.cls.models import (
     CIFAR_MEAN,
     MODELS,
@@ -260,7 +261,7 @@ def test_vit_checkpoint_of_another_size_and_head(tmp_path: Path, suffix: str) ->
         torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, path)
     else:
         saved(source, path)
-    net = create_model("test_vit", num_classes=3, image_size=32, checkpoint=path, pretrained=True)
+    net = create_model("test_vit", num_classes=3, image_size=32, weights=read_weights(path), pretrained=True)
     assert net.pos_embed.shape[1] < source.pos_embed.shape[1]
     torch.testing.assert_close(net.blocks[-1].mlp.fc2.weight, source.blocks[-1].mlp.fc2.weight)
     assert net(images(32)).shape == (2, 3)
@@ -270,7 +271,7 @@ def test_vit_checkpoint_of_another_size_and_head(tmp_path: Path, suffix: str) ->
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "small_cnn"])
 def test_checkpoint_with_a_fitting_head_is_loaded_whole(tmp_path: Path, name: str) -> None:
     source = create_model(name, num_classes=7).eval()
-    net = create_model(name, num_classes=7, checkpoint=saved(source, tmp_path / "net.safetensors")).eval()
+    net = create_model(name, num_classes=7, weights=read_weights(saved(source, tmp_path / "net.safetensors"))).eval()
     for key, value in source.state_dict().items():
         torch.testing.assert_close(net.state_dict()[key], value)
 
@@ -278,7 +279,7 @@ def test_checkpoint_with_a_fitting_head_is_loaded_whole(tmp_path: Path, name: st
 def test_own_net_gets_a_new_head(tmp_path: Path) -> None:
     source = create_model("small_cnn", num_classes=7)
     path = saved(source, tmp_path / "net.safetensors")
-    net = create_model("small_cnn", num_classes=3, checkpoint=path)
+    net = create_model("small_cnn", num_classes=3, weights=read_weights(path))
     assert classifier(net).out_features == 3
     torch.testing.assert_close(net.body[0][0].weight, source.body[0][0].weight)
 
@@ -289,7 +290,7 @@ def test_own_net_gets_a_new_head(tmp_path: Path) -> None:
 def test_checkpoint_of_another_architecture(tmp_path: Path, target: str, classes: int) -> None:
     path = saved(create_model("small_cnn", num_classes=5), tmp_path / "net.safetensors")
     with pytest.raises(CheckpointError) as error:
-        create_model(target, num_classes=classes, checkpoint=path)
+        create_model(target, num_classes=classes, weights=read_weights(path))
     assert target in one_line(error)
 
 
@@ -297,8 +298,8 @@ def test_checkpoint_of_another_architecture(tmp_path: Path, target: str, classes
 @pytest.mark.parametrize("name", ["small_cnn", "test_vit"])
 def test_missing_and_damaged_files(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / f"net{suffix}"
-    with pytest.raises(CheckpointError, match="no such"):
-        create_model(name, num_classes=5, checkpoint=path)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        create_model(name, num_classes=5, weights=read_weights(path))
     net = create_model(name, num_classes=5)
     if suffix == ".pth":
         torch.save(net.state_dict(), path)
@@ -308,7 +309,7 @@ def test_missing_and_damaged_files(tmp_path: Path, name: str, suffix: str) -> No
     for broken in (content[: len(content) // 2], b"", b"not weights"):
         path.write_bytes(broken)
         with pytest.raises(CheckpointError) as error:
-            create_model(name, num_classes=5, checkpoint=path)
+            create_model(name, num_classes=5, weights=read_weights(path))
         assert str(path) in one_line(error)
 
 
@@ -317,7 +318,7 @@ def test_files_without_a_state_dict(tmp_path: Path, content: object) -> None:
     path = tmp_path / "net.pth"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="state dict"):
-        create_model("small_cnn", num_classes=5, checkpoint=path)
+        create_model("small_cnn", num_classes=5, weights=read_weights(path))
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "test_vit"])
@@ -330,6 +331,6 @@ def test_pickled_code_is_not_run(tmp_path: Path, name: str, suffix: str, archive
     else:
         path.write_bytes(pickle.dumps(Malicious(touched)))
     with pytest.raises(CheckpointError) as error:
-        create_model(name, num_classes=5, checkpoint=path)
+        create_model(name, num_classes=5, weights=read_weights(path))
     assert "weights_only" not in one_line(error)
     assert not touched.exists()

@@ -23,7 +23,8 @@ from natx.batch import Batch
 from natx.config import load_config
 from natx.errors import ConfigError, UserError
 from natx.models.adversary import Adversary
-from natx.models.checkpoint import load_state, read_meta
+from natx.models.checkpoint import load_state
+from natx.models.weights import read_meta
 from natx.objectives import DLR, Adaptive, CrossEntropy, ImageLoss, Margin
 from natx.registry import METHODS, TASKS
 from natx.training.learner import Learner

@@ -21,7 +21,8 @@ from torch import nn
 from workshop import DIGITS, Workshop, merged
 
 from natx.errors import CheckpointError
-from natx.models.checkpoint import load_state, load_weights, plain, read_meta, save_state, save_weights
+from natx.models.checkpoint import load_state, load_weights, plain, save_state, save_weights
+from natx.models.weights import read_meta
 from natx.registry import TASKS
 from natx.runtime.files import sha256, write_atomic
 from tasks.cls import ClassificationTask
@@ -159,7 +160,7 @@ def test_state_dicts_of_other_tools_are_accepted(tmp_path: Path, way: str) -> No
     source, target = small(seed=1), small(seed=2)
     path = tmp_path / "weights.pth"
     torch.save(wrappings()[way](source.net.state_dict()), path)
-    assert load_weights(target, path) == {}
+    assert load_weights(target, path).keys() == {"weights"}
     x = images(3, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(source.logits(x), target.logits(x))
@@ -168,7 +169,7 @@ def test_state_dicts_of_other_tools_are_accepted(tmp_path: Path, way: str) -> No
 def test_upstream_safetensors_and_last_pth_are_accepted(tmp_path: Path, trained: Path) -> None:
     source, target = small(seed=1), small(seed=2)
     save_file(source.net.state_dict(), tmp_path / "upstream.safetensors")
-    assert load_weights(target, tmp_path / "upstream.safetensors") == {}
+    assert load_weights(target, tmp_path / "upstream.safetensors") == {"weights": "upstream.safetensors"}
     assert torch.equal(source.net.fc.weight, target.net.fc.weight)
     meta = load_weights(target, trained / "last.pth")
     assert meta["epoch"] == 1

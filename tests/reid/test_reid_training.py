@@ -26,7 +26,8 @@ from natx.data import hold_out, subset
 from natx.errors import CheckpointError, ConfigError
 from natx.evaluation import evaluate_set
 from natx.judging.judge import judge
-from natx.models.checkpoint import load_state, load_weights, read_meta, save_weights
+from natx.models.checkpoint import load_state, load_weights, save_weights
+from natx.models.weights import read_meta
 from natx.threat import Linf
 from natx.training.build import build_runner
 from natx.training.run import train

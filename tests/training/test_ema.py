@@ -17,7 +17,8 @@ from workshop import DIGITS, ROOT, Workshop, environment, merged, write_config
 from natx.config import load_config
 from natx.data import build_dataset, hold_out
 from natx.errors import CheckpointError, ConfigError
-from natx.models.checkpoint import load_weights, read_meta, read_tensors
+from natx.models.checkpoint import load_weights
+from natx.models.weights import read_meta, read_weights
 from natx.registry import HOOKS, TASKS, TERMS
 from natx.terms import TaskLoss
 from natx.training.build import build_runner
@@ -121,7 +122,7 @@ def test_it_is_what_is_judged_selected_and_saved(tmp_path: Path) -> None:
     for key in live:
         assert torch.equal(last[key], average[key]) and torch.equal(state["weights"][key], average[key]), key
         assert torch.equal(state["live"][key], live[key]), key
-    assert torch.equal(read_tensors(run / "last.pth")[0]["fc.weight"], average["fc.weight"])
+    assert torch.equal(read_weights(run / "last.pth").tensors["fc.weight"], average["fc.weight"])
     assert meta["ema"] == changes["ema"]
 
     # The recorded score is that of the file, by an evaluation of its own; the model itself scores otherwise.

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from workshop import DIGITS, ROOT, Workshop, environment, merged, nat, write_config
 
-from natx.models.checkpoint import read_meta
+from natx.models.weights import read_meta
 
 # Named in custom_imports: kills its own process (SIGKILL) at the moment that NATX_TEST_KILL names.
 KILLER = """

@@ -21,7 +21,8 @@ from workshop import DIGITS, PGD, Workshop, nat
 from natx.config import load_config
 from natx.data import hold_out
 from natx.errors import CheckpointError, NonFiniteError
-from natx.models.checkpoint import load_state, read_meta
+from natx.models.checkpoint import load_state
+from natx.models.weights import read_meta
 from natx.registry import TERMS
 from natx.task import Task
 from natx.terms.base import Term

@@ -121,7 +121,7 @@ class Checkpoints(Hook):
                 **live,
                 "method": learner.method.state_dict(),
                 "optimizer": runner.optim_wrapper.state_dict(),
-                "schedulers": [s.state_dict() for s in runner.param_schedulers],
+                "schedulers": [schedule_state(scheduler) for scheduler in runner.param_schedulers],
                 "best": self.best,
                 "meta": {
                     **self.meta,
@@ -131,6 +131,11 @@ class Checkpoints(Hook):
                 },
             },
         )
+
+
+def schedule_state(scheduler: Any) -> dict[str, Any]:
+    """A schedule's state without the functions in it, which a schedule built from the config has again (OneCycleLR)."""
+    return {key: value for key, value in scheduler.state_dict().items() if not callable(value)}
 
 
 def _load_method(learner: Learner, state: dict[str, Any], *, source: str) -> None:

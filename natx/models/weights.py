@@ -1,0 +1,250 @@
+"""Weight files of any program: which entry holds the weights, under which names, and what lies beside them.
+
+There is this one reader, whatever the weights are for: a test, a start, an adversary, a teacher, :func:`natx.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from natx.errors import CheckpointError
+
+FORMAT = "natx-1"  # of natx's own files
+# Entries of training programs' files that hold a state dict, and those that hold an average of the weights.
+RAW = ("state_dict", "model_state_dict", "model", "weights", "net", "network", "params", "model_state", "module")
+AVERAGED = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "ema_model", "net_ema", "params_ema"),
+    "ema",
+)
+FOLDER = ("model.safetensors", "pytorch_model.bin")  # the weights in a folder that timm or an export wrote
+DESCRIPTION = "config.json"  # what such a folder says of them
+COMPILED = "_orig_mod."  # what torch.compile puts before the names inside a module
+AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counter, no weight
+# A task's settings that say where other weights lie, and what they are where those of a file take their place.
+SOURCES: dict[str, Any] = {"pretrained": False, "checkpoint": None, "checkpoint_ema": False}
+DEEPEST, NAMED = 3, 8  # entries inside entries; names in a message
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The weights in a file.
+
+    Attributes:
+        path: of the file.
+        tensors: the state dict, under the names that the file has.
+        meta: natx's own description; empty for files of other programs.
+        entry: which entry of the file the state dict is, as ``model`` or ``ema.module``; empty where it is the whole.
+        others: other entries that hold weights and were left alone.
+        described: the content of the ``config.json`` beside the weights of a folder; empty where there is none.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any] = field(default_factory=dict)
+    entry: str = ""
+    others: tuple[str, ...] = ()
+    described: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """What was taken from where, in words for logs and reports."""
+        text = f"entry {self.entry} of {self.path.name}" if self.entry else self.path.name
+        return f"{text} (not {', '.join(self.others)})" if self.others else text
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in label order, where the file or its folder has them."""
+        names = self.meta.get("classes") or self.described.get("label_names") or ()
+        return tuple(names.values() if isinstance(names, dict) else names)
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation a channel, of pixels in [0,1], where the file or its folder names them."""
+        for settings in (self.meta.get("normalisation"), self.described.get("pretrained_cfg"), self.described):
+            if isinstance(settings, dict) and settings.get("mean") and settings.get("std"):
+                mean, std = (tuple(float(value) for value in settings[key]) for key in ("mean", "std"))
+                return mean, std
+        return None
+
+    def under(self, names: Collection[str]) -> dict[str, Tensor]:
+        """The tensors, without what wrappers put before every name, where that makes more of them be in ``names``."""
+        best, most = self.tensors, len(self.tensors.keys() & set(names))
+        for tensors in _unwrapped(self.tensors):
+            if (count := len(tensors.keys() & set(names))) > most:
+                best, most = tensors, count
+        return best
+
+
+def weights_path(path: str | Path) -> Path:
+    """The file of weights: ``path`` itself, or the one in the folder ``path``.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name in FOLDER:
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path} has no {' or '.join(FOLDER)}: give the path of a .safetensors or .pth file")
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
+    return path
+
+
+def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
+    """Read weights from safetensors, a natx ``last.pth``, a state dict, or a file with one among its entries.
+
+    Entries are those of :data:`RAW`, also inside one another. An average of the weights (:data:`AVERAGED`) is taken
+    only where it is asked for. Nothing is unpickled but tensors and plain containers.
+
+    Args:
+        path: the file, or a folder with ``model.safetensors`` or ``pytorch_model.bin``, as timm's ``save_for_hf`` and
+            ``tools/export.py`` write it, whose ``config.json`` is read too.
+        ema: take the average of the weights.
+
+    Raises:
+        CheckpointError: missing, truncated or malicious, or without the weights that are asked for.
+    """
+    path = weights_path(path)
+    described = _description(path)
+    if path.suffix == ".safetensors":
+        try:
+            tensors, meta = load_file(path), read_meta(path)
+        except (SafetensorError, ValueError) as error:
+            raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
+        if ema and not meta.get("ema"):
+            raise CheckpointError(f"{path} holds no average of weights: leave ema out")
+        return WeightFile(path, tensors, meta, described=described)
+    content = load_safely(path)
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        meta = content.get("meta", {})
+        if not _is_state_dict(content.get("weights")) or (ema and not meta.get("ema")):
+            raise CheckpointError(f"{path} holds no state dict of {'averaged weights' if ema else 'tensors'}")
+        return WeightFile(path, content["weights"], meta)
+    tensors, entry = _entry(content, path, ema=ema)
+    top = entry.split(".")[0]
+    others = tuple(key for key in (*RAW, *AVERAGED) if entry and key != top and _holds_weights(content.get(key)))
+    return WeightFile(path, tensors, entry=entry, others=others, described=described)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What natx writes about the weights in a safetensors file; empty for other files."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        meta = json.loads((file.metadata() or {}).get("natx", "{}"))
+    return meta if isinstance(meta, dict) else {}
+
+
+def load_safely(path: Path) -> Any:
+    """The content of a torch file: tensors and plain containers; raises CheckpointError for anything else."""
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
+        raise CheckpointError(
+            f"{path} holds Python objects{f' ({name[1]})' if name else ''} and was not loaded (they could run code), "
+            "or is damaged: save the weights alone in the program that made it, "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no checkpoint ({_first_line(error)[:120]})") from error
+
+
+def without_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """A task's settings with nothing to load or download, for weights that are loaded afterwards."""
+    return {key: SOURCES.get(key, value) for key, value in settings.items()}
+
+
+def few(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _entry(content: Any, path: Path, *, ema: bool) -> tuple[dict[str, Tensor], str]:
+    """(state dict, where it is in the file) of the raw or averaged weights."""
+    if _is_state_dict(content) and not ema:
+        return content, ""
+    if isinstance(content, dict):
+        for key in AVERAGED if ema else RAW:
+            if (inside := _inside(content.get(key), key)) is not None:
+                return inside
+    entries = content if isinstance(content, dict) else {}
+    present = f"the entries {few(_entries(entries))}" if entries else f"a {type(content).__name__} without entries"
+    averages = [key for key in AVERAGED if _holds_weights(entries.get(key))]
+    remedy = f"; {averages[0]} is an average of weights: ask for it with ema=True (--ema)" if averages else ""
+    kind = "averaged weights" if ema else "tensors"
+    raise CheckpointError(f"{path} holds no state dict of {kind}: it has {present}{'' if ema else remedy}")
+
+
+def _inside(content: Any, name: str, depth: int = 1) -> tuple[dict[str, Tensor], str] | None:
+    """The state dict that an entry is, or has under one of the usual names."""
+    if _is_state_dict(content):
+        return content, name
+    if isinstance(content, dict) and depth < DEEPEST:
+        for key in RAW:
+            if (inside := _inside(content.get(key), f"{name}.{key}", depth + 1)) is not None:
+                return inside
+    return None
+
+
+def _holds_weights(content: Any) -> bool:
+    return _inside(content, "") is not None
+
+
+def _is_state_dict(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(value, Tensor) for value in content.values())
+
+
+def _entries(content: dict[Any, Any]) -> list[str]:
+    """The entries of a file, with what those hold that could be weights."""
+    inside = {key: value.values() if isinstance(value, dict) else () for key, value in content.items()}
+    counts = {key: sum(isinstance(value, Tensor) for value in values) for key, values in inside.items()}
+    return [f"{key} ({count} tensors)" if count else str(key) for key, count in counts.items()]
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> Iterable[dict[str, Tensor]]:
+    """The state dict without torch.compile's marks, then without the first part of its names while all share it."""
+    tensors = {key.replace(COMPILED, ""): value for key, value in tensors.items() if key != AVERAGE_COUNT}
+    yield tensors
+    while tensors and len(firsts := {key.partition(".")[0] for key in tensors}) == 1:
+        prefix = f"{firsts.pop()}."
+        if not all(key.startswith(prefix) for key in tensors):
+            return
+        tensors = {key[len(prefix) :]: value for key, value in tensors.items()}
+        yield tensors
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """The ``config.json`` beside the weights of a folder that timm or an export wrote; empty where there is none."""
+    file = path.with_name(DESCRIPTION)
+    if path.name not in FOLDER or not file.is_file():
+        return {}
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} is no readable JSON ({_first_line(error)}): it says how pixels are normalised"
+        ) from error
+    return described if isinstance(described, dict) else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
