@@ -76,9 +76,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="CONFIG CHECKPOINT", help="training configs and their weights")
-    parser.add_argument(
-        "--ema", action="store_true", help="take the average of the weights that a file holds too"
-    )
+    parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
     parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="parts (default: all)")
     parser.add_argument("--attacks", help="an attack config, whose first attack is used (default: PGD-20)")
     parser.add_argument("--data", choices=["test", "train"], default="test", help="images (default: test)")

@@ -29,9 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the training config of the model")
     parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
-    parser.add_argument(
-        "--ema", action="store_true", help="take the average of the weights that a file holds too"
-    )
+    parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--cfg-options", nargs="+", action=cli.Options, help="override config values: key.sub=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

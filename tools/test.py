@@ -108,9 +108,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the training config of the model")
     parser.add_argument("checkpoint", help=".safetensors, a .pth with tensors only, or a folder with either")
-    parser.add_argument(
-        "--ema", action="store_true", help="take the average of the weights that a file holds too"
-    )
+    parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_table.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")

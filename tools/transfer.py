@@ -48,6 +48,8 @@ def main() -> None:
     if first:
         write_transfer(folder, report)
         console.print(markdown(report), markup=False, soft_wrap=True)
+        for note in report.get("notes", []):
+            console.print(f"note: {note}", soft_wrap=True)
         console.print(
             f"written: {folder / 'transfer.md'}, {folder / 'transfer.html'}, {folder / 'transfer.json'}", soft_wrap=True
         )
@@ -59,9 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--source", nargs=2, action="append", default=[], metavar=("CONFIG", "CHECKPOINT"), help="only to craft on"
     )
-    parser.add_argument(
-        "--ema", action="store_true", help="take the average of the weights that a file holds too"
-    )
+    parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. configs/attacks/linf8_quick.py")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")

@@ -12,10 +12,10 @@ from mmengine.config import Config
 
 from natx.analysis.collect import CLEAN, Collected, collect
 from natx.attacks import Attack
-from natx.config import plain_dict, require
-from natx.data import build_dataset, subset
+from natx.config import require
+from natx.data import subset
 from natx.errors import CheckpointError, ConfigError
-from natx.judging.build import load_task
+from natx.judging.build import load_data, load_task
 from natx.judging.identity import normalisation_text
 from natx.models.weights import weights_path
 from natx.runtime.files import sha256
@@ -85,9 +85,7 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
     task, meta = load_task(config, checkpoint, ema=run.ema)
     if "head" in meta:
         raise CheckpointError(f"{meta['head']}, and an analysis is of the class layer: use a checkpoint that has it")
-    whole = build_dataset(plain_dict(config.data[run.data]))
-    whole = whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole
-    task.check_data(whole)
+    whole, notes = load_data(config, task, part=run.data)
     dataset = subset(whole, run.subset_size)
     classes = tuple(str(c) for c in getattr(whole, "classes", None) or task.classes or range(task.num_classes))
     class_number(run.shown, classes)  # before anything is attacked
@@ -103,6 +101,7 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
     )
     if run.must and collected.weight is None:
         raise ConfigError(f"{name}: {collected.notes[0]}")
+    collected.notes[:0] = notes
     extra = collected.views[CLEAN].logits.shape[1] - len(classes)
     settings = {
         "config": str(config.filename),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,6 +33,14 @@ class BatchDataset(Dataset):
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def with_classes(self, classes: Sequence[str]) -> BatchDataset:
+        """The same images and fingerprint, with labels that number ``classes``, which have all of the set's own."""
+        place = {name: label for label, name in enumerate(classes)}
+        view = copy.copy(self)
+        view.labels = torch.tensor([place[name] for name in self.classes])[self.labels]
+        view.classes, view._digest = tuple(classes), self.fingerprint()
+        return view
 
     def __len__(self) -> int:
         return self.labels.shape[0]

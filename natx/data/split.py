@@ -24,6 +24,10 @@ class Part(Dataset):
     def __len__(self) -> int:
         return len(self.positions)
 
+    def with_classes(self, classes: Sequence[str]) -> Part:
+        """The same images with other labels, see :meth:`natx.data.base.BatchDataset.with_classes`."""
+        return Part(self.dataset.with_classes(classes), self.positions)
+
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A batch, see :mod:`natx.batch`."""
         return self.dataset.__getitems__([self.positions[i] for i in indices])

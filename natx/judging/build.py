@@ -10,6 +10,8 @@ from mmengine.config import Config
 from natx.attacks import Attack, build_attack
 from natx.attacks.sources import with_sources
 from natx.config import plain_dict, refuse_misspelt, require
+from natx.data import build_dataset
+from natx.data.classes import align_classes
 from natx.errors import ConfigError
 from natx.evaluation import Metric
 from natx.models.checkpoint import load_weights
@@ -34,6 +36,20 @@ def load_task(config: Config, checkpoint: Path, *, ema: bool = False) -> tuple[T
     task = TASKS.build(without_weights(plain_dict(config.task)))
     meta = load_weights(task, checkpoint, without_head=True, ema=ema)
     return task.eval(), meta
+
+
+def load_data(config: Config, task: Task, *, part: str = "test") -> tuple[Any, list[str]]:
+    """The images of a part of the config's data as a task numbers their classes, and remarks on what was changed.
+
+    Raises:
+        DataError: classes that are not the task's, see :func:`natx.data.classes.align_classes`.
+    """
+    dataset = build_dataset(plain_dict(config.data[part]))
+    if hasattr(dataset, "for_evaluation"):
+        dataset = dataset.for_evaluation()
+    dataset, notes = align_classes(dataset, task.classes)
+    task.check_data(dataset)
+    return dataset, notes
 
 
 def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:

@@ -13,13 +13,14 @@ from mmengine.dist import get_dist_info
 from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.checks import AuditOptions, audit, audited
-from natx.config import plain_dict, require
-from natx.data import build_dataset, subset
+from natx.config import require
+from natx.data import subset
+from natx.data.classes import check_classes
 from natx.errors import ConfigError
 from natx.evaluation import Evaluation, evaluate, evaluate_set
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
-from natx.judging.build import build_attacks, build_metric, load_task, paper_row
+from natx.judging.build import build_attacks, build_metric, load_data, load_task, paper_row
 from natx.judging.identity import (
     chosen_images,
     decisive,
@@ -85,8 +86,7 @@ def judge(
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=ema)
     task.to(device)
-    whole = build_dataset(plain_dict(config.data.test))
-    task.check_data(whole)
+    whole, remarks = load_data(config, task)
     dataset = subset(whole, subset_size)
     settings = {
         "config": str(config.filename),
@@ -125,7 +125,8 @@ def judge(
         )
     else:
         report = _judge_set(job, pictures=pictures, with_audit=checks is not None)
-    report["notes"] = [*report.get("notes", []), *other_training(config, meta), *other_normalisation(task, meta)]
+    remarks += [*other_training(config, meta), *other_normalisation(task, meta)]
+    report["notes"] = [*report.get("notes", []), *remarks]
     return report
 
 
@@ -238,7 +239,11 @@ def _settings(checks: AuditOptions) -> dict[str, Any]:
 def _undefended(job: _Job, checks: AuditOptions) -> Task | None:
     """A normally trained model of the config's task: the one that was named, or the model itself if it is one."""
     if checks.vanilla is not None:
-        return load_task(job.config, weights_path(checks.vanilla))[0].to(job.device)
+        vanilla = load_task(job.config, weights_path(checks.vanilla))[0]
+        check_classes(
+            job.dataset, vanilla.classes, whose="--vanilla", remedy="give an undefended model of these classes"
+        )
+        return vanilla.to(job.device)
     method = job.config.get("method") or {}
     plain = method.get("type") == "Standard" and not method.get("terms") and job.config.get("start") is None
     return job.task if plain else None

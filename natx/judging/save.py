@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from natx.config import plain_dict, require
-from natx.data import build_dataset, subset
+from natx.config import require
+from natx.data import subset
 from natx.errors import ConfigError
 from natx.evaluation.saved import save_adversarial
-from natx.judging.build import build_attacks, load_task
+from natx.judging.build import build_attacks, load_data, load_task
 from natx.registry import TASKS, require_known
 from natx.runtime.progress import Meter
 
@@ -56,8 +56,7 @@ def save_judged(
     require(config, ("task", "data.test"), path=config.filename or "config")
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     task, _ = load_task(config, checkpoint, ema=ema)
-    dataset = build_dataset(plain_dict(config.data.test))
-    task.check_data(dataset)
+    dataset, _ = load_data(config, task)
     return save_adversarial(
         task.to(device),
         subset(dataset, subset_size),

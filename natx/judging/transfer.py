@@ -12,6 +12,7 @@ from mmengine.config import Config
 from natx.attacks import Attack
 from natx.config import load_config, plain_dict, require
 from natx.data import build_dataset, subset
+from natx.data.classes import align_classes, check_classes
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN
 from natx.judging.build import build_attacks, load_task
@@ -60,6 +61,7 @@ def judge_transfer(
     pairs = [*targets, *sources]
     names, models = _names(pairs), []
     whole: Any = None
+    notes: list[str] = []
     tasks: dict[str, Task] = {}
     for name, (path, checkpoint) in zip(names, pairs):
         config = load_config(path, options=options)
@@ -69,11 +71,14 @@ def judge_transfer(
         if data.fingerprint() != whole.fingerprint():
             raise ConfigError(f"{path} is tested on other images than {pairs[0][0]}: compare models of one test set")
         file = weights_path(checkpoint)
-        tasks[name], meta = load_task(config, file, ema=ema)
-        tasks[name].check_data(whole)
-        tasks[name].to(device)
+        task, meta = load_task(config, file, ema=ema)
+        if not tasks:
+            whole, notes = align_classes(whole, task.classes)
+        check_classes(whole, task.classes, whose=str(path), remedy="compare models that number the classes alike")
+        task.check_data(whole)
+        tasks[name] = task.to(device)
         described = {"config": str(path), "checkpoint": str(file), "checkpoint_sha256": sha256(file)}
-        settings = {"weights": meta["weights"], "normalisation": normalisation_text(tasks[name])}
+        settings = {"weights": meta["weights"], "normalisation": normalisation_text(task)}
         models.append({"name": name, **described, **settings})
     dataset = subset(whole, subset_size)
     victims = {name: tasks[name] for name in names[: len(targets)]}
@@ -87,6 +92,7 @@ def judge_transfer(
         "clean": {target: matrix.accuracy(CLEAN, target) for target in matrix.targets},
         "attacks": [_entry(matrix, attack) for attack in built],
         "flags": matrix.flags(),
+        **({"notes": notes} if notes else {}),
         "settings": {"attack_config": str(attacks.filename), "batch_size": batch_size, "seed": built[0].seed},
         "provenance": provenance(device),
     }

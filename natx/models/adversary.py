@@ -11,6 +11,7 @@ from torch import Tensor
 
 from natx.batch import Batch
 from natx.config import load_config
+from natx.data.classes import first_difference
 from natx.errors import ConfigError
 from natx.models.checkpoint import load_weights
 from natx.models.weights import without_weights
@@ -56,8 +57,7 @@ class Adversary:
                     f"the {self.role} has {task.num_classes} classes, the target {target.num_classes}: "
                     f"train the {self.role} on the target's classes"
                 )
-            if task.classes and target.classes and task.classes != target.classes:
-                difference = _first_difference(task.classes, target.classes)
+            if (difference := first_difference(target.classes, task.classes)) is not None:
                 raise ConfigError(
                     f"the {self.role} was trained on other classes ({difference}): "
                     "both must number the same classes in the same order"
@@ -82,12 +82,6 @@ class Adversary:
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
             members = [full_precision(t.read(t.network(x, batch), batch, rows=rows).logits) for t in self.tasks]
         return members[0] if len(members) == 1 else torch.stack(members).mean(0)
-
-
-def _first_difference(classes: Sequence[str], target: Sequence[str]) -> str:
-    """Where two lists of class names part."""
-    i = next(i for i, (a, b) in enumerate(zip(classes, target)) if a != b)
-    return f"class {i} is {classes[i]!r} there and {target[i]!r} here"
 
 
 def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversary") -> Adversary:

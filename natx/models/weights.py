@@ -33,7 +33,7 @@ DESCRIPTION = "config.json"  # what such a folder says of them
 COMPILED = "_orig_mod."  # what torch.compile puts before the names inside a module
 AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counter, no weight
 # A task's settings that say where other weights lie, and what they are where those of a file take their place.
-SOURCES: dict[str, Any] = {"pretrained": False, "checkpoint": None, "checkpoint_ema": False}
+SOURCES: dict[str, Any] = {"pretrained": False, "checkpoint": None, "checkpoint_ema": False, "new_head": False}
 DEEPEST, NAMED = 3, 8  # entries inside entries; names in a message
 
 

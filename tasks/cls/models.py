@@ -227,16 +227,17 @@ def create_model(
     num_classes: int,
     pretrained: bool = False,
     weights: WeightFile | None = None,
+    new_head: bool = False,
     image_size: int | None = None,
     **kwargs: Any,
 ) -> nn.Module:
     """Build a classifier of ``num_classes`` outputs: one of ``MODELS``, else the timm model of that name.
 
     ``weights`` (a local file) go before ``pretrained`` (timm's weights from the hub). timm's own conversions of foreign
-    files are applied. A head of another number of classes stays newly initialised; all else must fit, but for position
-    embeddings, which timm resamples to ``image_size``, and the first convolution where ``in_chans`` is not that of the
-    file. Pixels are normalised as the file says, where it says so. ``image_size`` is passed on only to models of a
-    fixed input size. Other keywords go to the builder.
+    files are applied. A head of another number of classes, and any with ``new_head``, stays newly initialised; all else
+    must fit, but for position embeddings, which timm resamples to ``image_size``, and the first convolution where
+    ``in_chans`` is not that of the file. Pixels are normalised as the file says, where it says so. ``image_size`` is
+    passed on only to models of a fixed input size. Other keywords go to the builder.
 
     Raises ConfigError for a name, size or keyword that does not fit, CheckpointError for weights that cannot
     be had: never a silent random start.
@@ -253,7 +254,7 @@ def create_model(
     if (outputs := classifier(net).out_features) != num_classes:
         raise ConfigError(f"model {name!r} has {outputs} outputs, expected num_classes={num_classes}")
     if weights is not None:
-        _load(net, name, weights)
+        _load(net, name, weights, new_head=new_head)
     elif pretrained:
         net = _from_hub(net, name, kwargs)
     net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
@@ -335,15 +336,15 @@ def convert(net: Any, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor
         return tensors
 
 
-def _load(net: Any, name: str, weights: WeightFile) -> None:
-    """Load the weights of a file; every key must fit but for a head of another number of classes."""
+def _load(net: Any, name: str, weights: WeightFile, *, new_head: bool) -> None:
+    """Load a file's weights; every key must fit, but for a head of another number of classes or one not wanted."""
     tensors = convert(net, name, weights.under(net.state_dict()))
     head = classifier(net)
     prefix = next(key for key, module in net.named_modules() if module is head)
     layer = tensors.get(f"{prefix}.weight")
     say(f"model {name}: weights of {weights.source}")
-    if layer is None or layer.shape[0] != head.out_features:
-        say(f"model {name}: new head of {head.out_features} classes, {weights.path} holds another")
+    if new_head or layer is None or layer.shape[0] != head.out_features:
+        say(f"model {name}: new head of {head.out_features} classes, not that of {weights.path.name}")
         tensors |= {f"{prefix}.{key}": value for key, value in head.state_dict().items()}
     if name not in MODELS:
         tensors |= _first_convolutions(net, tensors)

@@ -30,6 +30,7 @@ class ClassificationTask(Task):
         checkpoint: local weights instead: a file, or a folder with a ``config.json``; see
             :func:`natx.models.weights.read_weights`.
         checkpoint_ema: take the average of the weights that the file holds beside them.
+        new_head: draw a new class layer where that of the file would fit, for other classes of the same number.
         image_size: input height and width, where the model asks for it (ViT).
         mean: normalisation mean a channel; by default that of the weights' file or folder, where it names one, else
             that of the model's ``pretrained_cfg``.
@@ -52,6 +53,7 @@ class ClassificationTask(Task):
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_ema: bool = False,
+        new_head: bool = False,
         image_size: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -68,9 +70,12 @@ class ClassificationTask(Task):
             num_classes=num_classes,
             pretrained=pretrained,
             weights=weights,
+            new_head=new_head,
             image_size=image_size,
             **(model_args or {}),
         )
+        if weights is not None and not new_head and len(weights.classes) == num_classes:
+            self.classes = weights.classes
         self.own_normalisation = bool(mean or std)
         default_mean, default_std = normalisation(net)
         mean, std = tuple(mean or default_mean), tuple(std or default_std)

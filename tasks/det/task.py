@@ -78,7 +78,7 @@ class DetectionTask(Task):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         if checkpoint is not None:
-            _load(net, read_weights(checkpoint, ema=checkpoint_ema))
+            self.classes = _load(net, read_weights(checkpoint, ema=checkpoint_ema)) or None
 
     @property
     def normalisation(self) -> dict[str, list[float]]:
@@ -207,13 +207,13 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
 
 
-def _load(net: Any, file: WeightFile) -> None:
-    """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix."""
+def _load(net: Any, file: WeightFile) -> tuple[str, ...]:
+    """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix; names of the classes it is of."""
     say(f"detector weights: {file.source}")
     tensors = file.under(net.state_dict())
     if any(key.startswith("backbone.") for key in tensors):
         load_into(net, tensors, source=str(file.path))
-        return
+        return file.classes
     tensors = file.under(net.backbone.state_dict())
     initial = net.backbone.state_dict()
     weights = {key: value for key, value in tensors.items() if key in initial}
@@ -221,3 +221,4 @@ def _load(net: Any, file: WeightFile) -> None:
         # VGG's own weights lack SSD's last two layers, which stand for fully connected ones: these stay as drawn.
         weights = {**{key: initial[key] for key in list(initial)[-4:]}, **weights}
     load_into(net.backbone, weights, source=str(file.path))
+    return ()

@@ -27,6 +27,7 @@ def create_model(
     image_size: Sequence[int],
     pretrained: bool = False,
     weights: WeightFile | None = None,
+    new_head: bool = False,
     last_stride: int | None = None,
     bnneck: bool = True,
 ) -> nn.Module:
@@ -39,6 +40,7 @@ def create_model(
         pretrained: take torchreid's ImageNet weights.
         weights: local backbone weights instead (torchreid's, torchvision's or natx's); its head may be another
             one's class layer (``fc``), but not a classifier of another number of identities.
+        new_head: leave the classifier of the file out.
         last_stride: stride of the last stage; 1 doubles the height and width of its maps (ResNets), None keeps
             torchreid's 2.
         bnneck: batch norm (bias frozen at 0) between the feature and a classifier without bias (BoT, Luo et al.
@@ -58,7 +60,7 @@ def create_model(
         net.bnneck = nn.BatchNorm1d(width)
         net.bnneck.bias.requires_grad_(False)
     if weights is not None:
-        _load_backbone(net, weights)
+        _load_backbone(net, weights, new_head=new_head)
     return net
 
 
@@ -98,10 +100,12 @@ def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
             module.stride = (stride, stride)
 
 
-def _load_backbone(net: nn.Module, file: WeightFile) -> None:
+def _load_backbone(net: nn.Module, file: WeightFile, *, new_head: bool) -> None:
     """Load all weights but a class layer of other images (``fc``) and a head that the file lacks."""
     initial = net.state_dict()
     weights = file.under(initial)
+    if new_head:
+        weights = {key: value for key, value in weights.items() if not key.startswith(HEAD)}
     optional = (*HEAD, "bnneck.", "fc.")
     wrong = [key for key in initial if key in weights and initial[key].shape != weights[key].shape]
     needed = [key for key in initial if not key.startswith(optional) and not key.endswith(COUNTER)]

@@ -38,6 +38,7 @@ class ReIDTask(Task):
         pretrained: take torchreid's ImageNet weights.
         checkpoint: local backbone weights instead.
         checkpoint_ema: take the average of the weights that the file holds beside them.
+        new_head: draw a new classifier where that of the file would fit, for other identities of the same number.
         last_stride: 1 for ResNets as in BoT, None to keep torchreid's.
         bnneck: the batch-norm neck.
         label_smoothing: of the identity loss.
@@ -64,6 +65,7 @@ class ReIDTask(Task):
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_ema: bool = False,
+        new_head: bool = False,
         last_stride: int | None = None,
         bnneck: bool = True,
         label_smoothing: float = 0.1,
@@ -83,15 +85,19 @@ class ReIDTask(Task):
             )
         if len(mean) != 3 or len(std) != 3:
             raise ConfigError(f"mean {tuple(mean)} and std {tuple(std)} need one value for each of 3 channels")
+        weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
         net = create_model(
             model,
             num_classes=num_classes,
             image_size=(height, width),
             pretrained=pretrained,
-            weights=None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema),
+            weights=weights,
+            new_head=new_head,
             last_stride=last_stride,
             bnneck=bnneck,
         )
+        if weights is not None and not new_head and len(weights.classes) == num_classes:
+            self.classes = weights.classes
         self.model, self.num_classes, self.input_size = model, num_classes, (3, height, width)
         self.label_smoothing, self.margin, self.triplet_weight = label_smoothing, margin, triplet_weight
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

@@ -14,9 +14,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from natx.data.classes import align_classes
 from natx.errors import DataError
 from natx.registry import METRICS
-from tasks.det.datasets import Annotation
+from tasks.det.datasets import Annotation, GeneratedVOC, VOCDetection
 from tasks.det.matching import Matching
 from tasks.det.metrics import DetectionMAP
 from tasks.det.picture import Marks, Scene, draw_scenes
@@ -473,3 +474,26 @@ def test_images_of_any_shape_and_without_change_are_drawn(tmp_path: Path) -> Non
     rows = [[Scene("clean", image, nothing), Scene("DAG", image, nothing)] for image in (wide, tall)]
     draw_scenes(tmp_path / "picture.png", rows, classes=("one",))
     assert Image.open(tmp_path / "picture.png").width > 900
+
+
+# ---------------------------------------------------------------------------------------------- names of classes
+
+
+def test_a_set_with_its_classes_in_another_order_gives_the_same_map(tmp_path: Path) -> None:
+    """Detections by a model that numbers the digits from 0 to 9, judged on a set that lists them from 9 to 0."""
+    names = tuple("0123456789")
+    whole = GeneratedVOC(tmp_path / "set", "test", images=1, test_images=12, canvas=(96, 96), sides=(24, 40))
+    turned = VOCDetection(tmp_path / "set", "test", classes=names[::-1], size=(96, 96))
+    perfect = [{"boxes": a.boxes, "scores": torch.ones(len(a.boxes)), "labels": a.labels} for a in whole.annotations]
+    metric = DetectionMAP()
+    assert metric(perfect, whole)["mAP"] == pytest.approx(100)
+    assert metric(perfect, turned)["mAP"] < 50
+    aligned, notes = align_classes(turned, names)
+    assert metric(perfect, aligned) == metric(perfect, whole)
+    assert "10 classes in another order than the model" in notes[0]
+    few = VOCDetection(tmp_path / "set", "test", classes=("7", "3"), size=(96, 96))
+    part = align_classes(few, names)[0].subset(5)
+    assert part.classes == names and {int(label) for a in part.annotations for label in a.labels} <= {3, 7}
+    assert aligned.fingerprint() == turned.fingerprint()
+    with pytest.raises(DataError, match="class 0 is '0' there and 'a' here"):
+        align_classes(VOCDetection(tmp_path / "set", "test", classes=("a", "1"), size=(96, 96)), names)

@@ -239,6 +239,17 @@ class VOCDetection(BatchDataset):
         view.train = False
         return view
 
+    def with_classes(self, classes: Sequence[str]) -> VOCDetection:
+        """See :meth:`natx.data.base.BatchDataset.with_classes`."""
+        place = {name: label for label, name in enumerate(classes)}
+        order = torch.tensor([place[name] for name in self.classes], dtype=torch.int64)
+        renumbered = {id(a): replace(a, labels=order[a.labels]) for a in self._whole}
+        view = copy.copy(self)
+        view._whole = list(renumbered.values())
+        view.annotations = [renumbered[id(annotation)] for annotation in self.annotations]
+        view.classes, view._digest = tuple(classes), self.fingerprint()
+        return view
+
     def subset(self, count: int) -> VOCDetection:
         """The first ``count`` images. Raises ConfigError for a count that leaves none or is too large."""
         return self._part(subset(range(len(self)), count).positions)
