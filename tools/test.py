@@ -42,10 +42,10 @@ def main() -> None:
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
+    config = load_config(arguments.config, options=arguments.cfg_options)
     checkpoint = weights_path(arguments.checkpoint)
     default = checkpoint.parent / f"test-{Path(arguments.attacks).stem}"
     folder = cli.output_folder(arguments.out or default)
-    config = load_config(arguments.config, options=arguments.cfg_options)
     checks = audit_options(arguments)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))

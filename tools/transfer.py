@@ -48,8 +48,6 @@ def main() -> None:
     if first:
         write_transfer(folder, report)
         console.print(markdown(report), markup=False, soft_wrap=True)
-        for note in report.get("notes", []):
-            console.print(f"note: {note}", soft_wrap=True)
         console.print(
             f"written: {folder / 'transfer.md'}, {folder / 'transfer.html'}, {folder / 'transfer.json'}", soft_wrap=True
         )

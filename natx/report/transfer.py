@@ -89,10 +89,17 @@ def _flags(report: dict[str, Any]) -> list[str]:
 
 
 def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Config, checkpoint and its hash of each model."""
+    """Config, checkpoint, its hash and the normalisation of each model; remarks on their classes."""
     return [
-        (model["name"], f"{model['config']}, {model['checkpoint']} ({model['checkpoint_sha256'][:16]})")
-        for model in report["models"]
+        *(
+            (
+                model["name"],
+                f"{model['config']}, {model['checkpoint']} ({model['checkpoint_sha256'][:16]}), {model['weights']}, "
+                f"normalised with {model['normalisation']}",
+            )
+            for model in report["models"]
+        ),
+        *(("note", note) for note in report.get("notes", [])),
     ]
 
 

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook, SyncBuffersHook
 
 from natx.config import fingerprint, plain_dict
 from natx.data import build_dataset
+from natx.data.classes import check_classes
 from natx.errors import ConfigError
 from natx.methods import Method
 from natx.methods.base import Setting
@@ -22,10 +23,12 @@ from natx.task import Task
 from natx.terms.base import Term
 from natx.training.fingerprints import part_fingerprints, run_fingerprint
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
-from natx.training.images import build_loader, build_selection, remarks, with_copies, with_generated
+from natx.training.images import SAME_ORDER, build_loader, build_selection, remarks, with_copies, with_generated
 from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
+
+NEW_HEAD = "start from the weights without their class layer (task.checkpoint with task.new_head=True)"
 
 
 def build_runner(
@@ -84,6 +87,7 @@ def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.devi
     if config.get("start", {}).get("checkpoint") is not None:
         start = load_weights(learner.task, config.start.checkpoint, ema=bool(config.start.get("ema", False)))
         say(f"start: {start['weights']}")
+    check_classes(whole, learner.task.classes, whose="the weights to start from", remedy=f"{SAME_ORDER}, or {NEW_HEAD}")
     learner.task.check_data(whole)
     learner.task.classes = getattr(whole, "classes", None)
     learner.method.prepare(learner.task, device)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from natx.config import fingerprint, load_config, plain_dict, require_training, with_options
 from natx.data import build_dataset
+from natx.models.weights import SOURCES
 
 DONE = "done.json"  # what a finished training leaves in its folder
 
@@ -45,8 +46,8 @@ def needs_training(entry: dict[str, Any]) -> bool:
 def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Config:
     """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
 
-    A counterpart of the same architecture takes the run's whole task config (weights it starts from, input size); its
-    schedule, batch size and seed are its own. ``options`` of the entry override everything.
+    A counterpart of the same architecture takes the run's task settings (input size, classes); the weights that it
+    starts from, its schedule, batch size and seed are its own. ``options`` of the entry override everything.
     """
     recipe = load_config(entry["config"])
     require_training(recipe, path=entry["config"])
@@ -55,7 +56,8 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
         if key in config:
             recipe[key] = config[key]
     if all(recipe.task.get(key) == config.task.get(key) for key in ("type", "model")):
-        recipe.task = config.task
+        start = {key: recipe.task[key] for key in SOURCES if key in recipe.task}
+        recipe.task = {key: value for key, value in config.task.items() if key not in SOURCES} | start
     for key in ("train", "test", "heldout", "num_workers", "augments"):
         if key in config.data:
             recipe.data[key] = config.data[key]

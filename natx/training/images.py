@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from natx.attacks import build_attack
 from natx.config import plain_dict, require
 from natx.data import build_dataset, hold_out, train_loader
+from natx.data.classes import align_classes, check_classes
 from natx.data.mixed import Mixed
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
@@ -25,6 +26,8 @@ from natx.training.copies import StandInCopies, WithCopies, copies_folder, make_
 from natx.training.frozen_models import adversary_store, task_of
 from natx.training.selection import Selection
 
+TRAINING = "the training images"
+SAME_ORDER = "give both the same classes in the same order"
 COPIES = ("data.copies.source", "data.copies.attack")  # what data.copies must name
 
 
@@ -44,7 +47,8 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if config.get("metric") is not None:
         settings["metric"] = METRICS.build(plain_dict(config.metric))
     if protocol == "paper":
-        rest, held, name = whole, build_dataset(plain_dict(data.test)), "the test set (protocol='paper')"
+        held, _ = align_classes(build_dataset(plain_dict(data.test)), getattr(whole, "classes", None), whose=TRAINING)
+        rest, name = whole, "the test set (protocol='paper')"
     elif count == 0:
         return whole, None
     else:
@@ -77,6 +81,7 @@ def with_copies(
             "data.copies.source is one model with weights: config=<training config> or task and checkpoint"
         )
     model = source.to(device).tasks[0]
+    check_classes(whole, model.classes, whose="data.copies.source", remedy=SAME_ORDER)
     model.check_data(whole)
     if rehearsal:
         return StandInCopies(images)
@@ -100,7 +105,11 @@ def with_generated(config: Config, images: Any, whole: Any) -> Any:
     data = config.data
     if data.get("generated") is None:
         return images
-    return Mixed(images, build_dataset(plain_dict(data.generated)), whole=len(whole))
+    generated = build_dataset(plain_dict(data.generated))
+    generated, notes = align_classes(generated, getattr(whole, "classes", None), whose=TRAINING)
+    for note in notes:
+        say(f"note: data.generated: {note}")
+    return Mixed(images, generated, whole=len(whole))
 
 
 def build_loader(config: Config, images: Any) -> DataLoader:

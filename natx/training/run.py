@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
 from natx.config import fingerprint, plain_dict, require_training
-from natx.errors import ConfigError, DataError
+from natx.errors import CheckpointError, ConfigError, DataError
 from natx.runtime.files import exclusive, sha256, write_json
 from natx.runtime.progress import say
 from natx.runtime.provenance import provenance
@@ -80,6 +80,11 @@ def prepare_adversaries(config: Config, work_dir: Path, *, device: torch.device)
             folder = train_once(recipe, store, device=device)
         except (ConfigError, DataError) as error:
             raise type(error)(f"{entry['config']}, which is to be trained first: {error}") from error
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{entry['config']}, which is to be trained first: {error}; its start is its own: set it in "
+                "its options (options={'task.checkpoint': FILE}), or give its trained weights as checkpoint=FILE"
+            ) from error
         for key in ("config", "options"):
             entry.pop(key, None)
         entry.update(task=plain_dict(recipe.task), checkpoint=str(folder / "best.safetensors"))
