@@ -25,6 +25,7 @@ test: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy natx tasks tools
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/benchmark.py

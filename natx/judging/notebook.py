@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.attacks.named import build_named, build_threat
-from natx.data.base import InMemory
+from natx.data.base import BatchDataset, InMemory
+from natx.data.classes import align_classes
 from natx.errors import ConfigError, DataError
 from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
@@ -92,9 +93,10 @@ class Result:
 
 def evaluate(
     model: nn.Module,
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray | Sequence[int],
+    images: Tensor | np.ndarray | BatchDataset,
+    labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
+    classes: Sequence[str] | None = None,
     attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack = DEFAULT,
     eps: float | None = None,
     threat: ThreatModel | dict[str, Any] | None = None,
@@ -111,8 +113,10 @@ def evaluate(
 
     Args:
         model: maps pixels in [0,1] to logits ``[N, classes]``; normalisation belongs inside it.
-        images: ``[N, C, H, W]``, floats in [0,1] or uint8.
+        images: ``[N, C, H, W]``, floats in [0,1] or uint8; or a data set, without ``labels``.
         labels: classes ``[N]``.
+        classes: names of the classes that the labels number; a data set has its own. Where the model has names too
+            (``model.classes``, as :func:`natx.load` sets them), labels are matched by name.
         attacks: names, configs or attacks; see :func:`natx.attacks.named.build_named`. One pass over all of them;
             'AutoAttack' is the standard version.
         eps: radius of the Linf ball in pixel units of [0,1], such as 8/255.
@@ -125,7 +129,8 @@ def evaluate(
         meter: progress display; silent by default.
 
     Raises:
-        DataError: pixels outside [0,1], images, labels or outputs of the wrong shape, labels that are no classes.
+        DataError: pixels outside [0,1], images, labels or outputs of the wrong shape, labels that are no classes, names
+            of classes that the model does not have.
         ConfigError: no threat model, an unknown attack, or settings that do not fit.
     """
     if eps is not None and threat is not None:
@@ -134,20 +139,43 @@ def evaluate(
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
     threat = Linf(eps) if eps is not None else build_threat(threat)
     built = build_named(attacks, threat=threat, seed=seed)
-    images, labels = _checked(model, images, labels)
+    dataset, notes = _data(model, images, labels, classes=classes)
     device = None if device is None else pick_device(device)
     with _on(model, device):
-        task, logits = wrap(model, images[:batch_size], device=device)
-        if int(labels.max()) >= task.num_classes:
-            raise DataError(f"labels go up to {int(labels.max())}, the model has {task.num_classes} classes (0 first)")
-        notes = []
+        task, logits = wrap(model, dataset.images[:batch_size], device=device)
+        if int(dataset.labels.max()) >= task.num_classes:
+            raise DataError(
+                f"labels go up to {int(dataset.labels.max())}, the model has {task.num_classes} classes (0 first)"
+            )
         if _probabilities(logits):
             warnings.warn(PROBABILITIES, stacklevel=2)
             notes.append(PROBABILITIES)
-        dataset = InMemory(images, labels, classes=[str(i) for i in range(task.num_classes)])
         evaluation = run_evaluation(task, dataset, built, batch_size=batch_size, success=success, meter=meter)
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
     return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)
+
+
+def _data(model: nn.Module, images: Any, labels: Any, *, classes: Sequence[str] | None) -> tuple[InMemory, list[str]]:
+    """The images with labels as the model numbers its classes, and remarks on what was changed."""
+    if labels is None:
+        if not hasattr(images, "__getitems__"):
+            raise DataError(f"images without labels are a data set; got {type(images).__name__}: give labels")
+        batch = images.__getitems__(list(range(len(images))))
+        classes = getattr(images, "classes", None) if classes is None else classes
+        images, labels = batch["inputs"], batch["data_samples"]
+    images, labels = _checked(model, images, labels)
+    if classes is None:
+        classes = [str(i) for i in range(int(labels.max()) + 1)]
+    if int(labels.max()) >= len(classes):
+        raise DataError(f"labels go up to {int(labels.max())}, and classes names {len(classes)} (0 first)")
+    return align_classes(InMemory(images, labels, classes=classes), _names(model))
+
+
+def _names(model: nn.Module) -> Sequence[str] | None:
+    """Names of the model's classes in label order, where it has them."""
+    names = getattr(model, "classes", None)
+    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    return names if listed else None
 
 
 def _checked(model: nn.Module, images: Any, labels: Any) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+import natx
 from natx.analysis.collect import CLEAN as CLEAN_VIEW
 from natx.analysis.subjects import Run, subject
 from natx.attacks import PGD
@@ -132,3 +133,22 @@ def test_weights_without_names_are_judged_as_before(folder: Path, weights: Path,
     report = judge(config(folder, tmp_path), tmp_path / "nameless.safetensors", ATTACKS, device=CPU)
     assert clean_accuracy(report) == 100
     assert build_dataset(dict(config(folder, tmp_path).data.test)).classes == NAMES
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES[::-1], ("white", "blue")])
+def test_a_data_set_is_judged_in_python_by_the_names_of_its_classes(
+    folder: Path, weights: Path, tmp_path: Path, names: Sequence[str]
+) -> None:
+    model = natx.load(weights)
+    assert model.classes == NAMES
+    dataset = build_dataset(config(folder, tmp_path, names).data.test.to_dict())
+    result = natx.evaluate(model, dataset, attacks=["FGSM"], eps=1 / 255)
+    assert result.accuracies[CLEAN] == 100
+    batch = dataset.__getitems__(range(len(dataset)))
+    tensors = natx.evaluate(model, batch["inputs"], batch["data_samples"], classes=names, attacks=["FGSM"], eps=1 / 255)
+    assert tensors.accuracies == result.accuracies
+    assert bool(result.notes) == bool(tensors.notes) == (names != NAMES)
+    with pytest.raises(DataError, match="has no class 'grass'"):
+        natx.evaluate(
+            model, batch["inputs"], batch["data_samples"], classes=["grass", "blue", "red", "white"], eps=1 / 255
+        )

@@ -68,7 +68,10 @@ def kinds_of_steps(method: Method) -> list[tuple[float, Callable[[], Any]]]:
     if las is None:
         return [(1.0, lambda: None)]
     lesson = 1 / las.interval
-    kinds = [(lesson, partial(las.taken.fill_, las.interval - 1)), (1 - lesson, las.taken.zero_)]
+    kinds: list[tuple[float, Callable[[], Any]]] = [
+        (lesson, partial(las.taken.fill_, las.interval - 1)),
+        (1 - lesson, las.taken.zero_),
+    ]
     return [(share, prepare) for share, prepare in kinds if share]
 
 
