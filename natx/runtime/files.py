@@ -64,8 +64,12 @@ def strict(value: Any) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Hex digest of a file's content, or of the names and contents of the files in a folder."""
     digest = hashlib.sha256()
+    if path.is_dir():
+        for file_path in sorted(entry for entry in path.iterdir() if entry.is_file()):
+            digest.update(f"{file_path.name} {sha256(file_path)}\n".encode())
+        return digest.hexdigest()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from natx.runtime.files import write_json
+from natx.runtime.files import sha256, write_json
 
 
 def refuse(word: str) -> None:
@@ -41,3 +41,14 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(path, {"x": object()})
     assert json.loads(path.read_text()) == [1] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folders_digest_changes_with_its_files_alone(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        (folder / "inside").mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "config.json").write_bytes(b"{}")
+    assert sha256(folders[0]) == sha256(folders[1]) != sha256(folders[0] / "config.json")
+    (folders[1] / "config.json").write_bytes(b"{} ")
+    assert sha256(folders[0]) != sha256(folders[1])
