@@ -10,22 +10,22 @@ from natx.errors import DataError
 Names = Sequence[str] | None
 
 
-def first_difference(here: Names, there: Names) -> str | None:
-    """Where two lists of class names part, in words; None where they agree or one side has no names.
+def first_difference(names: Names, reference: Names) -> str | None:
+    """Where class names part from a reference ("there"), in words; None where they agree or a side has no names.
 
     Sets without names number their classes (``"0"``, ``"1"``, ...): such a list counts as names only beside one that
     has some of the same.
     """
-    if not here or not there or list(here) == list(there):
+    if not names or not reference or list(names) == list(reference):
         return None
-    counted = _counted(here) + _counted(there)
-    if counted == 2 or (counted and not set(here) & set(there)):
+    counted = _counted(names) + _counted(reference)
+    if counted == 2 or (counted and not set(names) & set(reference)):
         return None
-    for i, (name, other) in enumerate(zip(here, there)):
+    for i, (name, other) in enumerate(zip(names, reference)):
         if name != other:
             return f"class {i} is {other!r} there and {name!r} here"
-    longer, side = (here, "here") if len(here) > len(there) else (there, "there")
-    i = min(len(here), len(there))
+    longer, side = (names, "here") if len(names) > len(reference) else (reference, "there")
+    i = min(len(names), len(reference))
     return f"class {i}, {longer[i]!r}, is {side} only"
 
 
@@ -34,20 +34,20 @@ def _counted(names: Sequence[str]) -> bool:
     return list(names) == [str(i) for i in range(len(names))]
 
 
-def check_classes(dataset: Any, classes: Names, *, whose: str, remedy: str) -> None:
-    """Raise DataError where a data set's classes are not those of ``whose``, in the same order."""
+def check_classes(dataset: Any, classes: Names, *, owner: str, remedy: str) -> None:
+    """Raise DataError where a data set's classes are not those of ``owner``, in the same order."""
     difference = first_difference(getattr(dataset, "classes", None), classes)
     if difference is not None:
-        raise DataError(f"the data set's classes are not those of {whose}: {difference}; {remedy}")
+        raise DataError(f"the data set's classes are not those of {owner}: {difference}; {remedy}")
 
 
-def align_classes(dataset: Any, classes: Names, *, whose: str = "the model") -> tuple[Any, list[str]]:
+def align_classes(dataset: Any, classes: Names, *, owner: str = "the model") -> tuple[Any, list[str]]:
     """A data set with its labels numbered as ``classes`` are, by name, and remarks on what was changed.
 
     Args:
         dataset: anything; one without ``classes`` is left as it is.
         classes: names in label order, or None where they are not known.
-        whose: they are, for remarks and errors.
+        owner: whose they are, for remarks and errors.
 
     Raises:
         DataError: the set has a class that is none of them, or is numbered otherwise and cannot be renumbered.
@@ -60,16 +60,16 @@ def align_classes(dataset: Any, classes: Names, *, whose: str = "the model") -> 
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise DataError(
-            f"the data set's classes are not those of {whose}: {difference}; {whose} has no class "
+            f"the data set's classes are not those of {owner}: {difference}; {owner} has no class "
             f"{unknown[0]!r}{more}: give the classes the names that they had in training, or leave them out"
         )
     if not hasattr(dataset, "with_classes"):
         raise DataError(
-            f"the data set's classes are numbered otherwise than those of {whose}: {difference}; give its labels the "
+            f"the data set's classes are numbered otherwise than those of {owner}: {difference}; give its labels the "
             "same order"
         )
     count = len(names) if len(names) == len(classes) else f"{len(names)} of the {len(classes)}"
     order = "in another order than" if len(names) == len(classes) else "of"
     return dataset.with_classes(classes), [
-        f"the data set has {count} classes {order} {whose} ({difference}): labels were matched by name"
+        f"the data set has {count} classes {order} {owner} ({difference}): labels were matched by name"
     ]

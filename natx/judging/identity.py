@@ -48,12 +48,12 @@ def normalisation_text(task: Task) -> str:
 
 def other_normalisation(task: Task, meta: dict[str, Any]) -> list[str]:
     """A note where a checkpoint, or the ``config.json`` beside it, names another mean and std than are used."""
-    named, used = meta.get("normalisation"), task.normalisation
-    if named is None or used is None or all(np.allclose(named[key], used[key], atol=1e-5) for key in used):
+    stored, current = meta.get("normalisation"), task.normalisation
+    if stored is None or current is None or all(np.allclose(stored[key], current[key], atol=1e-5) for key in current):
         return []
     return [
         f"the config's own mean and std ({normalisation_text(task)}) are used, not those that come with the weights "
-        f"(mean {named['mean']}, std {named['std']}): leave task.mean and task.std out to take those"
+        f"(mean {stored['mean']}, std {stored['std']}): leave task.mean and task.std out to take those"
     ]
 
 

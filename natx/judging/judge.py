@@ -68,7 +68,7 @@ def judge(
         ema: take the average of the weights that the checkpoint holds beside them.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
-        batch_size: images per step for attacks whose result does not depend on it.
+        batch_size: images per step for attacks owner result does not depend on it.
         seed: overrides the attacks' seeds.
         meter: progress display.
         pictures: folder in which examples before and after each attack are drawn.
@@ -241,7 +241,7 @@ def _undefended(job: _Job, checks: AuditOptions) -> Task | None:
     if checks.vanilla is not None:
         vanilla = load_task(job.config, weights_path(checks.vanilla))[0]
         check_classes(
-            job.dataset, vanilla.classes, whose="--vanilla", remedy="give an undefended model of these classes"
+            job.dataset, vanilla.classes, owner="--vanilla", remedy="give an undefended model of these classes"
         )
         return vanilla.to(job.device)
     method = job.config.get("method") or {}

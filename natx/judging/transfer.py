@@ -74,7 +74,7 @@ def judge_transfer(
         task, meta = load_task(config, file, ema=ema)
         if not tasks:
             whole, notes = align_classes(whole, task.classes)
-        check_classes(whole, task.classes, whose=str(path), remedy="compare models that number the classes alike")
+        check_classes(whole, task.classes, owner=str(path), remedy="compare models that number the classes alike")
         task.check_data(whole)
         tasks[name] = task.to(device)
         described = {"config": str(path), "checkpoint": str(file), "checkpoint_sha256": sha256(file)}

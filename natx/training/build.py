@@ -34,7 +34,7 @@ NEW_HEAD = "start from the weights without their class layer (task.checkpoint wi
 def build_runner(
     config: Config, work_dir: Path, *, device: torch.device, resume: bool = False, rehearsal: bool = False
 ) -> NatxRunner:
-    """The runner of a config whose adversaries are resolved.
+    """The runner of a config owner adversaries are resolved.
 
     Args:
         config: a training config.
@@ -87,7 +87,7 @@ def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.devi
     if config.get("start", {}).get("checkpoint") is not None:
         start = load_weights(learner.task, config.start.checkpoint, ema=bool(config.start.get("ema", False)))
         say(f"start: {start['weights']}")
-    check_classes(whole, learner.task.classes, whose="the weights to start from", remedy=f"{SAME_ORDER}, or {NEW_HEAD}")
+    check_classes(whole, learner.task.classes, owner="the weights to start from", remedy=f"{SAME_ORDER}, or {NEW_HEAD}")
     learner.task.check_data(whole)
     learner.task.classes = getattr(whole, "classes", None)
     learner.method.prepare(learner.task, device)

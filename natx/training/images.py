@@ -47,7 +47,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     if config.get("metric") is not None:
         settings["metric"] = METRICS.build(plain_dict(config.metric))
     if protocol == "paper":
-        held, _ = align_classes(build_dataset(plain_dict(data.test)), getattr(whole, "classes", None), whose=TRAINING)
+        held, _ = align_classes(build_dataset(plain_dict(data.test)), getattr(whole, "classes", None), owner=TRAINING)
         rest, name = whole, "the test set (protocol='paper')"
     elif count == 0:
         return whole, None
@@ -81,7 +81,7 @@ def with_copies(
             "data.copies.source is one model with weights: config=<training config> or task and checkpoint"
         )
     model = source.to(device).tasks[0]
-    check_classes(whole, model.classes, whose="data.copies.source", remedy=SAME_ORDER)
+    check_classes(whole, model.classes, owner="data.copies.source", remedy=SAME_ORDER)
     model.check_data(whole)
     if rehearsal:
         return StandInCopies(images)
@@ -106,7 +106,7 @@ def with_generated(config: Config, images: Any, whole: Any) -> Any:
     if data.get("generated") is None:
         return images
     generated = build_dataset(plain_dict(data.generated))
-    generated, notes = align_classes(generated, getattr(whole, "classes", None), whose=TRAINING)
+    generated, notes = align_classes(generated, getattr(whole, "classes", None), owner=TRAINING)
     for note in notes:
         say(f"note: data.generated: {note}")
     return Mixed(images, generated, whole=len(whole))

@@ -17,7 +17,7 @@ NUMBERS = ("0", "1", "2", "3")
 
 
 def images(classes: Sequence[str]) -> InMemory:
-    """Two images of each class, whose pixels tell the class by the place of its name in the alphabet."""
+    """Two images of each class, owner pixels tell the class by the place of its name in the alphabet."""
     labels = torch.arange(2 * len(classes)) % len(classes)
     pixels = torch.tensor([ord(classes[label][0]) for label in labels.tolist()])
     return InMemory(pixels.view(-1, 1, 1, 1).to(torch.uint8), labels, classes=classes)
@@ -78,6 +78,6 @@ def test_a_set_that_cannot_be_renumbered_is_refused() -> None:
 
 
 def test_checking_changes_nothing() -> None:
-    check_classes(images(MODEL), MODEL, whose="x", remedy="y")
+    check_classes(images(MODEL), MODEL, owner="x", remedy="y")
     with pytest.raises(DataError, match="not those of the start: class 0 is 'ant' there and 'dog' here; do it"):
-        check_classes(images(MODEL[::-1]), MODEL, whose="the start", remedy="do it")
+        check_classes(images(MODEL[::-1]), MODEL, owner="the start", remedy="do it")
