@@ -89,18 +89,14 @@ def _flags(report: dict[str, Any]) -> list[str]:
 
 
 def _models(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Config, checkpoint, its hash and the normalisation of each model; remarks on their classes."""
-    return [
-        *(
-            (
-                model["name"],
-                f"{model['config']}, {model['checkpoint']} ({model['checkpoint_sha256'][:16]}), {model['weights']}, "
-                f"normalised with {model['normalisation']}",
-            )
-            for model in report["models"]
-        ),
-        *(("note", note) for note in report.get("notes", [])),
-    ]
+    """Config, checkpoint and its hash of each model, what was taken of it, and remarks on classes."""
+    models = []
+    for model in report["models"]:
+        text = f"{model['config']}, {model['checkpoint']} ({model['checkpoint_sha256'][:16]})"
+        if "weights" in model:
+            text += f", {model['weights']}, normalised with {model['normalisation']}"
+        models.append((model["name"], text))
+    return [*models, *(("note", note) for note in report.get("notes", []))]
 
 
 def write_transfer(folder: Path, report: dict[str, Any]) -> None:
