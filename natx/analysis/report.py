@@ -11,6 +11,7 @@ from typing import Any
 from natx.analysis.sparsity import MEASURES
 from natx.report.cells import settings_text
 from natx.report.embedded import embed
+from natx.report.intervals import INTERVAL, interval_text
 from natx.report.page import render_page
 from natx.report.report_page import provenance_facts
 from natx.report.tables import Table, TableRow
@@ -95,9 +96,12 @@ def accuracy_table(models: Sequence[Model]) -> Table:
     rows = []
     for model in models:
         counts = list(dict.fromkeys(model["rows"].values()))
-        accuracies = [f"{value:.2f}" for value in model["accuracy"].values()]
-        rows.append(TableRow([model["name"], "/".join(map(str, counts)), *accuracies]))
-    head = ["", "rows", *(f"{view} accuracy (%)" for view in models[0]["accuracy"])]
+        cells = []
+        for view, accuracy in model["accuracy"].items():
+            correct = round(accuracy * model["rows"][view] / 100)
+            cells += [f"{accuracy:.2f}", interval_text(correct, model["rows"][view])]
+        rows.append(TableRow([model["name"], "/".join(map(str, counts)), *cells]))
+    head = ["", "rows", *(name for view in models[0]["accuracy"] for name in (f"{view} accuracy (%)", INTERVAL))]
     return Table(head, rows, caption="Accuracy of the rows that were analysed")
 
 

@@ -11,7 +11,10 @@ from natx.report.cells import WORST, cells, paper_cells, short
 from natx.report.charts import Line, eps_chart, step_chart, step_lines, sweep_line
 from natx.report.checks_beside import ChecksBeside
 from natx.report.compare import Comparison, Row, shown_columns
+from natx.report.intervals import INTERVAL, interval_cells
+from natx.report.needed import needed_table
 from natx.report.page import render_page
+from natx.report.paired import paired_table
 from natx.report.report_page import attack_settings
 from natx.report.tables import Table, TableRow
 
@@ -34,6 +37,7 @@ def comparison_page(tables: Sequence[Comparison], *, title: str = "Comparison") 
 def _section(number: int, one: Comparison) -> dict[str, Any]:
     """What the template shows of a comparison."""
     first = one.reports[0]
+    reports = {row.name: [run.report for run in row.runs] for row in one.rows}
     steps = [line for row in one.rows for line in mean_lines(row, [step_lines(run.report) for run in row.runs])]
     sweeps = [line for row in one.rows for line in mean_lines(row, [_sweep(run.report) for run in row.runs])]
     heading = "Results" if "cell" not in first else f"Results: {'/'.join(first['cell'])}"
@@ -44,6 +48,8 @@ def _section(number: int, one: Comparison) -> dict[str, Any]:
         "reason": f"A table of its own: {one.reason}." if one.reason else "",
         "notes": [f"Note: {note}." for note in one.notes],
         "table": _table(one),
+        "paired": paired_table(reports),
+        "needed": needed_table(reports),
         "charts": [chart for chart in charts if chart],
         "checks": _checks(one),
         "conditions": [*conditions, *attack_settings(first)],
@@ -56,8 +62,11 @@ def _table(one: Comparison) -> Table:
     columns, rows = _headline_early(shown_columns(one)), []
     for row in one.rows:
         rows.append(TableRow([row.name, str(len(row.runs)), *row.cells(columns)], "training"))
-        if len(row.runs) > 1:
-            rows += [TableRow([run.label, "", *cells(run.report, columns)], "part") for run in row.runs]
+        for run in row.runs:
+            if len(row.runs) > 1:
+                rows.append(TableRow([run.label, "", *cells(run.report, columns)], "part"))
+            if any(intervals := interval_cells(run.report, columns)):
+                rows.append(TableRow([INTERVAL, "", *intervals], "interval"))
         for paper in [run.report["paper"] for run in row.runs if "paper" in run.report][:1]:
             rows.append(TableRow([paper["name"], "", *paper_cells(paper, columns)], "part"))
     measure, threat, data = (one.conditions[key] for key in ("measure", "threat", "data"))

@@ -12,6 +12,7 @@ from natx.evaluation.robust import CLEAN
 from natx.report.cells import WORST, cells, column_names, outcome, paper_cells, report_cells, settings_text, short
 from natx.report.charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.report.embedded import Picture, embed
+from natx.report.intervals import INTERVAL, counts, interval_text
 from natx.report.page import render_page
 from natx.report.text import explanation, values_table
 from natx.runtime.progress import duration
@@ -81,9 +82,8 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
     names, paper = column_names([report]), report.get("paper")
     single = "cell" not in report
     what = "Accuracy" if single else "/".join(report["cell"])
-    counts = {column["name"]: f"{column['correct']} of {column['images']}" for column in report["columns"] if single}
     printed = paper_cells(paper, names) if paper else [None] * len(names)
-    values = report_cells(report)
+    values, shares = report_cells(report), counts(report)
     rows = [
         {
             "name": name,
@@ -91,12 +91,13 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
             "cell": cell,
             "printed": theirs,
             "percent": min(100.0, max(0.0, values[name][0])) if single else None,
-            "count": counts.get(name, ""),
+            "count": "{} of {}".format(*shares[name]) if name in shares else "",
+            "interval": interval_text(*shares[name]) if name in shares else "",
         }
         for name, cell, theirs in zip(names, cells(report, names), printed)
     ]
     return {
-        "head": ["", f"{what} (%)", *([paper["name"]] if paper else []), *(["", "images"] if single else [])],
+        "head": ["", f"{what} (%)", *([paper["name"]] if paper else []), *(["", INTERVAL, "images"] if single else [])],
         "rows": rows,
         "caption": f"{what} in percent, {report['threat']}",
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from natx.report.cells import NOT_RUN, WORST, cell_values, column_names, paper_cells, report_cells
+from natx.report.intervals import INTERVAL, interval_cells
 from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
@@ -50,7 +51,7 @@ def summary_table(
     beside: Beside | None = None,
     caption: str = "",
 ) -> Table:
-    """One row a name, each cell the mean and deviation over that name's reports.
+    """One row a name, each cell the mean and deviation over that name's reports; one report alone has its intervals.
 
     Args:
         rows: reports by row. A missing report (None) counts as not run: a row prints how many of its seeds have one.
@@ -71,9 +72,17 @@ def summary_table(
         if not isinstance(reports, str):
             cells = [column.cells.get(row, "") for column in extra] + _cells(reports, names)
             lines.append(TableRow([row, str(sum(report is not None for report in reports)), *cells], "training"))
+            lines += _interval_row(reports, names, blank=1 + len(extra))
         for line in printed:
             lines.append(TableRow([line["name"], count, *([""] * len(extra)), *paper_cells(line, names)], "part"))
     return Table(["", "seeds", *(column.title for column in extra), *names], lines, caption=caption)
+
+
+def _interval_row(reports: Sequence[Report | None], names: Sequence[str], *, blank: int) -> list[TableRow]:
+    """The intervals of a row with one report; several have a deviation, and their intervals where each is listed."""
+    present = [report for report in reports if report is not None]
+    intervals = interval_cells(present[0], names) if len(present) == 1 else []
+    return [TableRow([INTERVAL, *([""] * blank), *intervals], "interval")] if any(intervals) else []
 
 
 def _cells(reports: Sequence[Report | None], names: Sequence[str]) -> list[str]:

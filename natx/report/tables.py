@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["", "headline", "training", "part"]
+Kind = Literal["", "headline", "training", "part", "interval"]
 
 
 class Strong(str):
@@ -19,7 +19,7 @@ class TableRow:
 
     Attributes:
         cells: its text; the first cell names the row.
-        kind: how a page shows it: as the headline, as a training, or as a part of the row above.
+        kind: how a page shows it: as the headline, as a training, as a part of the row above, or as its interval.
     """
 
     cells: Sequence[str]

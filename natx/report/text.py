@@ -8,6 +8,7 @@ from typing import Any
 from natx.checks.text import markdown_checks
 from natx.report.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
 from natx.report.console import NumberTable
+from natx.report.intervals import INTERVAL, interval_cells
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
 
@@ -18,6 +19,8 @@ def console_table(reports: Sequence[dict[str, Any]]) -> NumberTable:
     rows = []
     for report in reports:
         rows.append((report["name"], cells(report, names), ""))
+        if any(intervals := interval_cells(report, names)):
+            rows.append((INTERVAL, intervals, "dim"))
         if "paper" in report:
             rows.append((report["paper"]["name"], paper_cells(report["paper"], names), "dim"))
     return NumberTable(_title(reports[0]), names, rows)
@@ -35,6 +38,8 @@ def markdown_table(reports: Sequence[dict[str, Any]]) -> str:
     names, rows = column_names(reports), []
     for report in reports:
         rows.append(TableRow([report["name"], *cells(report, names)]))
+        if any(intervals := interval_cells(report, names)):
+            rows.append(TableRow([INTERVAL, *intervals]))
         if "paper" in report:
             rows.append(TableRow([report["paper"]["name"], *paper_cells(report["paper"], names)]))
     return "\n".join(Table(["", *names], rows).markdown())

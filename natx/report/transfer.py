@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.report.cells import settings_text
+from natx.report.intervals import widest
 from natx.report.page import render_page
 from natx.report.report_page import provenance_facts
 from natx.report.tables import Strong, Table, TableRow
@@ -54,7 +55,8 @@ def _explanation(report: dict[str, Any]) -> str:
         f"Accuracy in percent under **{report['threat']}** on {report['images']} of {report['of']} test images: a row "
         "is the model that the attack was run on, a column the model that was asked about the result. **Bold** is the "
         "white-box attack: in its column no other number should be below it. One that is by more than 0.2 points (!) "
-        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust."
+        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust. The "
+        f"95 % interval of an accuracy (Wilson) reaches at most {widest(report['images']):.1f} points to a side."
     )
 
 

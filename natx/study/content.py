@@ -9,6 +9,8 @@ from typing import Any
 
 from natx.config import with_options
 from natx.report.cells import NOT_RUN
+from natx.report.needed import needed_table
+from natx.report.paired import paired_table
 from natx.report.summary import Beside, summary_table, with_average
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
@@ -29,6 +31,8 @@ class Group:
         table: a row a training.
         notes: what a reader must know.
         each: a row a seed; None where there is one seed, or nothing to show.
+        paired: every row against every other on the same images; None where reports hold no outcomes.
+        needed: what it would take to see the differences between rows; None where nothing is judged.
     """
 
     title: str
@@ -36,6 +40,8 @@ class Group:
     table: Table
     notes: list[str] = field(default_factory=list)
     each: Table | None = None
+    paired: Table | None = None
+    needed: Table | None = None
 
 
 @dataclass
@@ -134,12 +140,15 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
         for seed, report in zip(study.seeds, one.reports)
         if report or not study.table  # a whole table of the paper would be mostly of what has not been run
     }
+    reports = {one.row.name: [report for report in one.reports if report] for one in rows}
     return Group(
         title,
         _explanation(study, next(iter(labelled.values()))) if labelled else "",
         table,
         list(dict.fromkeys([*notes, *_remarks(labelled)])),
         summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
+        paired=paired_table(reports),
+        needed=None if study.attacks is None else needed_table(reports),
     )
 
 

@@ -59,8 +59,11 @@ def _group(group: Group) -> list[str]:
     lines = ["", f"## {group.title}"] if group.title else []
     lines += ["", group.explanation] if group.explanation else []
     lines += ["", *group.table.markdown(), "", *(f"Note: {note}.\n" for note in group.notes)]
+    level = "###" if group.title else "##"
+    for title, table in (("Pairs on the same images", group.paired), ("What a difference would take", group.needed)):
+        lines += [f"{level} {title}", "", f"{table.caption}.", "", *table.markdown(), ""] if table else []
     if group.each:
-        lines += [f"{'###' if group.title else '##'} Each seed", "", *group.each.markdown(), ""]
+        lines += [f"{level} Each seed", "", *group.each.markdown(), ""]
     return lines
 
 
@@ -73,6 +76,8 @@ def study_page(content: StudyContent, *, figure: Path | None = None) -> str:
             "table": group.table,
             "notes": [f"Note: {note}." for note in group.notes],
             "each": group.each,
+            "paired": group.paired,
+            "needed": group.needed,
         }
         for group in content.groups
     ]
