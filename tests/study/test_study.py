@@ -141,8 +141,11 @@ def test_a_study_audits_its_rows_and_shows_the_verdicts_beside_each_other(shop: 
     for number in ("G2", "G14", "G16"):
         cells = []
         for name in ("vt", "nat"):
-            figure, red = scores[name][number]["figure"], scores[name][number]["verdict"] == "red"
-            cells.append("–" if figure is None else f"**red {figure:.3g}**" if red else f"{figure:.3g}")
+            check = scores[name][number]
+            limit = "" if check["threshold"] is None else f" / {check['threshold']:.4g}"
+            red = check["verdict"] == "red"
+            figure = "" if check["figure"] is None else f"{check['figure']:z.4g}"
+            cells.append((f"**red {figure}**" if red else figure) + limit if figure else "–")
         assert any(line.startswith(f"| {number} | ") and line.endswith(f"| {' | '.join(cells)} |") for line in lines)
 
 
