@@ -90,12 +90,14 @@ class CleanSet:
     Attributes:
         embeddings: of every image ``[N, D]``, as distances are measured on them.
         identities: of every image, int64 ``[N]``.
+        guiding: whether an image is among the guides, bool ``[N]``.
         rows: position of an image in the set, by the ``index`` that batches give it.
         pool: the guides.
     """
 
     embeddings: Tensor
     identities: Tensor
+    guiding: Tensor
     rows: dict[int, int]
     pool: Pool
 
@@ -149,15 +151,16 @@ class MetricObjective(Objective):
         keys = range(len(dataset)) if index is None else torch.as_tensor(index).tolist()
         rows = {key: row for row, key in enumerate(keys)}
         pool = Pool.of(embeddings[positions], identities[positions])
-        self._clean = CleanSet(embeddings, identities, rows, pool)
-        return self.remarks(dataset, positions, clean=self._clean)
+        guiding = torch.isin(torch.arange(len(dataset)), torch.as_tensor(positions))
+        self._clean = CleanSet(embeddings, identities, guiding, rows, pool)
+        return self.remarks(dataset, clean=self._clean)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "guides": self.guides, "normalise": self.normalise}
 
-    def remarks(self, dataset: Any, positions: Tensor, *, clean: CleanSet) -> list[str]:
-        """What a report should say about the guides at these positions of the set."""
+    def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
+        """What a report should say about the guides of a set."""
         return []
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
@@ -170,15 +173,24 @@ class MetricObjective(Objective):
             with torch.no_grad():
                 clean = self.embed(embeddings_of(task.read(task.network(x, batch), batch)))
             identities = batch["data_samples"]
-            return self.guide(clean, identities, pool=Pool.of_batch(clean, identities))
+            own = torch.ones_like(identities, dtype=torch.bool)
+            return self.guide(clean, identities, pool=Pool.of_batch(clean, identities), own=own)
         if self._clean is None:
             raise ConfigError(f"{type(self).__name__} with guides={self.guides!r} judges sets; train with 'batch'")
         rows = torch.tensor([self._clean.rows[i] for i in batch["index"].tolist()])
-        guides = self.guide(self._clean.embeddings[rows], self._clean.identities[rows], pool=self._clean.pool)
+        guides = self.guide(
+            self._clean.embeddings[rows],
+            self._clean.identities[rows],
+            pool=self._clean.pool,
+            own=self._clean.guiding[rows],
+        )
         return {key: value.to(x.device) for key, value in guides.items()}
 
-    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:
-        """Entries for the batch from clean embeddings ``[N, D]`` and their identities ``[N]``."""
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool, own: Tensor) -> dict[str, Tensor]:
+        """Entries for the batch from clean embeddings ``[N, D]`` and their identities ``[N]``.
+
+        ``own`` says which of these embeddings are themselves in the pool, bool ``[N]``.
+        """
         mean, count = pool.of_identity(identities)
         return {"push": mean, "push_count": count}
 
@@ -193,14 +205,15 @@ class IFGSM(MetricObjective):
 
     Climbed by signed steps without random start (Bai et al. 2020, ``Gen_Adv.py``; in the query-side form of CEA-LIST
     adv-reid, ``multi_mse``). The image's own clean embedding is among its query guides: a person with one query image
-    has no other guide, its gradient is zero and the attack leaves it as it is, which is reported.
+    has no other guide, its gradient is zero and the attack leaves it as it is, which is reported. That zero is set:
+    computed, it is rounding (the guide comes from a batch of another size), whose sign would be a whole step.
     """
 
-    def remarks(self, dataset: Any, positions: Tensor, *, clean: CleanSet) -> list[str]:
+    def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
         """How many attacked images the attack cannot move."""
         attacked = torch.tensor(attacked_positions(dataset))
         _, count = clean.pool.of_identity(clean.identities[attacked])
-        alone = (count == 0) | ((count == 1) & torch.isin(attacked, positions))
+        alone = (count == 0) | ((count == 1) & clean.guiding[attacked])
         if not bool(alone.any()):
             return []
         remedy = "guides='query'" if self.guides == "gallery" else "guides='gallery'"
@@ -209,9 +222,19 @@ class IFGSM(MetricObjective):
             f"IFGSM leaves them unchanged ({remedy} has others)"
         ]
 
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """See :meth:`MetricObjective.prepare`; keeps the clean pixels."""
+        return {**super().prepare(task, batch, x=x), "clean_pixels": x}
+
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool, own: Tensor) -> dict[str, Tensor]:
+        """See :meth:`MetricObjective.guide`; adds which images are their only guide."""
+        entries = super().guide(clean, identities, pool=pool, own=own)
+        return {**entries, "alone": own & (entries["push_count"] == 1)}
+
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
-        return self.push(output, batch)
+        still = batch["alone"] & (x == batch["clean_pixels"]).flatten(1).all(1)
+        return self.push(output, batch).masked_fill(still, 0.0)
 
 
 @OBJECTIVES.register_module()
@@ -224,9 +247,9 @@ class FNA(MetricObjective):
     depend on the batch; here nothing is padded.
     """
 
-    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool) -> dict[str, Tensor]:
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool, own: Tensor) -> dict[str, Tensor]:
         """See :meth:`MetricObjective.guide`; adds the identity to pull to."""
-        return {**super().guide(clean, identities, pool=pool), "pull": pool.furthest(clean, identities)}
+        return {**super().guide(clean, identities, pool=pool, own=own), "pull": pool.furthest(clean, identities)}
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""

@@ -269,7 +269,8 @@ class Noting(Attack):
 def test_remarks_on_batches_are_told_once() -> None:
     evaluation = evaluate_set(Embedding(), Shots(), [Noting(Linf(EPS))], metric=Recorder(), batch_size=4)
     assert evaluation.attacks[1].notes == ["every batch says this", "4 images", "2 images"]
-    assert evaluation.values["Noting"] == evaluation.values["Clean"]
+    # The attacked images are predicted in batches of other sizes, which may round differently.
+    assert evaluation.values["Noting"] == pytest.approx(evaluation.values["Clean"], rel=1e-12)
 
 
 def test_examples_are_the_first_attacked_images_clean_and_under_every_attack() -> None:

@@ -168,6 +168,28 @@ def test_an_image_is_attacked_alike_in_any_batch(objective: Any) -> None:
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-12)
 
 
+class Rounding(Embedding):
+    """As on a processor whose kernels round differently for batches of another size."""
+
+    def network(self, x: Tensor, batch: dict[str, Any]) -> Tensor:
+        return super().network(x, batch) * (1 + 1e-15 * len(x))
+
+
+@pytest.mark.parametrize("guides", ["query", "all"])
+def test_rounding_does_not_move_an_image_that_is_its_only_guide(guides: str) -> None:
+    """The clean embedding comes from a batch of ten, the first gradient from six: their difference is noise."""
+    data, task = Set(), Rounding()
+    data.labels = torch.arange(10)  # ten people with one image each
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=IFGSM(guides=guides), random_start=False)
+    (note,) = built.observe(data, task.network(data.images, {}).detach())
+    assert note.startswith("6 of 6 attacked images")
+    assert torch.equal(built(task, data.__getitems__(QUERIES)), data.images[QUERIES])
+    moved = PGD(Linf(EPS), STEPS, step_size=STEP, objective=IFGSM(guides=guides), random_start=True)
+    moved.observe(data, task.network(data.images, {}).detach())
+    start = PGD(Linf(EPS), 1, step_size=0.0, objective=SMA())(task, data.__getitems__(QUERIES))
+    assert (moved(task, data.__getitems__(QUERIES)) - start).abs().max() > STEP  # away from itself, there is a gradient
+
+
 def test_linear_embedding_has_a_closed_form() -> None:
     """One guide on a line: the gradient of ``|w x - g|^2`` keeps its sign, so x moves by eps * sign."""
     data, task = Set(), Embedding(linear=True)
