@@ -115,14 +115,14 @@ def one_line(error: UserError) -> str:
 
 
 def run(main: Callable[[], None], *, debug: bool) -> None:
-    """Run a tool: a UserError becomes one line and exit code 2 (the traceback with ``debug``)."""
+    """Run a tool: a UserError becomes one line and its exit code (the traceback with ``debug``)."""
     try:
         main()
     except UserError as error:
         if debug:
             raise
         sys.stderr.write(f"error: {one_line(error)}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

@@ -1,8 +1,12 @@
 """Errors that a user can cause: one line that says what was got, what was expected and what to do."""
 
+from typing import ClassVar
+
 
 class UserError(Exception):
     """A mistake in what the user gave (a path, a config value, a checkpoint); tools print one line and exit with 2."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class DataError(UserError):
@@ -19,6 +23,24 @@ class ConfigError(UserError):
 
 class NonFiniteError(UserError):
     """A loss became NaN or infinite during training."""
+
+
+class StorageError(UserError):
+    """A file that could not be written: a full disk, no permission, a folder that is gone or is used by another run."""
+
+    exit_code = 74  # EX_IOERR
+
+
+class MemoryShortage(UserError):
+    """Neither the accelerator's nor the machine's memory holds what was asked for."""
+
+    exit_code = 71  # EX_OSERR
+
+
+class Stopped(UserError):
+    """A scheduler asked for the end; what was reached is on disk, so the same command with --resume goes on."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again
 
 
 class ConstraintError(RuntimeError):

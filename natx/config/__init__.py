@@ -1,6 +1,6 @@
 """Configs: mmengine Python configs, read, checked and fingerprinted. A config is code: run only those you trust."""
 
-from natx.config.fingerprint import VOLATILE_DATA, fingerprint
+from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
 from natx.config.load import (
     CHECKOUT,
     load_config,
@@ -14,6 +14,7 @@ from natx.config.load import (
 __all__ = [
     "CHECKOUT",
     "VOLATILE_DATA",
+    "essence",
     "fingerprint",
     "load_config",
     "plain_dict",

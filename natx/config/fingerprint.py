@@ -14,7 +14,10 @@ from natx.runtime.files import sha256
 
 # What does not change the weights a training ends with: where and how it runs, and where its data lies (the data's
 # content has a fingerprint of its own).
-VOLATILE = {"work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers", "paper_row"}
+VOLATILE = {
+    *("work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers", "paper_row"),
+    "checkpoint_every",
+}
 VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
 
 
@@ -23,8 +26,13 @@ def fingerprint(config: Config | dict[str, Any], *, data: str = "") -> str:
 
     A checkpoint named in the config (an adversary's, the weights to start from) counts by its content, not its path.
     """
-    text = json.dumps([_essence(plain_dict(config), VOLATILE), data], sort_keys=True, default=str)
+    text = json.dumps([essence(config), data], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def essence(config: Config | dict[str, Any]) -> dict[str, Any]:
+    """Everything in a config that decides the weights, with the content of the checkpoints that it names."""
+    return _essence(plain_dict(config), VOLATILE)
 
 
 def _essence(node: Any, drop: set[str]) -> Any:

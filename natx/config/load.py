@@ -17,7 +17,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 TRAINING = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", "train_cfg.max_epochs", "seed")
 # Keys a training config may lack; an option with any other unknown first key is a typing error.
 OPTIONAL = {
-    *("adversary_dir", "amp", "heldout_seed", "launcher", "log_interval", "param_scheduler", "protocol", "select"),
+    *("adversary_dir", "amp", "checkpoint_every", "heldout_seed", "launcher", "log_interval", "param_scheduler"),
+    *("protocol", "select"),
     *("ema", "sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row", "start"),
 }
 

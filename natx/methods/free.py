@@ -83,7 +83,7 @@ class FreeAdversarial(Method):
                 "given images: use PGD with restarts=1, or WorstOf of such attacks"
             )
         self.replays, self.fresh = replays, float(fresh)
-        self._round: _Round | None = None  # no buffer: no part of checkpoints, and never shared between processes
+        self._round: _Round | None = None  # no buffer: never shared between processes
 
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`; a training starts with a new round."""
@@ -105,6 +105,14 @@ class FreeAdversarial(Method):
         done = 1 if last is None else last.done + 1
         self._round = _Round(epoch, attacked["index"], x_adv, done)
         return [concat_pixels([x_adv, x[held:]]) if held < len(x) else x_adv]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The round that the next step goes on with, for a run that goes on inside an epoch; empty between rounds."""
+        return {} if self._round is None or self._round.done == self.replays else vars(self._round)
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`get_extra_state`."""
+        self._round = _Round(**state) if state else None
 
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; adds the attack on the replayed share, so it is the mean over a batch's images."""

@@ -74,20 +74,22 @@ def forked_rng(*devices: torch.device) -> Iterator[None]:
     """Put torch's generators, the CPU's and those of the devices, back on exit to where they were."""
     accelerators = sorted({device for device in devices if device.type != "cpu"}, key=str)
     with torch.random.fork_rng(devices=[]):
-        states = [(device, _generator_state(device)) for device in accelerators]
+        states = [(device, generator_state(device)) for device in accelerators]
         try:
             yield
         finally:
             for device, state in states:
-                _set_generator_state(device, state)
+                set_generator_state(device, state)
 
 
-def _generator_state(device: torch.device) -> Tensor:
+def generator_state(device: torch.device) -> Tensor:
+    """The state of a device's generator."""
     module = torch.get_device_module(device)
     return module.get_rng_state() if device.type == "mps" else module.get_rng_state(device)  # mps has one device
 
 
-def _set_generator_state(device: torch.device, state: Tensor) -> None:
+def set_generator_state(device: torch.device, state: Tensor) -> None:
+    """Set what :func:`generator_state` gave."""
     module = torch.get_device_module(device)
     if device.type == "mps":
         module.set_rng_state(state)

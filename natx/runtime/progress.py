@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from natx.errors import ConfigError
 
 
 def say(message: str) -> None:
@@ -26,6 +29,20 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def seconds(text: str | float | None, *, name: str) -> float | None:
+    """A duration from a config, ``"10min"``, ``"30s"``, ``"2h"`` or a number of seconds; None for None and 0.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text is None or text == 0:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)?\s*", str(text))
+    if isinstance(text, bool) or match is None:
+        raise ConfigError(f"{name} is a duration such as '10min', '30s' or '2h', or None for never; got {text!r}")
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2] or "s"]
 
 
 class Meter:

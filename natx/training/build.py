@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook, SyncBuffersHook
 
 from natx.config import fingerprint, plain_dict
@@ -18,10 +19,10 @@ from natx.methods import Method
 from natx.methods.base import Setting
 from natx.models.checkpoint import load_weights
 from natx.registry import HOOKS, METHODS, TASKS
-from natx.runtime.progress import say
+from natx.runtime.progress import say, seconds
 from natx.task import Task
 from natx.terms.base import Term
-from natx.training.fingerprints import part_fingerprints, run_fingerprint
+from natx.training.fingerprints import decisive_settings, part_fingerprints, run_fingerprint
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
 from natx.training.images import SAME_ORDER, build_loader, build_selection, remarks, with_copies, with_generated
 from natx.training.learner import Learner
@@ -29,6 +30,7 @@ from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
 NEW_HEAD = "start from the weights without their class layer (task.checkpoint with task.new_head=True)"
+STATE = "last.pth"  # what a run is resumed from
 
 
 def build_runner(
@@ -56,12 +58,15 @@ def build_runner(
     begin(learner, images=count, config=config, folder=None if rehearsal else work_dir)
     loader = build_loader(config, images)
     ema = _build_ema(config)
+    every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
         for remark in remarks(whole, loader):
             say(f"note: {remark}")
         meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
-    checkpoints = Checkpoints(selection, meta=meta, resume=resume, ema=ema)
+    checkpoints = Checkpoints(selection, meta=meta, settings=decisive_settings(config), ema=ema, every=every)
+    if resume and (work_dir / STATE).exists():  # refused before anything is written
+        checkpoints.read(work_dir / STATE, world_size=get_dist_info()[1])
     return NatxRunner(
         model=learner,
         work_dir=str(work_dir),
@@ -148,7 +153,7 @@ def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:
     """mmengine's own settings of a run with so many steps an epoch."""
     interval = config.get("log_interval", max(1, min(50, steps)))
     return dict(
-        train_cfg=dict(by_epoch=True, **plain_dict(config.train_cfg)),
+        train_cfg=plain_dict(config.train_cfg),
         optim_wrapper=plain_dict(config.optim_wrapper),
         param_scheduler=config.get("param_scheduler", []),
         default_hooks=dict(

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor
 
 from natx.batch import COPIES, Batch
@@ -115,3 +116,8 @@ class Learner(BaseModel):
 
 def _not_finite(name: str, value: float) -> NonFiniteError:
     return NonFiniteError(f"{name}={value}")
+
+
+def learner_of(runner: Runner) -> Learner:
+    """The learner that a runner trains, without the wrapper of a distributed training."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

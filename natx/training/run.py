@@ -14,6 +14,7 @@ from natx.errors import CheckpointError, ConfigError, DataError
 from natx.runtime.files import exclusive, sha256, write_json
 from natx.runtime.progress import say
 from natx.runtime.provenance import provenance
+from natx.runtime.stop import StopRequest, stop_requests
 from natx.training.build import build_runner
 from natx.training.frozen_models import (
     DONE,
@@ -43,8 +44,14 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
 
     Raises:
         UserError: anything in the config or data that does not fit.
+        Stopped: SIGTERM or SIGUSR1 came; the state is written, ``resume`` goes on from there.
     """
     require_training(config, path=config.filename or "config")
+    with stop_requests() as stop:
+        return _train(config, work_dir, device=device, resume=resume, stop=stop)
+
+
+def _train(config: Config, work_dir: Path, *, device: torch.device, resume: bool, stop: StopRequest) -> Path:
     if not resume and (work_dir / "last.pth").exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
     if any(map(needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
@@ -52,6 +59,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
             pass
     config = prepare_adversaries(config, work_dir, device=device)
     runner = build_runner(config, work_dir, device=device, resume=resume)
+    runner.stop = stop
     runner.train()
     best = work_dir / "best.safetensors"
     if runner.rank == 0:

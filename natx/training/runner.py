@@ -16,7 +16,12 @@ from torch import nn
 
 from natx.errors import ConfigError, NonFiniteError
 from natx.registry import require_known
+from natx.runtime.stop import StopRequest
 from natx.training.hooks import Checkpoints
+from natx.training.loop import ResumableLoop
+
+# Of a resumed run with gradient accumulation: its gradients are restored.
+UNTRUE = "Resumed iteration number is not divisible"
 
 
 class NatxRunner(Runner):
@@ -36,6 +41,8 @@ class NatxRunner(Runner):
     _train_loop: Any
     optim_wrapper: Any
     param_schedulers: Any
+
+    stop = StopRequest()  # nobody asks; a training puts its own in its place
 
     def __init__(self, *args: Any, device: torch.device, quiet: bool = False, **kwargs: Any) -> None:
         self.device, self.quiet = device, quiet
@@ -93,9 +100,9 @@ class NatxRunner(Runner):
             return super().build_param_scheduler(scheduler)
 
     def build_train_loop(self, loop: Any) -> Any:
-        """mmengine's; what does not fit in the config raises ConfigError."""
+        """A loop that can begin inside an epoch; what does not fit in the config raises ConfigError."""
         with _fitting("train_cfg", loop):
-            return super().build_train_loop(loop)
+            return loop if isinstance(loop, ResumableLoop) else ResumableLoop(self, self._train_dataloader, **loop)
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""
@@ -125,7 +132,7 @@ class NatxRunner(Runner):
 
 def _useful(record: logging.LogRecord) -> bool:
     """Drop mmengine's remarks that tell a user of natx nothing."""
-    noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner")
+    noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner", UNTRUE)
     return not str(record.msg).startswith(noise)
 
 

@@ -12,7 +12,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from natx.models.checkpoint import load_state, save_state
-from natx.training.hooks.checkpoints import schedule_state
+from natx.training.state import schedule_state
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "Constant": {"factor": 0.5, "end": 4},

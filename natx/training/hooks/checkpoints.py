@@ -1,24 +1,32 @@
-"""Best and last checkpoints, chosen on held-out images, and resuming from them."""
+"""Best and last checkpoints, chosen on held-out images, and the state to resume from, inside an epoch too."""
 
 from __future__ import annotations
 
+import json
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import barrier
+from mmengine.dist import all_reduce, barrier
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from natx.errors import CheckpointError
-from natx.models.checkpoint import load_into, load_state, save_state, save_weights
+from natx.errors import CheckpointError, Stopped, StorageError
+from natx.models.checkpoint import load_state, save_state, save_weights
 from natx.registry import HOOKS
 from natx.runtime.files import clear_unfinished
 from natx.task import Task
+from natx.training import state
+from natx.training.fingerprints import differing_keys
 from natx.training.hooks.ema import EMA
-from natx.training.learner import Learner
+from natx.training.hooks.values import LogValues
+from natx.training.learner import learner_of
 from natx.training.selection import Selection
+
+LOOK = 10  # several processes agree on a stop or a checkpoint every so many iterations: it is a wait for all of them
+UNSCORED = 60.0  # seconds of training since the last write that are kept before an epoch is scored, which takes a while
 
 
 @HOOKS.register_module()
@@ -26,7 +34,8 @@ class Checkpoints(Hook):
     """After each epoch: score the model on held-out images, keep the best weights, write the state to resume from.
 
     Files, each replaced atomically: ``best.safetensors``, ``last.safetensors``, ``last.pth``. ``last.pth`` is written
-    last: a process killed in between resumes from the epoch before and writes the same files again.
+    last: a process killed in between resumes from the epoch before and writes the same files again. It is written
+    inside an epoch too, every so many seconds and where the run is asked to stop, so a kill loses no more than that.
 
     With an average of the weights it is the average that is scored and that all three files hold as the weights;
     ``last.pth`` then has the weights that training goes on with under ``live``.
@@ -34,48 +43,94 @@ class Checkpoints(Hook):
     Args:
         selection: scores an epoch; None keeps the last weights as the best.
         meta: plain values stored with the weights (model, classes, config fingerprint).
-        resume: go on from ``last.pth`` in the work_dir where it exists.
+        settings: what in the config decides the weights, to name what differs where a resume is refused.
         ema: the run's average of the weights.
+        every: seconds between two states inside an epoch; None for none.
     """
 
     priority = "VERY_LOW"
 
     def __init__(
-        self, selection: Selection | None, *, meta: dict[str, Any], resume: bool, ema: EMA | None = None
+        self,
+        selection: Selection | None,
+        *,
+        meta: dict[str, Any],
+        settings: dict[str, Any] | None = None,
+        ema: EMA | None = None,
+        every: float | None = None,
     ) -> None:
-        self.selection, self.meta, self.resume, self.ema = selection, meta, resume, ema
+        self.selection, self.meta, self.settings, self.ema, self.every = selection, meta, settings or {}, ema, every
         self.best: dict[str, Any] = {}
+        self._found: tuple[Path, dict[str, Any]] | None = None
+        self._written = 0.0
+        self._unscored = False  # the state holds an epoch that is trained and not scored
+
+    def read(self, path: Path, *, world_size: int) -> None:
+        """Read the state of a run to go on with, before anything is written.
+
+        Raises:
+            CheckpointError: it is that of another config, version or number of processes; the message says what
+                differs.
+        """
+        saved = load_state(path)
+        meta = saved["meta"]
+        if "processes" not in saved:
+            raise CheckpointError(f"{path} is the state of an earlier natx: finish the run with that version")
+        if meta["fingerprint"] != self.meta["fingerprint"]:
+            differences = differing_keys(json.loads(saved["settings"]), self.settings)
+            what = ", ".join(differences) or "the same config: the data or the weights that it starts from are others"
+            raise CheckpointError(
+                f"{path} was written under another config ({what}): resume with that run's config and options, or use "
+                "another --work-dir"
+            )
+        if meta["world_size"] != world_size:
+            raise CheckpointError(
+                f"{path} was written by {meta['world_size']} process(es) and is resumed by {world_size}: a step would "
+                "see another number of images at the same learning rate; start as many as before, or use another "
+                "--work-dir"
+            )
+        self._found = (path, saved)
 
     def restore(self, runner: Runner) -> None:
-        """Restore weights, optimiser, schedules, epoch and the best score so far (called by the runner)."""
-        path = Path(runner.work_dir) / "last.pth"
-        if not (self.resume and path.exists()):
+        """Go on from the state that :meth:`read` found, if it did (called by the runner)."""
+        if self._found is None:
             return
+        (path, saved), self._found = self._found, None
         if runner.rank == 0:
             clear_unfinished(path.parent)
-        state = load_state(path)
-        learner = _learner(runner)
-        meta = state["meta"]
-        if meta["fingerprint"] != self.meta["fingerprint"]:
-            raise CheckpointError(
-                f"{path} was written under another config (fingerprint {meta['fingerprint']}, now "
-                f"{self.meta['fingerprint']}): resume with that run's config and options, or use another --work-dir"
+        state.restore(runner, self.ema.task if self.ema else None, saved, source=path)
+        self.best, meta = saved["best"], saved["meta"]
+        inside = f" and {meta['batches']} batches of the next" if meta["batches"] else ""
+        runner.logger.info(f"resumed from {path}: {meta['epoch']} of {runner.max_epochs} epochs done{inside}")
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock; from now on a stop waits for the end of the iteration."""
+        self._written = time.monotonic()
+        runner.stop.deferred = True
+
+    def after_train(self, runner: Runner) -> None:
+        """From now on a stop need not wait."""
+        runner.stop.deferred = False
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        """Write the state where it is due; stop where that is asked for.
+
+        Raises:
+            Stopped: after the state is written.
+        """
+        last = batch_idx + 1 == len(runner.train_dataloader)
+        stop, due = self._agreed(runner, last=last)
+        self._unscored = last and (stop or due)
+        if not (stop or due):
+            return
+        self._write_state(runner, epoch=runner.epoch, batches=batch_idx + 1, iteration=runner.iter + 1)
+        if stop:
+            raise Stopped(
+                f"stopped by {runner.stop.signal or 'a signal to another process'} in epoch {runner.epoch + 1} after "
+                f"iteration {batch_idx + 1}, which {Path(runner.work_dir) / 'last.pth'} holds; go on with --resume"
             )
-        if meta["world_size"] != runner.world_size:
-            runner.logger.warning(
-                f"resuming on {runner.world_size} process(es) a run of {meta['world_size']}: it will differ from one "
-                "that was not stopped"
-            )
-        load_into(learner.task.upstream, state["live" if self.ema else "weights"], source=str(path))
-        if self.ema:
-            load_into(self.ema.task.upstream, state["weights"], source=str(path))
-        _load_method(learner, state["method"], source=str(path))
-        runner.optim_wrapper.load_state_dict(state["optimizer"])
-        for scheduler, saved in zip(runner.param_schedulers, state["schedulers"]):
-            scheduler.load_state_dict(saved)
-        self.best = state["best"]
-        runner.train_loop._epoch, runner.train_loop._iter = meta["epoch"], meta["iter"]
-        runner.logger.info(f"resumed from {path}: {meta['epoch']} of {runner.max_epochs} epochs done")
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Score and write.
@@ -83,18 +138,36 @@ class Checkpoints(Hook):
         Raises:
             CheckpointError: weights that are not finite; nothing is scored or written.
         """
-        learner, epoch = _learner(runner), runner.epoch + 1
-        if not bool(torch.stack([torch.isfinite(p).all() for p in learner.task.parameters()]).all()):
-            raise CheckpointError(f"weights are not finite after epoch {epoch}: the checkpoint before it is kept")
+        learner, epoch = learner_of(runner), runner.epoch + 1
+        self._check_finite(runner, f"epoch {epoch}")
         judged = self.ema.task if self.ema else learner.task
-        scores = self._score(runner, judged, epoch)
+        with runner.stop.at_once() if self._unscored else nullcontext():
+            scores = self._score(runner, judged, epoch)
         score = None if scores is None or self.selection is None else scores[self.selection.metric]
         better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
         if better:
             self.best = {"epoch": epoch, "score": score, "scores": scores or {}}
         if runner.rank == 0:
-            self._write(runner, learner, epoch, better)
+            self._write_weights(runner, judged, epoch, better)
+        self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter)
         barrier()
+
+    def _agreed(self, runner: Runner, *, last: bool) -> tuple[bool, bool]:
+        """(whether to stop, whether a state is due), the same on all processes."""
+        elapsed = time.monotonic() - self._written
+        due = self.every is not None and elapsed >= (min(self.every, UNSCORED) if last else self.every)
+        stop = runner.stop.signal is not None
+        if runner.world_size == 1:
+            return stop, due
+        if (runner.iter + 1) % LOOK and not last:
+            return False, False
+        flags = torch.tensor([int(stop), int(due)])
+        all_reduce(flags, op="max")
+        return bool(flags[0]), bool(flags[1])
+
+    def _check_finite(self, runner: Runner, where: str) -> None:
+        if not state.finite(learner_of(runner).task):
+            raise CheckpointError(f"weights are not finite after {where}: the checkpoint before it is kept")
 
     def _score(self, runner: Runner, judged: Task, epoch: int) -> dict[str, float] | None:
         if self.selection is None or (epoch % self.selection.every and epoch != runner.max_epochs):
@@ -106,48 +179,34 @@ class Checkpoints(Hook):
         runner.visualizer.add_scalars({f"select/{k}": v for k, v in scores.items()}, step=epoch)
         return scores
 
-    def _write(self, runner: Runner, learner: Learner, epoch: int, better: bool) -> None:
-        work_dir = Path(runner.work_dir)
+    def _write_weights(self, runner: Runner, judged: Task, epoch: int, better: bool) -> None:
+        folder = _folder(runner)
         meta = {**self.meta, "epoch": epoch, "best": self.best}
-        judged = self.ema.task if self.ema else learner.task
-        live = {"live": learner.task.upstream.state_dict()} if self.ema else {}
         if better:
-            save_weights(work_dir / "best.safetensors", judged, meta=meta)
-        save_weights(work_dir / "last.safetensors", judged, meta=meta)
-        save_state(
-            work_dir / "last.pth",
-            {
-                "weights": judged.upstream.state_dict(),
-                **live,
-                "method": learner.method.state_dict(),
-                "optimizer": runner.optim_wrapper.state_dict(),
-                "schedulers": [schedule_state(scheduler) for scheduler in runner.param_schedulers],
-                "best": self.best,
-                "meta": {
-                    **self.meta,
-                    "epoch": epoch,
-                    "iter": runner.iter,
-                    "world_size": runner.world_size,
-                },
-            },
-        )
+            save_weights(folder / "best.safetensors", judged, meta=meta)
+        save_weights(folder / "last.safetensors", judged, meta=meta)
+
+    def _write_state(self, runner: Runner, *, epoch: int, batches: int, iteration: int) -> None:
+        """Write ``last.pth``; all processes take part."""
+        if batches:
+            self._check_finite(runner, f"epoch {epoch + 1}, iteration {batches}")
+        for hook in runner.hooks:
+            if isinstance(hook, LogValues):
+                hook.read(runner)  # values that wait on the device belong to what is logged so far
+        captured = state.capture(runner, self.ema.task if self.ema else None, batches=batches)
+        if captured is not None:
+            position = {"epoch": epoch, "batches": batches, "iter": iteration, "world_size": runner.world_size}
+            settings = json.dumps(self.settings, default=str)
+            meta = {**self.meta, **position}
+            save_state(
+                _folder(runner) / "last.pth", {**captured, "best": self.best, "settings": settings, "meta": meta}
+            )
+        self._written = time.monotonic()
 
 
-def schedule_state(scheduler: Any) -> dict[str, Any]:
-    """A schedule's state without the functions in it, which a schedule built from the config has again (OneCycleLR)."""
-    return {key: value for key, value in scheduler.state_dict().items() if not callable(value)}
-
-
-def _load_method(learner: Learner, state: dict[str, Any], *, source: str) -> None:
-    """Restore what the method trains or counts itself; raises CheckpointError where the file has something else."""
-    try:
-        learner.method.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{source} does not hold the state of this method's own models ({reason}): resume with the run's config"
-        ) from error
-
-
-def _learner(runner: Runner) -> Learner:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+def _folder(runner: Runner) -> Path:
+    """The run's folder; StorageError where somebody removed it."""
+    folder = Path(runner.work_dir)
+    if not folder.is_dir():
+        raise StorageError(f"the work dir {folder} is gone, and with it what the run had written: start it anew")
+    return folder

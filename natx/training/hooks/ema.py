@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from natx.errors import ConfigError
 from natx.registry import HOOKS
 from natx.task import Task
+from natx.training.learner import learner_of
 
 
 @HOOKS.register_module()
@@ -73,5 +73,4 @@ class EMA(Hook):
 
 
 def _task(runner: Runner) -> Task:
-    learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return learner.task
+    return learner_of(runner).task

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from natx.registry import HOOKS
+from natx.terms.base import Term
+from natx.training.learner import learner_of
 
 
 @HOOKS.register_module()
@@ -15,7 +18,6 @@ class TermRemarks(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """See the class."""
-        learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for term in learner.method.terms:
-            for remark in term.remarks():
+        for term in learner_of(runner).method.terms:
+            for remark in cast(Term, term).remarks():
                 runner.logger.warning(f"epoch {runner.epoch + 1}: {remark}")

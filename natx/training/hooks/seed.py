@@ -7,10 +7,10 @@ import random
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from natx.registry import HOOKS
+from natx.training.learner import learner_of
 
 
 @HOOKS.register_module()
@@ -31,5 +31,4 @@ class SeedHook(Hook):
         torch.manual_seed(int(state[0]))
         np.random.seed(int(state[1]))
         random.seed(int(state[2]))
-        learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        learner.epoch = runner.epoch
+        learner_of(runner).epoch = runner.epoch
