@@ -20,14 +20,17 @@ from mmengine.registry import Registry as MMEngineRegistry
 
 from natx.errors import ConfigError
 
+MOST = 20  # names in a message
+
 
 def require_known(registry: MMEngineRegistry, name: str) -> None:
     """Raise ConfigError, with the closest names, where a registry has no class of a name."""
     if registry.get(name) is not None:
         return
     names = sorted({*registry.module_dict, *(registry.parent.module_dict if registry.parent else {})})
-    close = get_close_matches(name, names, n=3)
-    listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(names) or 'none'}"
+    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    listed = f"close: {', '.join(close)}" if close else f"known: {', '.join(names[:MOST]) or 'none'}"
+    listed += f" and {len(names) - MOST} more" if not close and len(names) > MOST else ""
     raise ConfigError(f"unknown {registry.name} {name!r}; {listed} (name other modules in custom_imports)")
 
 
@@ -78,7 +81,7 @@ TERMS = Registry("term", scope="natx", locations=["natx.terms"])
 METHODS = Registry("method", scope="natx", locations=["natx.methods"])
 AUGMENTS = Registry("augment", scope="natx", locations=["natx.data.augment"])
 DATASETS = Registry("dataset", scope="natx", parent=MMENGINE_DATASETS, locations=["natx.data"])
-SAMPLERS = Registry("sampler", scope="natx", parent=MMENGINE_SAMPLERS)
+SAMPLERS = Registry("sampler", scope="natx", parent=MMENGINE_SAMPLERS, locations=["natx.data"])
 HOOKS = Registry("hook", scope="natx", parent=MMENGINE_HOOKS, locations=["natx.training.hooks"])
 METRICS = Registry("metric", scope="natx", parent=MMENGINE_METRICS, locations=["natx.evaluation"])
 

@@ -7,6 +7,7 @@ how to read them. Writes analysis.json, analysis.md, analysis.html and PNGs. Con
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
@@ -24,7 +25,7 @@ def main() -> None:
     from rich.console import Console
 
     from natx.analysis import analyse, write_analysis
-    from natx.config import load_config
+    from natx.config import ANALYSED, ATTACKS, load_config
     from natx.judging.build import build_attacks
     from natx.models.weights import weights_path
     from natx.runtime.progress import Meter
@@ -35,14 +36,15 @@ def main() -> None:
     if get_dist_info()[1] > 1:
         raise ConfigError("the analysis runs in one process: start it without torchrun")
     console = cli.console()
+    analysed = replace(ANALYSED, needs=("task", f"data.{arguments.data}"))
     models = [
-        (load_config(config, options=arguments.cfg_options), weights_path(checkpoint))
+        (load_config(config, kind=analysed, options=arguments.cfg_options), weights_path(checkpoint))
         for config, checkpoint in zip(arguments.models[::2], arguments.models[1::2])
     ]
     attack = None
     if arguments.attacks:
         path = arguments.attacks
-        attack = build_attacks(load_config(path), seed=arguments.seed, path=path)[0]
+        attack = build_attacks(load_config(path, kind=ATTACKS), seed=arguments.seed, path=path)[0]
     folder = cli.output_folder(arguments.work_dir or models[0][1].parent / "analysis")
     analysis = analyse(
         models,

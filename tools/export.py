@@ -17,10 +17,10 @@ from natx import cli  # noqa: E402
 def main() -> None:
     arguments = parse_arguments()
     # After the arguments, so that --help and mistakes in them do not wait for torch.
-    from natx.config import load_config
+    from natx.config import EXPORTED, load_config
     from natx.export.weights import export
 
-    config = load_config(arguments.config, options=arguments.cfg_options)
+    config = load_config(arguments.config, kind=EXPORTED, options=arguments.cfg_options)
     files = export(config, Path(arguments.checkpoint), cli.output_folder(arguments.out), ema=arguments.ema)
     cli.console().print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
 

@@ -23,7 +23,16 @@ def main() -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
-    from natx.study import describe_study, draw_figure, load_table, markdown_file, run_row, study_content, write_study
+    from natx.study import (
+        check_rows,
+        describe_study,
+        draw_figure,
+        load_table,
+        markdown_file,
+        run_row,
+        study_content,
+        write_study,
+    )
 
     device = cli.set_up(arguments)
     study = load_table(
@@ -42,6 +51,8 @@ def main() -> None:
         if first:
             print("\n".join(describe_study(study, rows, work_dir, options=options)), flush=True)
         return
+    if not arguments.report:
+        check_rows(study, rows, work_dir, options=options)
     for seed in study.seeds if arguments.seed is None else [arguments.seed]:
         for row in rows if not arguments.report else ():
             run_row(study, row, work_dir, seed=seed, device=device, options=options)

@@ -18,13 +18,15 @@ def main() -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
-    from natx.study import load_study, made_by, markdown_file, run_row, study_content, write_study
+    from natx.study import check_rows, load_study, made_by, markdown_file, run_row, study_content, write_study
 
     device, study = cli.set_up(arguments), load_study(arguments.study)
     work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
     out = markdown_file(arguments.out or work_dir / "study.md")
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
     rows = study.chosen(arguments.rows)
+    if not arguments.report:
+        check_rows(study, rows, work_dir, options=options)
     for seed in study.seeds if arguments.seed is None else [arguments.seed]:
         for row in rows if not arguments.report else ():
             run_row(study, row, work_dir, seed=seed, device=device, options=options)

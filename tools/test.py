@@ -27,7 +27,7 @@ def main() -> None:
     from rich.console import Console
 
     from natx.checks.text import console_checks
-    from natx.config import load_config
+    from natx.config import ATTACKS, JUDGED, load_config
     from natx.evaluation.progress import clear_progress
     from natx.evaluation.saved import sentence
     from natx.judging.judge import judge
@@ -42,14 +42,14 @@ def main() -> None:
     device = cli.set_up(arguments)
     first = get_dist_info()[0] == 0
     console = cli.console(quiet=not first)
-    config = load_config(arguments.config, options=arguments.cfg_options)
+    config = load_config(arguments.config, kind=JUDGED, options=arguments.cfg_options)
     checkpoint = weights_path(arguments.checkpoint)
     default = checkpoint.parent / f"test-{Path(arguments.attacks).stem}"
     folder = cli.output_folder(arguments.out or default)
     checks = audit_options(arguments)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))
-    model = (config, checkpoint, load_config(arguments.attacks))
+    model = (config, checkpoint, load_config(arguments.attacks, kind=ATTACKS))
     settings: dict[str, Any] = dict(
         device=device,
         ema=arguments.ema,

@@ -18,13 +18,12 @@ def main() -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
-    from natx.config import load_config, require_training
+    from natx.config import TRAINING, load_config
     from natx.training.plan import describe_plan
     from natx.training.run import train
 
     device = cli.set_up(arguments)
-    config = load_config(arguments.config, options=arguments.cfg_options)
-    require_training(config, path=arguments.config)
+    config = load_config(arguments.config, kind=TRAINING, options=arguments.cfg_options)
     config.launcher = arguments.launcher
     if arguments.seed is not None:
         config.seed = arguments.seed

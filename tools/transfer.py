@@ -22,7 +22,7 @@ def main() -> None:
     from mmengine.dist import get_dist_info
     from rich.console import Console
 
-    from natx.config import load_config
+    from natx.config import ATTACKS, load_config
     from natx.judging.transfer import judge_transfer
     from natx.report.transfer import markdown, write_transfer
     from natx.runtime.progress import Meter
@@ -35,7 +35,7 @@ def main() -> None:
     folder = cli.output_folder(arguments.out)
     report = judge_transfer(
         list(zip(arguments.models[::2], arguments.models[1::2])),
-        load_config(arguments.attacks),
+        load_config(arguments.attacks, kind=ATTACKS),
         sources=[(config, checkpoint) for config, checkpoint in arguments.source],
         device=device,
         ema=arguments.ema,

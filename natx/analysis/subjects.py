@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from natx.analysis.collect import CLEAN, Collected, collect
 from natx.attacks import Attack
-from natx.config import require
+from natx.config import ANALYSED, check
 from natx.data import subset
 from natx.errors import CheckpointError, ConfigError
 from natx.judging.build import load_data, load_task
@@ -80,7 +80,7 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
         CheckpointError: the checkpoint does not load, or lacks the class layer.
         DataError: see :func:`natx.analysis.collect.collect`.
     """
-    require(config, ("task", f"data.{run.data}"), path=config.filename or "config")
+    check(config, replace(ANALYSED, needs=("task", f"data.{run.data}")))
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=run.ema)
     if "head" in meta:

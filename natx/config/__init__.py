@@ -1,25 +1,39 @@
 """Configs: mmengine Python configs, read, checked and fingerprinted. A config is code: run only those you trust."""
 
-from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
-from natx.config.load import (
-    CHECKOUT,
-    load_config,
+from natx.config.check import (
+    ANALYSED,
+    ATTACKS,
+    CRAFTED,
+    EXPORTED,
+    JUDGED,
+    MODEL,
+    PAPER_TABLES,
+    STUDY,
+    TRAINING,
+    Kind,
+    check,
     plain_dict,
-    refuse_misspelt,
-    require,
-    require_training,
-    with_options,
 )
+from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
+from natx.config.load import CHECKOUT, load_config, with_options
 
 __all__ = [
+    "ANALYSED",
+    "ATTACKS",
     "CHECKOUT",
+    "CRAFTED",
+    "EXPORTED",
+    "JUDGED",
+    "MODEL",
+    "STUDY",
+    "PAPER_TABLES",
+    "TRAINING",
     "VOLATILE_DATA",
+    "Kind",
+    "check",
     "essence",
     "fingerprint",
     "load_config",
     "plain_dict",
-    "refuse_misspelt",
-    "require",
-    "require_training",
     "with_options",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config.load import plain_dict
+from natx.config.check import plain_dict
 from natx.runtime.files import sha256
 
 # What does not change the weights a training ends with: where and how it runs, and where its data lies (the data's

@@ -1,33 +1,29 @@
-"""Configs: mmengine Python configs. A config is code: run only those you trust."""
+"""Reading configs: mmengine Python configs. A config is code: run only those you trust."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+import traceback
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from natx.config.check import Kind, check, check_options, plain_dict
 from natx.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Keys a training config must have.
-TRAINING = ("task", "method", "data.train", "data.batch_size", "optim_wrapper", "train_cfg.max_epochs", "seed")
-# Keys a training config may lack; an option with any other unknown first key is a typing error.
-OPTIONAL = {
-    *("adversary_dir", "amp", "checkpoint_every", "heldout_seed", "launcher", "log_interval", "param_scheduler"),
-    *("protocol", "select"),
-    *("ema", "sync_bn", "threat", "vis_backends", "seed", "metric", "paper_row", "start"),
-}
 
-
-def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> Config:
+def load_config(path: str | Path, *, kind: Kind | None = None, options: dict[str, Any] | None = None) -> Config:
     """Read a Python config with its ``_base_`` files and apply ``options`` (dotted keys, as ``--cfg-options``).
 
+    Args:
+        path: the file; a shipped config is found from any folder.
+        kind: what it is to be; it and the options are checked against that kind's schema. None reads it unchecked.
+        options: overrides.
+
     Raises:
-        ConfigError: the file is missing, is no Python config, or an option does not fit.
+        ConfigError: the file is missing, is no Python config, fails when it is executed, or says what nothing reads.
     """
     path = Path(path)
     if not path.is_file() and (CHECKOUT / path).is_file():
@@ -36,8 +32,36 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
         raise ConfigError(f"no config at {path}: shipped configs are under configs/")
     if path.suffix != ".py":
         raise ConfigError(f"configs are Python files (.py); got {path}")
+    config = _executed(path)
+    if options:
+        return with_options(config, options, kind=kind)
+    if kind is not None:
+        check(config, kind, path=path)
+    return config
+
+
+def with_options(config: Config, options: dict[str, Any], *, kind: Kind | None = None) -> Config:
+    """The config with ``options`` (dotted keys, as ``--cfg-options``) applied; both are checked where a kind is given.
+
+    Raises:
+        ConfigError: an option that does not fit, or that nothing reads.
+    """
+    path = config.filename or "config"
+    if kind is not None:
+        check_options(options, kind, path=path)
     try:
-        config = Config.fromfile(path)
+        config.merge_from_dict(plain_dict(options))
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise ConfigError(f"the options {options} do not fit {path}: {error}") from error
+    if kind is not None:
+        check(config, kind, path=path)
+    return config
+
+
+def _executed(path: Path) -> Config:
+    """The config of a file; whatever its code raises becomes one line with the file and the line."""
+    try:
+        return Config.fromfile(path)
     except SyntaxError as error:
         raise ConfigError(f"{path} is no valid Python config: line {error.lineno}: {error.msg}") from error
     except FileNotFoundError as error:
@@ -47,56 +71,43 @@ def load_config(path: str | Path, *, options: dict[str, Any] | None = None) -> C
         while root.__context__ is not None:  # mmengine's own text lists sys.path and leaves out the reason
             root = root.__context__
         raise ConfigError(f"{path}: custom_imports fails: {root}") from error
-    return with_options(config, options) if options else config
+    except Exception as error:  # a config is code: it can raise anything
+        raise ConfigError(_duplicate(error) or f"{_place(error, path)}: {type(error).__name__}: {error}") from error
 
 
-def with_options(config: Config, options: dict[str, Any]) -> Config:
-    """The config with ``options`` (dotted keys, as ``--cfg-options``) applied; raises ConfigError where they misfit."""
-    for key in options:
-        first = key.split(".")[0]
-        if first not in config and first not in OPTIONAL:
-            close = get_close_matches(first, [*config.keys(), *OPTIONAL], n=3)
-            raise ConfigError(f"the option {key} is unknown to {config.filename}; close: {', '.join(close) or 'none'}")
-    try:
-        config.merge_from_dict(plain_dict(options))
-    except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise ConfigError(f"the options {options} do not fit {config.filename}: {error}") from error
-    return config
+def _reader(error: BaseException) -> Any:
+    """The innermost frame of mmengine's reading of a file, and what it called; (None, None) where there is none."""
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    readers = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_name == "_file2dict"]
+    if not readers:
+        return None, None
+    i = readers[-1]
+    return frames[i][0], frames[i + 1] if i + 1 < len(frames) else None
 
 
-def require(config: Config, keys: tuple[str, ...], *, path: str | Path) -> None:
-    """Raise ConfigError naming the (dotted) keys that a config of this kind must have and does not."""
-
-    def has(node: Any, key: str) -> bool:
-        first, _, rest = key.partition(".")
-        return first in node and (not rest or has(node[first], rest))
-
-    missing = [key for key in keys if not has(config, key)]
-    if missing:
-        raise ConfigError(f"{path} lacks {', '.join(missing)}: is it the right kind of config?")
+def _place(error: BaseException, path: Path) -> str:
+    """The config's file and line that raised an error."""
+    _, called = _reader(error)
+    if called is None or not called[0].f_code.co_filename.endswith(".py") or called[0].f_code.co_name != "<module>":
+        return str(path)
+    return f"{called[0].f_code.co_filename}, line {called[1]}"
 
 
-def require_training(config: Config, *, path: str | Path) -> None:
-    """Raise ConfigError where a training config lacks a key, or has a misspelt one."""
-    refuse_misspelt(config, [*(key.partition(".")[0] for key in TRAINING), *OPTIONAL], path=path)
-    require(config, TRAINING, path=path)
-
-
-def refuse_misspelt(config: Config, known: Iterable[str], *, path: str | Path) -> None:
-    """Raise ConfigError for a key that nothing reads and that is nearly one which the config lacks.
-
-    Other unknown keys are a config's own variables.
-    """
-    known = [*known]
-    lacking = [name for name in known if name not in config]
-    for key in config:
-        close = [] if key in known else get_close_matches(key, lacking, n=1, cutoff=0.8)
-        if close:
-            raise ConfigError(
-                f"{path}: nothing reads {key!r}; is {close[0]!r} meant? (Give a variable of your own another name.)"
-            )
-
-
-def plain_dict(config: Config | dict[str, Any]) -> dict[str, Any]:
-    """The config as plain dicts and lists."""
-    return config.to_dict() if isinstance(config, Config) else dict(config)
+def _duplicate(error: BaseException) -> str | None:
+    """What to say where two bases of a config define the same key; None where that is not the error."""
+    reader, _ = _reader(error)
+    repeated = None if reader is None else reader.f_locals.get("duplicate_keys")
+    if not repeated or "Duplicate key" not in str(error):
+        return None
+    child, second = (reader.f_locals[name] for name in ("filename", "base_cfg_path"))
+    firsts = []
+    for base in Config._get_base_files(child):
+        base, _ = Config._get_cfg_path(base, child)
+        if base == second:
+            break
+        if repeated & Config.fromfile(base).keys():
+            firsts.append(Path(base).name)
+    return (
+        f"{child}: its bases {' and '.join([*firsts, Path(second).name])} both define {', '.join(sorted(repeated))}: "
+        "a key may stand in one base only; name one of them, or let one be the other's _base_"
+    )

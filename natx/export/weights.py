@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config import plain_dict, require
+from natx.config import EXPORTED, check, plain_dict
 from natx.errors import ConfigError
 from natx.export.card import Facts, card
 from natx.judging.build import load_task
@@ -40,7 +40,7 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
         ConfigError: a task other than classification.
         CheckpointError: see :func:`natx.models.checkpoint.load_weights`.
     """
-    require(config, ("task",), path=config.filename or "config")
+    check(config, EXPORTED)
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=ema)
     if not task.per_image_success or task.normalisation is None:

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from natx.attacks import Attack, build_attack
 from natx.attacks.sources import with_sources
-from natx.config import plain_dict, refuse_misspelt, require
+from natx.config import ATTACKS, check, plain_dict
 from natx.data import build_dataset
 from natx.data.classes import align_classes
 from natx.errors import ConfigError
@@ -18,9 +18,6 @@ from natx.models.checkpoint import load_weights
 from natx.models.weights import without_weights
 from natx.registry import METRICS, TASKS
 from natx.task import Task
-
-# What is read of an attack config; ``paper`` is for tables.
-ATTACK_KEYS = ("attacks", "threat", "success", "pool", "sources", "paper")
 
 
 def load_task(config: Config, checkpoint: Path, *, ema: bool = False) -> tuple[Task, dict[str, Any]]:
@@ -54,8 +51,7 @@ def load_data(config: Config, task: Task, *, part: str = "test") -> tuple[Any, l
 
 def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:
     """The attacks of an attack config; ``seed`` overrides each attack's."""
-    refuse_misspelt(config, ATTACK_KEYS, path=path)
-    require(config, ("attacks",), path=path)
+    check(config, ATTACKS, path=path)
     attacks = [build_attack(entry, threat=plain_dict(config).get("threat")) for entry in attack_dicts(config)]
     for attack in attacks:
         attack.seed = attack.seed if seed is None else seed

@@ -13,7 +13,7 @@ from mmengine.dist import get_dist_info
 from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.checks import AuditOptions, audit, audited
-from natx.config import require
+from natx.config import JUDGED, check
 from natx.data import subset
 from natx.data.classes import check_classes
 from natx.errors import ConfigError
@@ -81,7 +81,7 @@ def judge(
     """
     if batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
-    require(config, ("task", "data.test"), path=config.filename or "config")
+    check(config, JUDGED)
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=ema)
@@ -151,10 +151,7 @@ class _Job:
     @property
     def pool(self) -> bool:
         """Whether only the worst case is wanted; raises ConfigError where that is neither True nor False."""
-        pool = self.attacks.get("pool", False)
-        if not isinstance(pool, bool):
-            raise ConfigError(f"pool is True (only the worst case is wanted) or False; got {pool!r}")
-        return pool
+        return self.attacks.get("pool", False)
 
     @property
     def device(self) -> torch.device:

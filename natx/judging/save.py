@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from natx.config import require
+from natx.config import JUDGED, check
 from natx.data import subset
 from natx.errors import ConfigError
 from natx.evaluation.saved import save_adversarial
 from natx.judging.build import build_attacks, load_data, load_task
-from natx.registry import TASKS, require_known
+from natx.registry import TASKS
 from natx.runtime.progress import Meter
 
 
@@ -24,8 +24,7 @@ def check_saving(config: Config, folder: Path) -> None:
         config: a training config.
         folder: must be new or empty.
     """
-    require(config, ("task.type",), path=config.filename or "config")
-    require_known(TASKS, config.task.type)
+    check(config, JUDGED)
     if not TASKS.get(config.task.type).per_image_success:
         raise ConfigError(f"--save-adv is for tasks with an accuracy per image; a {config.task.type} has none")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -53,7 +52,7 @@ def save_judged(
     Returns:
         What is known of each column's images, as there.
     """
-    require(config, ("task", "data.test"), path=config.filename or "config")
+    check(config, JUDGED)
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     task, _ = load_task(config, checkpoint, ema=ema)
     dataset, _ = load_data(config, task)

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from natx.attacks import Attack
-from natx.config import load_config, plain_dict, require
+from natx.config import CRAFTED, load_config, plain_dict
 from natx.data import build_dataset, subset
 from natx.data.classes import align_classes, check_classes
 from natx.errors import ConfigError
@@ -64,8 +64,7 @@ def judge_transfer(
     notes: list[str] = []
     tasks: dict[str, Task] = {}
     for name, (path, checkpoint) in zip(names, pairs):
-        config = load_config(path, options=options)
-        require(config, ("task", "data.test"), path=path)
+        config = load_config(path, kind=CRAFTED, options=options)
         data = build_dataset(plain_dict(config.data.test))
         whole = whole or data
         if data.fingerprint() != whole.fingerprint():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from natx.batch import Batch
-from natx.config import load_config
+from natx.config import MODEL, load_config
 from natx.data.classes import first_difference
 from natx.errors import ConfigError
 from natx.models.checkpoint import load_weights
@@ -113,7 +113,7 @@ def build_adversary(config: Adversary | dict[str, Any], *, role: str = "adversar
     if ("task" in config and "config" in config) or (checkpoint is not None and config.get("state") == "random"):
         raise ConfigError(f"{role} has two sources ({sorted(config)}): give config or task, and checkpoint or state")
     if task_config is None and "config" in config:
-        task_config = load_config(config["config"], options=config.get("options")).task
+        task_config = load_config(config["config"], kind=MODEL, options=config.get("options")).task
     if task_config is None or (checkpoint is None and config.get("state") != "random"):
         raise ConfigError(
             f"{role} needs config=<training config>, checkpoint=<file> or state='random'; got {sorted(config)}"

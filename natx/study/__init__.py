@@ -7,10 +7,12 @@ from natx.study.render import markdown_file, write_study
 from natx.study.rows import Row, Study, load_study
 from natx.study.run import run_row
 from natx.study.tables import load_table, printed_row, table_names
+from natx.study.trainings import check_rows
 
 __all__ = [
     "Row",
     "Study",
+    "check_rows",
     "describe_study",
     "draw_figure",
     "load_study",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
-from natx.config import CHECKOUT
+from natx.config import CHECKOUT, PAPER_TABLES, check
 from natx.errors import ConfigError
 from natx.study.rows import Row, Study
 
@@ -22,18 +22,19 @@ def read_tables(path: str | Path = TABLES) -> dict[str, Any]:
     """The data file: ``tables`` by name, and what is to be said of each of the ``scales``.
 
     Raises:
-        ConfigError: the file is missing or no JSON.
+        ConfigError: the file is missing, no JSON, or says what its schema does not know.
     """
     path = Path(path)
     if not path.is_file() and (CHECKOUT / path).is_file():
         path = CHECKOUT / path  # the shipped file, when the tool runs from another folder
     try:
         content = json.loads(path.read_text())
-        return {"scales": {}, **content, "tables": dict(content["tables"])}
     except OSError as error:
         raise ConfigError(f"no tables at {path}: the shipped ones are in {TABLES}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is no JSON file with 'tables': {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON file: {error}") from error
+    check(content, PAPER_TABLES, path=path)
+    return {"scales": {}, **content}
 
 
 def table_names(path: str | Path = TABLES) -> list[str]:

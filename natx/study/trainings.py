@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
-from natx.config import fingerprint, load_config, plain_dict, with_options
+from natx.config import TRAINING, fingerprint, load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.runtime.files import exclusive, write_json
 from natx.study.rows import Row, Study
@@ -76,7 +76,7 @@ class Training:
 def row_training(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> Training:
     """A row's training with a seed; ``options`` are for every training, those of frozen models included."""
     home = work_dir / f"seed{seed}"
-    config = with_options(row.load(), {"seed": seed, **row.options, **(options or {})})
+    config = with_options(row.load(), {"seed": seed, **row.options, **(options or {})}, kind=TRAINING)
     training = Training(home / row.folder, config)
     if row.adversary is not None:
         before = next(other for other in study.rows if other.key == row.adversary)
@@ -87,6 +87,22 @@ def row_training(study: Study, row: Row, work_dir: Path, *, seed: int, options: 
     elif study.table:
         training.first = give_weights(config, run=config, home=home, options=options)
     return training
+
+
+def check_rows(study: Study, rows: Sequence[Row], work_dir: Path, *, options: dict[str, Any] | None) -> None:
+    """Raise ConfigError, before anything is trained, where a row's configs or options say what nothing reads.
+
+    Args:
+        study: the study.
+        rows: those of its rows that are to be run.
+        work_dir: its folder.
+        options: see :func:`row_training`.
+    """
+    for row in rows:
+        if row.config is not None:
+            row_training(study, row, work_dir, seed=study.seeds[0], options=options)
+            if study.attacks is not None:
+                study.attack_config(row)
 
 
 def give_weights(config: Config, *, run: Config, home: Path, options: dict[str, Any] | None) -> list[Training]:

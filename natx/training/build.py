@@ -14,7 +14,6 @@ from mmengine.hooks import Hook, SyncBuffersHook
 from natx.config import fingerprint, plain_dict
 from natx.data import build_dataset
 from natx.data.classes import check_classes
-from natx.errors import ConfigError
 from natx.methods import Method
 from natx.methods.base import Setting
 from natx.models.checkpoint import load_weights
@@ -142,11 +141,7 @@ def _hooks(config: Config, ema: EMA | None, checkpoints: Checkpoints) -> list[Ho
 def _build_ema(config: Config) -> EMA | None:
     """The average of the weights that ``ema`` asks for, which then is what is judged, selected and saved."""
     settings = config.get("ema")
-    if settings is None:
-        return None
-    if not isinstance(settings, dict):
-        raise ConfigError(f"ema is a dict, e.g. dict(decay=0.995, warmup=0.025); got {settings!r}")
-    return HOOKS.build(dict(settings, type="EMA"))
+    return None if settings is None else HOOKS.build(dict(settings, type="EMA"))
 
 
 def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:

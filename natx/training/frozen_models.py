@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config import fingerprint, load_config, plain_dict, require_training, with_options
+from natx.config import MODEL, TRAINING, fingerprint, load_config, plain_dict, with_options
 from natx.data import build_dataset
 from natx.models.weights import SOURCES
 
@@ -49,8 +49,7 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
     A counterpart of the same architecture takes the run's task settings (input size, classes); the weights that it
     starts from, its schedule, batch size and seed are its own. ``options`` of the entry override everything.
     """
-    recipe = load_config(entry["config"])
-    require_training(recipe, path=entry["config"])
+    recipe = load_config(entry["config"], kind=TRAINING)
     recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
@@ -62,7 +61,7 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
         if key in config.data:
             recipe.data[key] = config.data[key]
     if entry.get("options"):
-        recipe = with_options(recipe, entry["options"])
+        recipe = with_options(recipe, entry["options"], kind=TRAINING)
     return recipe
 
 
@@ -70,7 +69,7 @@ def task_of(entry: dict[str, Any]) -> dict[str, Any]:
     """The task config of a frozen model given by its task or by a training config."""
     if "task" in entry:
         return entry["task"]
-    return plain_dict(load_config(entry["config"], options=entry.get("options")).task)
+    return plain_dict(load_config(entry["config"], kind=MODEL, options=entry.get("options")).task)
 
 
 def adversary_store(config: Config, work_dir: Path) -> Path:

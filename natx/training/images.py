@@ -13,7 +13,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from natx.attacks import build_attack
-from natx.config import plain_dict, require
+from natx.config import plain_dict
 from natx.data import build_dataset, hold_out, train_loader
 from natx.data.classes import align_classes, check_classes
 from natx.data.mixed import Mixed
@@ -28,7 +28,6 @@ from natx.training.selection import Selection
 
 TRAINING = "the training images"
 SAME_ORDER = "give both the same classes in the same order"
-COPIES = ("data.copies.source", "data.copies.attack")  # what data.copies must name
 
 
 def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
@@ -39,8 +38,6 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     """
     data, settings = config.data, plain_dict(config.get("select", {}))
     protocol, count = config.get("protocol", "heldout"), data.get("heldout", 0)
-    if protocol not in ("heldout", "paper"):
-        raise ConfigError(f"protocol is 'heldout' or 'paper'; got {protocol!r}")
     attack = settings.pop("attack", None)
     if attack is not None:
         settings["attack"] = build_attack(attack, threat=config.get("threat"))
@@ -54,10 +51,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     else:
         rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
         name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
-    try:
-        return rest, Selection(held, name, **settings)
-    except TypeError as error:
-        raise ConfigError(f"select={settings} does not fit: {error}") from error
+    return rest, Selection(held, name, **settings)
 
 
 def with_copies(
@@ -72,7 +66,6 @@ def with_copies(
         return images
     if config.data.get("generated") is not None:
         raise ConfigError("data.copies and data.generated cannot be combined: copies exist for the real images only")
-    require(config, COPIES, path=config.filename or "config")
     settings = plain_dict(config.data.copies)
     attack = build_attack(settings["attack"], threat=config.get("threat"))
     source = build_adversary(settings["source"])

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
-from natx.config import fingerprint, plain_dict, require_training
+from natx.config import TRAINING, check, fingerprint, plain_dict
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.runtime.files import exclusive, sha256, write_json
 from natx.runtime.progress import say
@@ -46,7 +46,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
         UserError: anything in the config or data that does not fit.
         Stopped: SIGTERM or SIGUSR1 came; the state is written, ``resume`` goes on from there.
     """
-    require_training(config, path=config.filename or "config")
+    check(config, TRAINING)
     with stop_requests() as stop:
         return _train(config, work_dir, device=device, resume=resume, stop=stop)
 

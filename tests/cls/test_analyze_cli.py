@@ -26,7 +26,7 @@ custom_imports = dict(imports=["tasks.cls"])
 threat = dict(type="Linf", eps=30 / 255)
 task = dict(type="ClassificationTask", model="small_cnn", num_classes=10, model_args=dict(in_chans=1, width=4))
 data = dict(train=dict(type="Digits", train=True), test=dict(type="Digits", train=False))
-method = dict(terms=[dict(type="NastyKL", temperature=5.0)])
+method = dict(type="Standard", terms=[dict(type="NastyKL", temperature=5.0)])
 """
 COUNT = 120
 

@@ -277,7 +277,8 @@ def test_rows_are_chosen_by_pattern() -> None:
 )
 def test_tables_that_are_not_in_order(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     row = {"key": "vt", "name": "VT", "cells": ["1.0"], "paper": "configs/cls/digits_vt.py", "small": None, **change}
-    table = {"title": "", "seeds": {"paper": 1}, "subset": {"paper": None}, "attacks": None, "columns": {"s": "s"}}
+    scales = {"seeds": {"paper": 1, "small": 1}, "subset": {"paper": None, "small": None}}
+    table = {"title": "", **scales, "attacks": None, "columns": {"s": "s"}}
     content = {"tables": {"tiny": {**table, "groups": [{"name": "", "rows": [row]}]}}}
     (tmp_path / "tables.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=re.escape(message)):
@@ -287,9 +288,9 @@ def test_tables_that_are_not_in_order(tmp_path: Path, change: dict[str, Any], me
 def test_a_file_that_holds_no_tables(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no tables at .*gone.json: the shipped ones are in configs/paper"):
         table_names(tmp_path / "gone.json")
-    for text in ("{", "[]", "{}"):
+    for text, message in (("{", "is no JSON file"), ("[]", "should be a dict"), ("{}", "lacks tables")):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(ConfigError, match="bad.json is no JSON file with 'tables'"):
+        with pytest.raises(ConfigError, match=f"bad.json.* {message}"):
             table_names(tmp_path / "bad.json")
     with pytest.raises(ConfigError, match="--seeds and --subset must be at least 1; got 0 and None"):
         load_table("table1", seeds=0)

@@ -155,7 +155,7 @@ def test_a_wrong_audit_is_refused_before_anything_runs(shop: Workshop) -> None:
     study.write_text(f"{text}\naudit = dict(vanilla='plain')\n")
     assert "the undefended model of the audit is plain, which is no row" in shop.run("study.py", study).error()
     study.write_text(f"{text}\naudit = dict(pictures=3)\n")
-    assert "an audit takes images, vanilla; got pictures" in shop.run("study.py", study).error()
+    assert "audit.pictures is read by nothing; known there: images, vanilla" in shop.run("study.py", study).error()
 
 
 def test_a_report_of_another_question_is_neither_used_nor_shown(shop: Workshop) -> None:

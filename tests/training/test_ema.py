@@ -274,9 +274,15 @@ def test_bad_settings(settings: dict[str, Any]) -> None:
 
 def test_bad_settings_reach_the_user_as_one_line(shop: Workshop) -> None:
     path = shop.digits(ema=0.995)
-    assert "ema is a dict" in shop.run("train.py", path, "--work-dir", shop.folder / "run").error()
+    assert (
+        "ema should be a valid dictionary; got 0.995"
+        in shop.run("train.py", path, "--work-dir", shop.folder / "run").error()
+    )
     path = shop.digits(ema={"decay": 2.0})
-    assert "0 <= decay < 1" in shop.run("train.py", path, "--work-dir", shop.folder / "run").error()
+    assert (
+        "ema.decay should be less than 1; got 2.0"
+        in shop.run("train.py", path, "--work-dir", shop.folder / "run").error()
+    )
 
 
 class Companion(TaskLoss):

@@ -1,0 +1,1 @@
+"""What configs may say: their keys, with types, defaults and meanings."""

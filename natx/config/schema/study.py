@@ -1,0 +1,107 @@
+"""What a study config may say, and the data file of the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from natx.config.schema.section import Section, entry
+from natx.config.schema.training import Imports
+
+
+class StudyRow(Section):
+    """`rows.<key>` of a study: a training and what is judged of it."""
+
+    name: str = entry("its name in the table")
+    config: str = entry("its training config")
+    group: str = entry("the section of the table that it stands in", default="")
+    options: dict[str, Any] = entry("overrides of the training config, by dotted key", default={})
+    adversary: str | None = entry("the row whose best weights are all its frozen models", default=None)
+    checkpoint: Literal["best", "last"] = entry("which of its checkpoints is judged", default="best")
+    report: str = entry("folder of the report, in the training's", default="report")
+    attack_options: dict[str, Any] = entry("overrides of the attack config, by dotted key", default={})
+    note: str = entry("a remark for beneath the table", default="")
+
+
+class Audit(Section):
+    """`audit` of a study: the reliability checks on every row."""
+
+    images: int = entry("how many images the checks attack again", default=200, gt=0)
+    vanilla: str | None = entry("the row that is trained without defence, for G5", default=None)
+
+
+class StudyConfig(Section):
+    """A study config (tools/study.py)."""
+
+    title: str = entry("heading")
+    seeds: Sequence[int] = entry("of every row")
+    attacks: str = entry("the attack config")
+    rows: dict[str, StudyRow] = entry("the rows in the order of the table")
+    subset: int | None = entry("judge on so many test images", default=None, gt=0)
+    audit: Audit | None = entry("run the reliability checks too", default=None)
+    custom_imports: Imports | None = entry("modules to import", default=None)
+
+
+class Scales(Section):
+    """Values of a table's full version and of that for CPUs."""
+
+    paper: int | None = entry("of the full version")
+    small: int | None = entry("of the version for CPUs")
+
+
+class OptionsByScale(Section):
+    """`attack_options` of a group: overrides of the attack config, by dotted key."""
+
+    paper: dict[str, Any] = entry("of the full version", default={})
+    small: dict[str, Any] = entry("of the version for CPUs", default={})
+
+
+class TableTraining(Section):
+    """`paper` or `small` of a row, where it is more than a config's path."""
+
+    config: str = entry("the training config")
+    options: dict[str, Any] = entry("overrides of it, by dotted key", default={})
+
+
+class TableRow(Section):
+    """A row of a table of the paper."""
+
+    key: str = entry("its name on the command line")
+    name: str = entry("its name in the table")
+    cells: list[str] = entry("the paper's numbers as printed, one a column")
+    mean: list[str] = entry("the paper's means and deviations", default=[])
+    paper: str | TableTraining | None = entry("the full training", default=None)
+    small: str | TableTraining | None = entry("the training for CPUs", default=None)
+    checkpoint: Literal["best", "last"] | None = entry("the one that it is printed for, if it is one", default=None)
+    quoted: bool = entry("the paper quotes it from elsewhere: nothing is run", default=False)
+    note: str = entry("a remark for beneath the table", default="")
+    x: float | None = entry("its place on the figure's axis", default=None)
+
+
+class TableGroup(Section):
+    """A section of a table."""
+
+    name: str = entry("its heading")
+    rows: list[TableRow] = entry("its rows")
+    attack_options: OptionsByScale | None = entry("overrides of the attack config", default=None)
+
+
+class Table(Section):
+    """A table of the paper (tools/reproduce.py)."""
+
+    title: str = entry("heading")
+    about: str | None = entry("what it asks", default=None)
+    seeds: Scales = entry("number of seeds")
+    subset: Scales = entry("number of test images; null for all")
+    attacks: str | None = entry("the attack config; null where trainings are timed and not judged")
+    columns: dict[str, str] = entry("our column by the paper's; `average` is the mean of the others")
+    groups: list[TableGroup] = entry("sections")
+    plot: str | None = entry("label of the figure's horizontal axis; no figure without", default=None)
+
+
+class Tables(Section):
+    """The data file of `tools/reproduce.py`."""
+
+    tables: dict[str, Table] = entry("tables by name")
+    paper: str | None = entry("the paper's title", default=None)
+    scales: dict[str, str] = entry("what is to be said of each version", default={})
