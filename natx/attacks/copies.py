@@ -7,6 +7,7 @@ from torch import Tensor
 from natx.attacks.base import Attack, Victim
 from natx.batch import COPIES
 from natx.errors import ConfigError
+from natx.expect import expect
 from natx.registry import ATTACKS
 from natx.threat import TOLERANCE, pixel_fraction
 
@@ -31,10 +32,12 @@ class Copies(Attack):
         if COPIES not in victim.batch:
             raise ConfigError("the batch has no adversarial copies: add data.copies=dict(source=..., attack=...)")
         copies = victim.task.pixels({**victim.batch, "inputs": victim.batch[COPIES]})
-        furthest = float(victim.ball.distance(copies).max())
-        if furthest > self.threat.eps + TOLERANCE:
-            raise ConfigError(
-                f"the copies are up to {pixel_fraction(furthest)} from their images, the method's threat model is "
-                f"{self.threat}: give data.copies.attack and the method's Copies the same threat"
-            )
+        furthest = victim.ball.distance(copies).max()
+        expect(furthest <= self.threat.eps + TOLERANCE, self._too_far, furthest)
         return copies
+
+    def _too_far(self, distance: float) -> ConfigError:
+        return ConfigError(
+            f"the copies are up to {pixel_fraction(distance)} from their images, the method's threat model is "
+            f"{self.threat}: give data.copies.attack and the method's Copies the same threat"
+        )

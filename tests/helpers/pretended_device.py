@@ -117,6 +117,11 @@ class SimTensor(torch.Tensor):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.dim() == 0 else repr(self)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A file holds the data, as it does of any device."""
+        _wait("pickle")
+        return self.detach().inner.__reduce_ex__(protocol)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
@@ -129,12 +134,7 @@ class SimTensor(torch.Tensor):
 
 
 class Factories(TorchFunctionMode):
-    """Tensors that torch builds below the dispatcher, or in memory that it resizes: on the CPU first, then moved."""
-
-    NEW = (
-        *(torch.tensor, torch.as_tensor, torch.Tensor.new_tensor),
-        *(torch.arange, torch.linspace, torch.logspace, torch.eye, torch.randperm),
-    )
+    """``torch.tensor`` and its kin, which torch builds below the dispatcher: on the CPU first, then moved."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -143,7 +143,7 @@ class Factories(TorchFunctionMode):
             return args[0].detach().inner.tolist()
         if func is torch.as_tensor and isinstance(args[0], torch.Tensor):
             return args[0].to(**kwargs) if kwargs else args[0]
-        if func not in self.NEW:
+        if func not in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor):
             return func(*args, **kwargs)
         device = kwargs.pop("device", None)
         if func is torch.Tensor.new_tensor:
@@ -252,8 +252,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
         if id(value) in same:
-            if same[id(value)].shape != value.shape:
-                raise NotImplementedError(f"{name} resizes its output, which the pretended device cannot")
+            if same[id(value)].shape != value.shape:  # the operation has resized its output
+                same[id(value)].data = SimTensor(value)
             return same[id(value)]
         return SimTensor(value) if on_device else value
 
