@@ -92,8 +92,11 @@ class Ball:
     def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
         self.threat, self.x, self.mask = threat, x, mask
 
-    def start(self, noise: Tensor) -> Tensor:
-        """A random start from uniform noise in [0,1) (same shape as x)."""
+    def start(self, noise: Tensor, radius: Tensor) -> Tensor:
+        """A random start from uniform draws in [0,1): one for every pixel (same shape as x), and one an image ``[N]``.
+
+        Numbers of the first kind have at most 24 bits, as :func:`natx.runtime.rng.uniform` draws them.
+        """
         raise NotImplementedError
 
     def steepest(self, grad: Tensor) -> Tensor:
@@ -135,8 +138,8 @@ class LinfBall(Ball):
         super().__init__(threat, x, mask)
         self.radius = threat.eps if mask is None else threat.eps * mask.to(x.dtype)
 
-    def start(self, noise: Tensor) -> Tensor:
-        """Uniform in the box ``x + U(-eps, eps)``, clipped."""
+    def start(self, noise: Tensor, radius: Tensor) -> Tensor:
+        """Uniform in the box ``x + U(-eps, eps)``, clipped; an image's own draw is not used."""
         return self.project(self.x + (2 * noise.to(self.x.dtype) - 1) * self.threat.eps)
 
     def steepest(self, grad: Tensor) -> Tensor:
@@ -155,11 +158,14 @@ class LinfBall(Ball):
 class L2Ball(Ball):
     """L2 ball."""
 
-    def start(self, noise: Tensor) -> Tensor:
-        """A uniformly drawn direction of uniform pixels, scaled to a radius uniform in [0, eps]."""
-        direction = self._masked(2 * noise.to(self.x.dtype) - 1)
-        radius = noise.flatten(1)[:, :1].to(self.x.dtype) * self.threat.eps  # [N, 1]
-        return self.project(self.x + self._scaled(direction, radius))
+    def start(self, noise: Tensor, radius: Tensor) -> Tensor:
+        """In every direction alike, at a distance uniform in [0, eps), as Rice et al. 2020 start (robust_overfitting).
+
+        Points uniform in the ball would all but lie on its rim: in d dimensions their distance is ``eps * u^(1/d)``.
+        """
+        centred = 2 * noise.to(self.x.dtype) - (1 - 2.0**-24)  # inside (-1, 1), so that no draw is infinite
+        direction = self._masked(centred.erfinv())  # normal draws but for their length: no direction is preferred
+        return self.project(self.x + self._scaled(direction, radius.to(self.x.dtype)[:, None] * self.threat.eps))
 
     def steepest(self, grad: Tensor) -> Tensor:
         """``grad / ||grad||_2`` inside the mask; zero where the gradient is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, final
 
 import torch
@@ -16,9 +17,10 @@ from natx.objectives import Objective
 from natx.registry import ATTACKS, THREATS
 from natx.runtime.rng import uniform
 from natx.task import Output, Task
-from natx.threat import Ball, ThreatModel
+from natx.threat import Ball, ThreatModel, pixel_fraction
 
 Success = Literal["any", "last"]
+RADIUS = 1 << 20  # added to a stream: the draw for an image as a whole, apart from those for its pixels
 
 # A refusal, not a gradient of zeros: figures of a PGD that goes nowhere would look like robustness. A gradient that is
 # there and zero (rounded activations) is the model's own, and for the audit to find.
@@ -106,6 +108,12 @@ class Victim:
         return Victim(self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost)
 
 
+def random_point(ball: Ball, index: Tensor, *, seed: int, epoch: int, stream: int) -> Tensor:
+    """A random point of the ball around each image ``[N, C, H, W]``, keyed by the images' ``index``."""
+    draws = partial(uniform, index.to(ball.x.device), seed=seed, epoch=epoch)
+    return ball.start(draws(shape=ball.x.shape[1:], stream=stream), draws(shape=(), stream=RADIUS + stream))
+
+
 def pixel_gradient(total: Tensor, x: Tensor) -> Tensor:
     """Gradient of a scalar with respect to the pixels ``x`` only: no parameter gradient is computed or communicated.
 
@@ -188,6 +196,10 @@ class Attack:
 
     def check(self, task: Task) -> None:
         """Raise ConfigError where the attack cannot attack a task, before anything is run."""
+
+    def shortfalls(self) -> list[str]:
+        """What in the settings keeps the attack from using its whole ball, a line each, for reports and logs."""
+        return []
 
     def cost_per_image(self) -> tuple[float, float] | None:
         """(forwards, backwards) for one image in :meth:`__call__`, or None where it depends on the model."""
@@ -285,6 +297,16 @@ def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[
     if config.get("threat") is None:
         raise ConfigError(f"attack {config.get('type')} has no threat model: add threat=dict(type='Linf', eps=8/255)")
     return ATTACKS.build(config)
+
+
+def too_short(attack: Attack, steps: int, step_size: float) -> list[str]:
+    """The shortfall of an attack whose steps do not add up to the radius of its ball; none where they do."""
+    if steps * step_size >= attack.threat.eps * (1 - 1e-6):
+        return []
+    return [
+        f"{attack.name}: {steps} {'step' if steps == 1 else 'steps'} of {pixel_fraction(step_size)} do not add up to "
+        f"{attack.threat}, so most of its ball is out of reach: leave out step_size (eps/4) and take 4 steps or more"
+    ]
 
 
 def total_cost(attacks: Sequence[Attack]) -> tuple[float, float] | None:

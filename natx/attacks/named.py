@@ -12,7 +12,6 @@ from natx.registry import THREATS
 from natx.threat import ThreatModel
 
 CW_STEPS = 30
-STEPS_ACROSS = 4  # eps over the step size: 2/255 at 8/255, as in the paper
 LIBRARY: dict[str, dict[str, Any]] = {
     "autoattack": dict(type="AutoAttack"),
     "aa": dict(type="AutoAttack"),
@@ -67,13 +66,12 @@ def _config(name: str, threat: ThreatModel | None) -> dict[str, Any]:
     plain = name.strip().lower()
     if threat is None:
         raise ConfigError(f"attack {name!r} needs a threat model: give eps=8/255 or threat=L2(0.5)")
-    step = dict(step_size=threat.eps / STEPS_ACROSS)
     if plain in ("c&w", "cw"):
-        return dict(type="PGD", name="C&W", objective=dict(type="Margin"), steps=CW_STEPS, **step)
+        return dict(type="PGD", name="C&W", objective=dict(type="Margin"), steps=CW_STEPS)
     if match := re.fullmatch(r"pgd-(\d+(?:/\d+)*)", plain):
         counts = [int(count) for count in match[1].split("/")]
         several = dict(milestones=tuple(counts)) if len(counts) > 1 else {}
-        return dict(type="PGD", steps=counts[-1], **several, **step)
+        return dict(type="PGD", steps=counts[-1], **several)
     if plain in LIBRARY:
         return dict(LIBRARY[plain])
     raise ConfigError(f"unknown attack {name!r}; known: {NAMES}; anything else as dict(type='PGD', ...) or an Attack")

@@ -63,6 +63,15 @@ class PerImagePGD(Attack):
         if self.objective.needs_random_start and start_eps == 0:
             raise ConfigError(f"{type(self.objective).__name__} has no gradient at the clean image: use start_eps > 0")
 
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`: a start that is wider than any image's ball."""
+        if self.start_eps <= self.threat.eps:
+            return []
+        return [
+            f"{self.name}: starts lie up to {pixel_fraction(self.start_eps)} from the image, outside {self.threat}, "
+            "and the first step brings them back to the rim: give start_eps up to the largest eps"
+        ]
+
     def cost_per_image(self) -> tuple[float, float]:
         """That of the largest number of steps: the most that an image can take."""
         forwards, backwards = self.objective.cost()

@@ -10,14 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.attacks.base import Attack, Attacked, Success, Victim, random_point, too_short
 from natx.attacks.judged import Record, follow_to_the_end, follow_until_broken
 from natx.batch import START
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.rng import normal
-from natx.threat import Ball
+from natx.threat import Ball, pixel_fraction
+
+STEPS_ACROSS = 4  # eps over the default step size
 
 
 class Step:
@@ -93,10 +95,11 @@ class PGD(Attack):
     Args:
         threat: threat model.
         steps: gradient steps K.
-        step_size: step in pixel units of [0,1].
+        step_size: step in pixel units of [0,1]; a quarter of eps by default: 2/255 at 8/255, and as far in any norm.
         objective: config of what to climb.
-        random_start: start uniformly in the ball (True), at the image (False), or at the image plus small normal noise,
-            clipped ('normal', as TRADES and MART do); a draw depends on (seed, epoch, image index) only.
+        random_start: start anywhere in the ball (True, see :meth:`natx.threat.Ball.start`), at the image (False), or at
+            the image plus small normal noise, clipped ('normal', as TRADES and MART do); a draw depends on (seed,
+            epoch, image index) only.
         start_std: standard deviation of the noise of 'normal' in pixel units of [0,1].
         restarts: independent starts; of each image the first broken (else the highest-scoring) result is kept.
         momentum: decay of the sum of gradients that steps follow (:class:`MomentumStep`); 0 for none, 1 as in MI-FGSM.
@@ -109,7 +112,7 @@ class PGD(Attack):
         threat: Any,
         steps: int = 10,
         *,
-        step_size: float = 2 / 255,
+        step_size: float | None = None,
         objective: Objective | dict[str, Any] | None = None,
         random_start: bool | Literal["normal"] = True,
         start_std: float = 0.001,
@@ -128,7 +131,7 @@ class PGD(Attack):
             raise ConfigError(f"start_std is a standard deviation in pixel units of [0,1], above 0; got {start_std}")
         if not 0 <= momentum <= 1:
             raise ConfigError(f"momentum is what remains of the sum of gradients, 0 to 1; got {momentum}")
-        self.steps, self.step_size = steps, step_size
+        self.steps = steps
         self.momentum = momentum or None  # None: no part of the description
         self.random_start, self.restarts = random_start, restarts
         self.start_std = start_std if random_start == "normal" else None  # None: no part of the description
@@ -139,6 +142,7 @@ class PGD(Attack):
                 f"{type(self.objective).__name__} has no gradient at the clean image: use random_start=True or 'normal'"
             )
         super().__init__(threat, **kwargs)
+        self.step_size = self.threat.eps / STEPS_ACROSS if step_size is None else step_size
 
     @property
     def takes_start(self) -> bool:
@@ -152,6 +156,16 @@ class PGD(Attack):
     def columns(self) -> list[str]:
         """One column a milestone."""
         return [f"{self.name}-{k}" for k in self.milestones] if self.milestones else [self.name]
+
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`: steps that are too short, and noise at the start that is wider than eps."""
+        notes = too_short(self, self.steps, self.step_size)
+        if self.start_std is not None and self.start_std > self.threat.eps:
+            notes.append(
+                f"{self.name}: start_std={pixel_fraction(self.start_std)} is more than {self.threat}, so nearly every "
+                "start lies outside and is moved to the rim: use random_start=True"
+            )
+        return notes
 
     def cost_per_image(self) -> tuple[float, float]:
         """K forwards and backwards a restart; several restarts need one forward each to choose."""
@@ -188,7 +202,7 @@ class PGD(Attack):
         if self.start_std is not None:
             noise = victim.noise(self.seed, epoch=epoch, stream=restart, draw=normal)
             return victim.ball.project(victim.x + self.start_std * noise.to(victim.x.dtype))
-        return victim.ball.start(victim.noise(self.seed, epoch=epoch, stream=restart))
+        return random_point(victim.ball, victim.batch["index"], seed=self.seed, epoch=epoch, stream=restart)
 
     def step(self) -> Step:
         """How the iterates of one trajectory move."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim
+from natx.attacks.base import Attack, Victim, random_point
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
@@ -103,8 +103,8 @@ class SingleStep(Attack):
         x, mask, eps = victim.x, victim.ball.mask, self.threat.eps
         start = x.clone()
         if self.noise:
-            uniform = victim.noise(self.seed, epoch=epoch, stream=0)
-            start = self._wider(self.noise).around(x, mask).start(uniform)
+            ball = self._wider(self.noise).around(x, mask)
+            start = random_point(ball, victim.batch["index"], seed=self.seed, epoch=epoch, stream=0)
         grad, _, _ = victim.gradient(start, self.objective)
         ball = self.reach.around(x, mask)
         return ball.project(start + self.step * eps * ball.steepest(grad))

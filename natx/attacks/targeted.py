@@ -70,6 +70,10 @@ class Targeted(Attack):
         if not task.per_image_success:
             raise ConfigError(f"Targeted aims at the class of a whole image, which a {type(task).__name__} has not")
 
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`: those of the attack inside."""
+        return self.attack.shortfalls()
+
     def cost_per_image(self) -> tuple[float, float] | None:
         """For each target the attack's and a forward, and one to order them; None for 'all', which a model decides."""
         cost = self.attack.cost_per_image()

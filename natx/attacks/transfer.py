@@ -74,6 +74,10 @@ class Transfer(Attack):
         for part in self._parts():
             part.check(task)
 
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`: those of the attacks inside."""
+        return [note for attack in self._parts() for note in attack.shortfalls()]
+
     def cost_per_image(self) -> tuple[float, float] | None:
         """Those of the attack on the source and of the refinement."""
         return total_cost(self._parts())

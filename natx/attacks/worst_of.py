@@ -90,6 +90,10 @@ class WorstOf(Attack):
         """``WorstOf``."""
         return "WorstOf"
 
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`: those of the attacks inside."""
+        return [note for attack in self.attacks for note in attack.shortfalls()]
+
     def cost_per_image(self) -> tuple[float, float] | None:
         """The attacks' costs and one forward each to score them."""
         cost = total_cost(self.attacks)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.attacks import PGD, Attack, Cost, Victim
+from natx.attacks.base import random_point
 from natx.batch import Batch, select, to_device
 from natx.checks.applicable import NotApplicableError, require_above_chance
 from natx.data import some_positions
@@ -179,7 +180,8 @@ class Case:
 
     def _trajectory(self, batch: Batch) -> Trajectory:
         victim, climbed = self.victim(batch), CrossEntropy()
-        x_adv = victim.ball.start(victim.noise(self.seed, epoch=0, stream=0))  # the start of the evaluation's PGD
+        # The start of the evaluation's PGD.
+        x_adv = random_point(victim.ball, batch["index"], seed=self.seed, epoch=0, stream=0)
         loss, wrong = [], []
         for _ in range(LONG + 1):
             grad, output, scores = victim.gradient(x_adv, climbed)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from natx.attacks.base import random_point
 from natx.batch import Batch
 from natx.checks.base import Check, Finding, finding
 from natx.checks.case import Case
@@ -55,7 +56,7 @@ class Alignment(Check):
 
     def _look(self, case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
         victim = case.victim(batch)
-        near = victim.ball.start(victim.noise(case.seed, epoch=0, stream=12))
+        near = random_point(victim.ball, batch["index"], seed=case.seed, epoch=0, stream=12)
         here, there = case.gradient(victim.x, batch), case.gradient(near, batch)
         cosine = F.cosine_similarity(widened(here.flatten(1)), widened(there.flatten(1)), dim=1)
         # Not clipped to [0,1], where the two sides would differ in length.

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from natx.attacks import PGD, Attack, AutoAttack
 from natx.attacks.autoattack import LibraryAttack
+from natx.attacks.base import random_point
 from natx.batch import Batch, select
 from natx.checks.applicable import NotApplicableError, guessing
 from natx.checks.base import Check, Finding, finding
@@ -21,7 +22,6 @@ from natx.data import some_positions
 from natx.errors import ConfigError, ConstraintError
 from natx.evaluation.robust import CLEAN
 from natx.runtime.device import widened
-from natx.runtime.rng import uniform
 from natx.threat import Linf, pixel_fraction
 
 SLACK = 1e-6  # in float32, `x + eps - x` may be larger than eps by less than this
@@ -102,7 +102,7 @@ class Feasible(Check):
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
         batch = select(case.batch, torch.arange(min(self.images, case.count)))
-        faults = [*_labels(case), *_outputs(case, batch)]
+        faults = [*_labels(case), *_outputs(case, batch), *(f for attack in case.attacks for f in attack.shortfalls())]
         for attack in case.attacks:
             if attack.threat == case.threat and not isinstance(attack, LibraryAttack):
                 faults += [fault for fault in _attack(case, attack, batch) if fault not in faults]
@@ -223,9 +223,9 @@ class RandomSearch(Check):
             draws = torch.arange(first, min(first + case.batch_size, case.draws), device=x.device)
             many = x.expand(len(draws), *x.shape[1:])
             # Draws take the place of images in the key, and the image that of the epoch.
-            noise = uniform(draws, x.shape[1:], seed=case.seed, epoch=int(batch["index"][0]), stream=15)
+            ball, image = case.threat.around(many), int(batch["index"][0])
             with torch.no_grad():
-                logits = case.task.logits(case.threat.around(many).start(noise))
+                logits = case.task.logits(random_point(ball, draws, seed=case.seed, epoch=image, stream=15))
             if bool((logits.argmax(1) != batch["data_samples"]).any()):
                 return True
         return False

@@ -143,7 +143,7 @@ def evaluate(
             images = evaluation.survivors
         else:
             images = right if attack.block_size is None and success == "any" else torch.ones_like(right)
-        result = AttackResult(attack.describe(), attack.columns())
+        result = AttackResult(attack.describe(), attack.columns(), notes=attack.shortfalls())
         outcomes = judging.attack(attack, result, images.nonzero().squeeze(1))
         evaluation.attacks.append(result)
         if evaluation.survivors is None:

@@ -112,7 +112,7 @@ def evaluate_set(
     values, results = {CLEAN: metric(predictions, dataset)}, [clean]
     for attack in attacks:
         start, result = time.monotonic(), SetAttackResult(attack.describe(), attack.columns())
-        result.notes += attack.observe(dataset, predictions)
+        result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
         attacked, pixels = judging.attack(attack, result, positions, shown=shown)
         changed = replaced(predictions, positions, attacked)
         values[attack.name] = metric(changed, dataset)

@@ -58,6 +58,10 @@ class Adversarial(Method):
         x_adv = attack(task, batch, epoch=epoch)
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
+    def notes(self) -> list[str]:
+        """See :meth:`Method.notes`: what the attack cannot reach."""
+        return self.attack.shortfalls()
+
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; adds the inner attack."""
         forwards, backwards = super().cost()

@@ -71,6 +71,10 @@ class Method(nn.Module):
     def begin(self, setting: Setting) -> None:
         """Hear about the training once before it."""
 
+    def notes(self) -> list[str]:
+        """What should be known of the settings before a training begins, a line each."""
+        return []
+
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Pixels of each view ``[N, C, H, W]``."""
         raise NotImplementedError
@@ -139,6 +143,10 @@ class Around(Method):
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`."""
         self.method.begin(setting)
+
+    def notes(self) -> list[str]:
+        """See :meth:`Method.notes`."""
+        return self.method.notes()
 
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`."""

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from natx.attacks.base import random_point
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.adversarial import Adversarial
 from natx.methods.base import Around, Method
 from natx.registry import METHODS
 from natx.runtime.precision import full_precision
-from natx.runtime.rng import uniform
 from natx.task import Task
 
 STREAM = 31  # of the point near the image, apart from the attack's own draws
@@ -73,8 +73,8 @@ class GradAlign(Around):
         """See :meth:`Method.scalars`; adds ``loss_grad_align`` and logs ``grad_cos``, the mean cosine."""
         scalars = self.method.scalars(task, batch, pixels)
         x = task.pixels(batch)
-        noise = uniform(batch["index"].to(x.device), x.shape[1:], seed=self.seed, epoch=self._epoch, stream=STREAM)
-        near = self.attack.threat.around(x, task.perturbable(batch)).start(noise)
+        ball = self.attack.threat.around(x, task.perturbable(batch))
+        near = random_point(ball, batch["index"], seed=self.seed, epoch=self._epoch, stream=STREAM)
         first, second = (self._gradient(task, batch, point) for point in (x, near))
         cosine = F.cosine_similarity(first, second, dim=1)
         counted = ((first.detach() != 0).any(1) & (second.detach() != 0).any(1)).to(cosine.dtype)

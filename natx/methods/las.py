@@ -123,7 +123,7 @@ class LAS(Adversarial):
         self.strategy, self.clip, self.interval, self.reward = chooser, clip, interval, tuple(reward)
         self.lr, self.copy_lr = Schedule(lr, name="lr"), Schedule(copy_lr, name="copy_lr")
         self.max_norm, self.copy_weight_decay = max_norm, copy_weight_decay
-        probe = probe or dict(type="PGD", steps=10, step_size=2 / 255, restarts=2)
+        probe = probe or dict(type="PGD", steps=10, restarts=2)
         self.probe = build_attack(probe, threat=Linf(8 / 255))
         self.taken: Tensor
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # training steps, saved to resume from

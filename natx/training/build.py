@@ -60,7 +60,7 @@ def build_runner(
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
-        for remark in remarks(whole, loader):
+        for remark in [*remarks(whole, loader), *learner.method.notes()]:
             say(f"note: {remark}")
         meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
     checkpoints = Checkpoints(selection, meta=meta, settings=decisive_settings(config), ema=ema, every=every)

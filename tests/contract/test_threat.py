@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from scipy import stats
 
 from natx.errors import ConfigError, ConstraintError
 from natx.registry import THREATS
+from natx.runtime.rng import uniform
 from natx.threat import L2, Linf, ThreatModel
 
 THREAT_MODELS = [Linf(8 / 255), Linf(0.3), L2(0.5), L2(2.0)]
@@ -101,17 +103,45 @@ def test_l2_projection_scales_the_perturbation_and_spares_masked_pixels() -> Non
 def test_starts_fill_the_ball_and_stay_inside(threat: ThreatModel) -> None:
     x = torch.full((200, 3, 4, 4), 0.5, dtype=torch.float64)
     ball = threat.around(x)
-    start = ball.start(pixels(200, 3, 4, 4, seed=3))
+    start = ball.start(pixels(200, 3, 4, 4, seed=3), torch.linspace(0, 1, 201)[:-1])
     ball.verify(start)
     assert distance(threat, start - x).max() > 0.9 * threat.eps  # reaches the rim
     assert ((start - x).flatten(1).mean(1)).abs().mean() < 0.2 * threat.eps  # in no preferred direction
-    assert (ball.start(torch.full_like(x, 0.5)) - x).abs().max() < 1e-12  # the middle of the noise is the centre
 
 
 def test_linf_start_is_uniform_in_the_box() -> None:
     x, noise = pixels(3, 3, 4, 4), pixels(3, 3, 4, 4, seed=1)
     expected = (x + 0.2 * (2 * noise - 1)).clamp(0, 1)
-    torch.testing.assert_close(Linf(0.2).around(x).start(noise), expected)
+    torch.testing.assert_close(Linf(0.2).around(x).start(noise, torch.zeros(3)), expected)
+
+
+def test_l2_starts_are_isotropic_and_their_distance_has_a_draw_of_its_own() -> None:
+    """Against closed forms: the distance is the image's own draw times eps, a direction's components are alike."""
+    count, shape, eps = 4000, (1, 3, 4), 0.4
+    x = torch.full((count, *shape), 0.5, dtype=torch.float64)
+    noise = uniform(torch.arange(count), shape, seed=5)
+    radius = uniform(torch.arange(count), (), seed=5, stream=1)
+    delta = (L2(eps).around(x).start(noise, radius) - x).flatten(1)
+    lengths = delta.norm(dim=1)
+    torch.testing.assert_close(lengths, radius.double() * eps)
+    assert stats.kstest(lengths.numpy() / eps, "uniform").pvalue > 1e-3
+    units = delta / lengths[:, None]
+    for component in units.unbind(1):  # each of 12 has mean 0, variance 1/12, and tells nothing of the length
+        assert abs(float(component.mean())) < 5 / (12 * count) ** 0.5
+        assert abs(float(component.square().mean()) * 12 - 1) < 0.15
+        assert abs(float(torch.corrcoef(torch.stack([lengths, component]))[0, 1])) < 5 / count**0.5
+    # The square of a component of a point on the sphere in d dimensions has a Beta(1/2, (d-1)/2) distribution.
+    assert stats.kstest(units[:, 0].square().numpy(), stats.beta(0.5, 5.5).cdf).pvalue > 1e-3
+
+
+def test_extreme_draws_give_starts_inside_the_ball() -> None:
+    """The largest and the smallest of 2^24 draws are not at infinity."""
+    x = torch.full((2, 1, 2, 2), 0.5)
+    noise = torch.stack([torch.full((1, 2, 2), 1 - 2.0**-24), torch.zeros(1, 2, 2)])
+    ball = L2(0.3).around(x)
+    start = ball.start(noise, torch.tensor([0.5, 0.5]))
+    ball.verify(start)
+    torch.testing.assert_close(start[0] - x[0], x[1] - start[1])  # as far in opposite directions
 
 
 def test_steps_follow_the_sign_or_the_normalised_gradient() -> None:

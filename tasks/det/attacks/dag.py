@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from natx.attacks import Attack, Victim
+from natx.attacks.base import too_short
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
@@ -109,6 +110,10 @@ class DAG(Attack):
     def check(self, task: Task) -> None:
         """See :meth:`Attack.check`; the detector needs dense proposals."""
         check_dense(task)
+
+    def shortfalls(self) -> list[str]:
+        """See :meth:`Attack.shortfalls`; a step moves the pixel that it moves most by ``step_size``."""
+        return too_short(self, self.steps, self.step_size)
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """See :meth:`Attack.run`; images that are done cost nothing more."""
