@@ -58,7 +58,7 @@ class Telling(PGD):
 
 
 def test_an_evaluation_tells_them_over_all_blocks() -> None:
-    found = evaluate(LinearTask(torch.eye(4, 9).tolist()), dataset(10), [Telling(Linf(0.1), 1)])
+    found = evaluate(LinearTask(torch.eye(4, 9).tolist()), dataset(10), [Telling(Linf(0.1), 4)])
     assert found.attacks[1].notes == [RANDOM, BROKE.format(5)]
 
 
