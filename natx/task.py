@@ -47,6 +47,23 @@ class Output:
     image_losses: dict[str, Tensor] = field(default_factory=dict)
     rows: Any = field(default=None, repr=False)
 
+    def finite(self) -> Tensor:
+        """Which images have numbers alone in their logits and features, bool ``[N]``."""
+        rows = torch.isfinite(self.logits).flatten(1).all(1)
+        if self.rows is not None or len(rows) != self.num_images:
+            spoilt = torch.zeros(self.num_images, dtype=torch.int64, device=rows.device)
+            rows = spoilt.index_add(0, self.image, (~rows).to(torch.int64)) == 0
+        return rows if self.features is None else rows & torch.isfinite(self.features).flatten(1).all(1)
+
+    def right(self) -> Tensor:
+        """Which rows have their label as the largest logit, bool ``[M]``; of a soft label the most probable class.
+
+        A row with logits that are NaN or infinite is never right: argmax would take it for class 0.
+        """
+        assert self.labels is not None  # a task that can be right gives every row one
+        labels = self.labels if self.labels.dim() == 1 else self.labels.argmax(1)
+        return torch.eq(self.logits.argmax(1), labels) & torch.isfinite(self.logits).all(1)
+
     def per_image(self, row_scores: Tensor) -> Tensor:
         """Sum a score ``[M]`` over the rows of each image: ``[N]``."""
         if self.rows is None and row_scores.shape[0] == self.num_images:
@@ -125,7 +142,10 @@ class Task(nn.Module):
         raise ConfigError(f"{type(self).__name__} names no linear class layer, so it has no class hyperplanes")
 
     def correct(self, output: Output) -> Tensor:
-        """Which images are predicted right, bool ``[N]``; only where :attr:`per_image_success`."""
+        """Which images are predicted right, bool ``[N]``; only where :attr:`per_image_success`.
+
+        Where a row is an image that is :meth:`Output.right`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no per-image success")
 
     def predict(self, batch: Batch) -> Any:

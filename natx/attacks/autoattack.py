@@ -41,8 +41,7 @@ class LibraryAttack(Attack):
         """See :meth:`Attack.run_judged`; adds the library's flags to the notes."""
         x_adv, notes = self._run(victim)
         with torch.no_grad():
-            correct = victim.task.correct(victim.output(x_adv))
-        return Attacked(x_adv, {self.name: ~correct}, notes=notes)
+            return Attacked(x_adv, {self.name: victim.wrong(victim.output(x_adv))}, notes=notes)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`; adds the library's version."""

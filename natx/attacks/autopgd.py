@@ -166,8 +166,5 @@ class AutoPGD(PGD):
         """The highest-scoring point of a trajectory, its last one included."""
         start, step = self.start(victim, epoch=epoch, restart=restart), self.step()
         x_adv = ascend(victim, self.objective, start=start, steps=self.steps, step=step)
-        with torch.no_grad():
-            scores = self.objective(victim.output(x_adv), victim.batch, x=x_adv)
-        victim.cost.forwards += self.objective.cost()[0] * len(victim)
-        step.keep_best(x_adv, scores)
+        step.keep_best(x_adv, victim.scored(x_adv, self.objective)[1])
         return step.best

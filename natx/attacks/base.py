@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from natx.attacks.tally import Tally, finite_gradient
 from natx.batch import Batch, select, size
 from natx.errors import ConfigError
 from natx.models.mode import BNMode, attack_mode
@@ -44,10 +45,30 @@ class Cost:
 
 
 class Victim:
-    """The attacked task on one batch of images, bound to a threat model; counts what the attack spends."""
+    """The attacked task on one batch of images, bound to a threat model; counts what the attack spends and meets.
 
-    def __init__(self, task: Task, batch: Batch, *, ball: Ball, cost: Cost) -> None:
+    Args:
+        task: the model.
+        batch: the images.
+        ball: the threat model around them.
+        cost: gets what is spent.
+        tally: gets what cannot be followed; of these images alone by default.
+        rows: the images' positions in the tally, int64 ``[N]``; None where they are all of it, in order.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batch: Batch,
+        *,
+        ball: Ball,
+        cost: Cost,
+        tally: Tally | None = None,
+        rows: Tensor | None = None,
+    ) -> None:
         self.task, self.batch, self.ball, self.cost = task, batch, ball, cost
+        self.tally = Tally(len(ball.x), ball.x.device) if tally is None else tally
+        self.rows = rows
 
     @property
     def x(self) -> Tensor:
@@ -60,10 +81,18 @@ class Victim:
     def output(self, x: Tensor) -> Output:
         """The task's output for pixels ``x`` (one forward)."""
         self.cost.forwards += len(x)
-        return self.task.read(self.task.network(x, self.batch), self.batch)
+        output = self.task.read(self.task.network(x, self.batch), self.batch)
+        self.tally.logits(output.finite(), rows=self.rows)
+        return output
+
+    def wrong(self, output: Output) -> Tensor:
+        """Which images an output misclassifies, bool ``[N]``: also those whose logits are no numbers."""
+        return ~(self.task.correct(output) & output.finite())
 
     def gradient(self, x: Tensor, objective: Objective) -> tuple[Tensor, Output, Tensor]:
         """Gradient of the summed objective with respect to ``x``, the output and the scores ``[N]`` at ``x``.
+
+        Entries of the gradient that are NaN or infinite are 0, and a score that is no number is above all others.
 
         Raises:
             ConfigError: autograd has no path from the pixels to the scores.
@@ -72,19 +101,49 @@ class Victim:
         with torch.enable_grad():
             output = self.output(x)
             scores = objective(output, self.batch, x=x)
-            grad = pixel_gradient(scores.sum(), x)
-        self.cost.backwards += len(x)
+            right = ~self.wrong(output) if self.task.per_image_success else None
+            grad = self.followed(scores.sum(), x, among=right)
         forwards, backwards = objective.cost()
         self.cost += Cost(forwards * len(x), backwards * len(x))
-        return grad, output, scores.detach()
+        return grad, output, _ordered(scores)
+
+    def followed(self, total: Tensor, x: Tensor, *, among: Tensor | None = None) -> Tensor:
+        """Gradient of a scalar with respect to pixels ``x``, fit to be followed (one backward).
+
+        Args:
+            total: the scalar.
+            x: pixels of the victim's images ``[N, C, H, W]``.
+            among: images on which the scalar is to depend, bool ``[N]``; all by default.
+
+        Raises:
+            ConfigError: autograd has no path from the pixels to the scalar.
+        """
+        grad = pixel_gradient(total, x)
+        self.cost.backwards += len(x)
+        self.tally.gradients(grad, rows=self.rows, among=among)
+        return finite_gradient(grad)
+
+    def scored(self, x: Tensor, objective: Objective) -> tuple[Output, Tensor]:
+        """The output and the scores ``[N]`` at pixels ``x``, without gradient; see :meth:`gradient`."""
+        with torch.no_grad():
+            output = self.output(x)
+            scores = objective(output, self.batch, x=x)
+        self.cost.forwards += objective.cost()[0] * len(x)
+        return output, _ordered(scores)
 
     def logits(self, x: Tensor) -> Tensor:
         """Class logits ``[n, C]`` of any images, counted; for libraries that choose images themselves.
+
+        Gradients with respect to ``x`` are fit to be followed, as those of :meth:`gradient`. Logits that are
+        no numbers become those of a class that the image is not of (the image nearest to the pixels): it counts as
+        broken.
 
         Raises:
             ConfigError: pixels that ask for a gradient get none, because autograd has no path from them to the logits.
         """
         self.cost.forwards += len(x)
+        if torch.is_grad_enabled() and x.requires_grad:
+            x.register_hook(self._hook)
         logits = self.task.logits(x.to(self.x.dtype)).to(x.dtype)
         if torch.is_grad_enabled() and x.requires_grad and not logits.requires_grad:
             raise ConfigError(CUT)
@@ -95,7 +154,18 @@ class Victim:
                 self.cost.backwards += n
 
             logits.register_hook(count)
-        return logits
+        finite = torch.isfinite(logits).all(1)
+        if bool(finite.all()):
+            return logits
+        misses = torch.zeros_like(logits)
+        for row in (~finite).nonzero().squeeze(1).tolist():
+            image = self.ball.distance(x[row].detach().expand_as(self.x)).argmin()
+            misses[row, (self.batch["data_samples"][image] + 1) % logits.shape[1]] = 1.0
+        return torch.where(finite[:, None], logits, misses)
+
+    def _hook(self, grad: Tensor) -> Tensor:
+        self.tally.some_gradients(grad)
+        return finite_gradient(grad)
 
     def noise(self, seed: int, *, epoch: int, stream: int, draw: Callable[..., Tensor] = uniform) -> Tensor:
         """Uniform noise in [0,1), or another draw of :mod:`natx.runtime.rng`, keyed by image index."""
@@ -105,7 +175,24 @@ class Victim:
         """The same victim on the images at positions ``rows``."""
         ball = self.ball
         mask = None if ball.mask is None else ball.mask[rows]
-        return Victim(self.task, select(self.batch, rows), ball=ball.threat.around(ball.x[rows], mask), cost=self.cost)
+        return Victim(
+            self.task,
+            select(self.batch, rows),
+            ball=ball.threat.around(ball.x[rows], mask),
+            cost=self.cost,
+            tally=self.tally,
+            rows=rows if self.rows is None else self.rows[rows],
+        )
+
+    def alike(self, *, task: Task | None = None, **entries: Any) -> Victim:
+        """A victim of its own on the same images, with entries added to its batch or on another model."""
+        batch = {**self.batch, **entries}
+        return Victim(task or self.task, batch, ball=self.ball, cost=self.cost, tally=self.tally, rows=self.rows)
+
+
+def _ordered(scores: Tensor) -> Tensor:
+    """Scores without gradient, with NaN above all numbers: what a model cannot score it cannot withstand."""
+    return scores.detach().nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def random_point(ball: Ball, index: Tensor, *, seed: int, epoch: int, stream: int) -> Tensor:
@@ -154,9 +241,11 @@ class Attack:
 
     Attributes:
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
+        tally: what the last :meth:`__call__` met on its images; None before.
     """
 
     block_size: int | None = None
+    tally: Tally | None = None
 
     def __init__(
         self,
@@ -235,6 +324,7 @@ class Attack:
         with attack_mode(task, self.bn_mode):
             victim = self.bind(task, batch)
             x_adv = self.run(victim, epoch=epoch).detach()
+        self.tally = victim.tally
         self.reach.around(victim.x, victim.ball.mask).verify(x_adv)
         return x_adv
 
@@ -258,6 +348,7 @@ class Attack:
             victim = self.bind(task, batch)
             attacked = self.run_judged(victim, success=success)
             attacked.cost = victim.cost
+            attacked.notes = [*attacked.notes, *victim.tally.notes()]
         victim.ball.verify(attacked.x_adv)
         return attacked
 
@@ -278,8 +369,7 @@ class Attack:
         if not victim.task.per_image_success:
             return Attacked(x_adv)
         with torch.no_grad():
-            correct = victim.task.correct(victim.output(x_adv))
-        return Attacked(x_adv, {self.name: ~correct})
+            return Attacked(x_adv, {self.name: victim.wrong(victim.output(x_adv))})
 
     def bind(self, task: Task, batch: Batch) -> Victim:
         """The task on a batch of images under the attack's threat model, with nothing spent yet."""

@@ -86,7 +86,7 @@ class FriendlyPGD(PGD):
         spare = torch.full((len(victim),), int(self.tau(epoch)), device=current.device)  # [N], steps after a mistake
         for k in range(self.steps):
             grad, output, scores = victim.gradient(current, self.objective)
-            wrong = ~victim.task.correct(output)
+            wrong = victim.wrong(output)
             finished = wrong & (spare == 0)
             spare = spare - (wrong & ~finished).to(spare.dtype)
             stay = (~finished).nonzero().squeeze(1)  # the host has to know how many go on

@@ -86,7 +86,7 @@ def follow_until_broken(
         if len(active) == 0:
             return
         grad, output, scores = victim.gradient(current, objective)
-        wrong = ~victim.task.correct(output)
+        wrong = victim.wrong(output)
         if wrong.any():
             record.mark(active[wrong], step=k)
             record.write(active[wrong], current[wrong])
@@ -118,7 +118,7 @@ def follow_to_the_end(
     for k in range(steps):
         grad, output, scores = victim.gradient(current, objective)
         if k in record.milestones:
-            record.broken[record.milestones.index(k)] |= ~victim.task.correct(output)
+            record.broken[record.milestones.index(k)] |= victim.wrong(output)
         current = step(victim.ball, current, grad, scores)
     record.broken[-1] |= _wrong(victim, current)
     record.write(torch.arange(len(victim), device=current.device), current)
@@ -127,4 +127,4 @@ def follow_to_the_end(
 def _wrong(victim: Victim, x_adv: Tensor) -> Tensor:
     """Which images are misclassified, bool ``[n]`` (one forward)."""
     with torch.no_grad():
-        return ~victim.task.correct(victim.output(x_adv))
+        return victim.wrong(victim.output(x_adv))

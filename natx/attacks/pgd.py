@@ -221,12 +221,10 @@ class PGD(Attack):
         best, best_score = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
         for restart in range(self.restarts):
             x_adv = self.ascend(victim, epoch=epoch, restart=restart)
-            with torch.no_grad():
-                output = victim.output(x_adv)
-                victim.cost.forwards += self.objective.cost()[0] * len(victim)
-                score = self.objective(output, victim.batch, x=x_adv).to(best_score.dtype)
+            output, score = victim.scored(x_adv, self.objective)
+            score = score.to(best_score.dtype)
             if victim.task.per_image_success:  # a broken image beats any score
-                score = torch.where(victim.task.correct(output), score, torch.inf)
+                score = torch.where(victim.wrong(output), torch.inf, score)
             better = score > best_score
             best = torch.where(better.view(-1, *[1] * (best.dim() - 1)), x_adv, best)
             best_score = torch.where(better, score, best_score)

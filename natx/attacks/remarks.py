@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-SQUARE = "images that Square broke after the gradient attacks: "  # a count follows
-COUNT = re.compile(rf"{re.escape(SQUARE)}(\d+)")
+# A count of images follows each of these.
+SQUARE = "images that Square broke after the gradient attacks: "
+FAINT = "images whose gradient was zero at some step while they were still right, where steps lead nowhere: "
+UNDEFINED = "images whose gradient was NaN or infinite at some step, where such entries were taken as 0: "
+UNREADABLE = "images that count as broken because their logits became NaN or infinite under attack: "
+FAINT_AT_LEAST = "images, at the least, whose gradient was zero for AutoAttack's library: "
+UNDEFINED_AT_LEAST = "images, at the least, whose gradient was NaN or infinite for AutoAttack's library: "
+COUNTED = (SQUARE, FAINT, UNDEFINED, UNREADABLE, FAINT_AT_LEAST, UNDEFINED_AT_LEAST)
+COUNT = re.compile(rf"({'|'.join(map(re.escape, COUNTED))})(\d+)")
 
 
 def merged(parts: Iterable[Iterable[str]]) -> list[str]:
@@ -17,10 +24,10 @@ def merged(parts: Iterable[Iterable[str]]) -> list[str]:
         if match is None:
             sums.setdefault(note, None)
         else:
-            sums[SQUARE] = (sums.get(SQUARE) or 0) + int(match[1])
+            sums[match[1]] = (sums.get(match[1]) or 0) + int(match[2])
     return [note if count is None else f"{note}{count}" for note, count in sums.items()]
 
 
 def square_broke(notes: Iterable[str]) -> int:
     """How many images Square alone broke, by such remarks."""
-    return sum(int(match[1]) for note in notes if (match := COUNT.fullmatch(note)))
+    return sum(int(match[2]) for note in notes if (match := COUNT.fullmatch(note)) and match[1] == SQUARE)

@@ -107,7 +107,7 @@ class Targeted(Attack):
         """
         order, output = self._begin(victim)
         worst, highest = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
-        broken = ~victim.task.correct(output) if success == "any" else torch.zeros(len(victim), dtype=torch.bool)
+        broken = victim.wrong(output) if success == "any" else torch.zeros(len(victim), dtype=torch.bool)
         broken = broken.to(victim.x.device)
         for targets in order.unbind(1):
             active = (~broken).nonzero().squeeze(1)
@@ -139,6 +139,7 @@ class Targeted(Attack):
         with torch.no_grad():
             output = part.output(x_adv)
         score = margin(full_precision(output.logits), self._objective.hard_labels(output)).to(highest.dtype)
+        score = score.where(output.finite(), torch.inf)
         higher = score > highest[rows]
         worst[rows] = torch.where(higher.view(-1, *[1] * (worst.dim() - 1)), x_adv, worst[rows])
         highest[rows] = torch.where(higher, score, highest[rows])
@@ -146,4 +147,4 @@ class Targeted(Attack):
 
 def _towards(victim: Victim, targets: Tensor) -> Victim:
     """A victim of its own on the same images, whose batch names the classes to aim at ``[N]``."""
-    return Victim(victim.task, {**victim.batch, TARGET: targets}, ball=victim.ball, cost=victim.cost)
+    return victim.alike(**{TARGET: targets})

@@ -123,10 +123,9 @@ class Transfer(Attack):
         for part in self._parts():
             part.seed = self.seed  # one seed for both, the one a caller may have set since
         with attack_mode(task):
-            crafted = Victim(task, dict(victim.batch), ball=victim.ball, cost=victim.cost)
-            return self.attack.run(crafted, epoch=epoch).detach()
+            return self.attack.run(victim.alike(task=task), epoch=epoch).detach()
 
 
 def _from(victim: Victim, x_adv: Tensor) -> Victim:
     """A victim of its own on the same images, whose batch names the pixels to begin at."""
-    return Victim(victim.task, {**victim.batch, START: x_adv}, ball=victim.ball, cost=victim.cost)
+    return victim.alike(**{START: x_adv})

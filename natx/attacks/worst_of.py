@@ -119,17 +119,14 @@ class WorstOf(Attack):
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The highest-scoring result of each image, or of the batch."""
-        batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
+        scored = victim.alike(**self.objective.prepare(victim.task, victim.batch, x=victim.x))
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
-        scored = Victim(victim.task, batch, ball=victim.ball, cost=victim.cost)
         worst, highest = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
         for attack in self.attacks:
             attack.seed = self.seed  # one seed for all, the one a caller may have set since
             # A victim of its own: an attack adds entries to its batch.
-            x_adv = attack.run(Victim(victim.task, victim.batch, ball=victim.ball, cost=victim.cost), epoch=epoch)
-            with torch.no_grad():
-                scores = self.objective(scored.output(x_adv), scored.batch, x=x_adv).to(highest.dtype)
-            victim.cost.forwards += self.objective.cost()[0] * len(victim)
+            x_adv = attack.run(victim.alike(), epoch=epoch)
+            scores = scored.scored(x_adv, self.objective)[1].to(highest.dtype)
             if self.select == "batch":
                 scores = scores.sum().expand(len(victim))
             higher = scores > highest

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.attacks.base import random_point
+from natx.attacks.tally import TINY
 from natx.batch import Batch
 from natx.checks.base import Check, Finding, finding
 from natx.checks.case import Case
 from natx.checks.chance import mean_above, mean_below, share_above, share_below
+from natx.objectives import CrossEntropy
 from natx.runtime.device import widened
-
-TINY = 1e-12
 
 
 class ZeroGradients(Check):
@@ -26,12 +26,16 @@ class ZeroGradients(Check):
         if not case.differentiable:
             none = torch.ones(case.count, dtype=torch.bool)
             return finding(share_above(none, self.tolerance), "autograd finds no path from the pixels to the loss")
-        largest = [
-            case.gradient(case.task.pixels(batch), batch).flatten(1).abs().amax(1).cpu() for _, batch in case.parts()
-        ]
-        none = torch.cat(largest) < TINY
-        reason = f"{int(none.sum())} of {case.count} images have no gradient entry of {TINY:g} or more"
+        none = torch.cat([_without(case, batch) for _, batch in case.parts()])
+        reason = f"{int(none.sum())} of {case.count} images have no gradient: NaN, infinite, or below {TINY:g}"
         return finding(share_above(none, self.tolerance), reason)
+
+
+def _without(case: Case, batch: Batch) -> Tensor:
+    """Which images have no gradient, or one with entries that are NaN or infinite; bool ``[n]``."""
+    victim = case.victim(batch)
+    grad, _, _ = victim.gradient(victim.x, CrossEntropy())
+    return ((grad.flatten(1).abs().amax(1) < TINY) | victim.tally.undefined).cpu()
 
 
 class Alignment(Check):

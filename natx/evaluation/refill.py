@@ -11,6 +11,7 @@ from torch import Tensor
 
 from natx.attacks import PGD, Attack, Cost, Victim
 from natx.attacks.pgd import Step
+from natx.attacks.tally import Tally
 from natx.batch import Batch, join
 from natx.evaluation.progress import Block
 from natx.models.mode import attack_mode
@@ -113,7 +114,14 @@ def _joined(parts: Sequence[_Images]) -> _Images:
     masks = [victim.ball.mask for victim in victims if victim.ball.mask is not None]
     mask = torch.cat(masks) if masks else None
     around = ball.threat.around(torch.cat([victim.x for victim in victims]), mask)
-    victim = Victim(victims[0].task, join([v.batch for v in victims]), ball=around, cost=victims[0].cost)
+    victim = Victim(
+        victims[0].task,
+        join([v.batch for v in victims]),
+        ball=around,
+        cost=victims[0].cost,
+        tally=victims[0].tally,
+        rows=torch.cat([victim.rows for victim in victims if victim.rows is not None]),
+    )
     current, row, step = (torch.cat([getattr(p, name) for p in parts]) for name in ("current", "row", "step"))
     return _Images(victim, current, row, step)
 
@@ -138,6 +146,7 @@ class _Refilled:
         self.open = [len(block) for block in blocks]  # images of each that are not done
         self.broken_at = torch.full((total,), attack.steps + 1)  # the step; more than all for images that stay right
         self.spent = torch.zeros(2, total, dtype=torch.int64)  # forwards and backwards
+        self.tally = Tally(total, next(task.parameters()).device)  # what cannot be followed, by place
         self.waiting: list[_Images] = []  # have not begun
         self.ended: list[_Images] = []  # have taken all steps; their last iterate is not looked at yet
         self.finished: list[Block] = []  # are to be handed over
@@ -161,10 +170,10 @@ class _Refilled:
         first = 0
         for block in self.blocks:
             victim = self.attack.bind(self.task, self.load(block))
-            victim.cost = self.cost
+            row = torch.arange(first, first + len(block))
+            victim.cost, victim.tally, victim.rows = self.cost, self.tally, row.to(victim.x.device)
             self.attack.prepare(victim)
             current = self.attack.start(victim, epoch=0, restart=0)
-            row = torch.arange(first, first + len(block))
             images = _Images(victim, current, row, torch.zeros_like(row))
             self._charge(images)
             first += len(block)
@@ -190,7 +199,7 @@ class _Refilled:
         """Take a step; those that are broken or have taken all steps are not in the result."""
         grad, output, scores = images.victim.gradient(images.current, self.attack.objective)
         self._charge(images)
-        wrong = (~self.task.correct(output)).cpu()
+        wrong = images.victim.wrong(output).cpu()
         if bool(wrong.any()):
             self._leave(images.select(wrong), broken=True)
             if bool(wrong.all()):
@@ -213,7 +222,7 @@ class _Refilled:
                 images, rest = images.split(self.size)
                 self.ended = [rest]
             with torch.no_grad():
-                wrong = (~self.task.correct(images.victim.output(images.current))).cpu()
+                wrong = images.victim.wrong(images.victim.output(images.current)).cpu()
             self._charge(images)
             for which, broken in ((wrong, True), (~wrong, False)):
                 if bool(which.any()):
@@ -242,4 +251,5 @@ class _Refilled:
         marks = self.attack.milestones or (self.attack.steps,)
         right = torch.stack([self.broken_at[rows] > mark for mark in marks])
         forwards, backwards = self.spent[:, rows].sum(1).tolist()
-        return Block(list(self.blocks[number]), right, Cost(forwards, backwards))
+        notes = self.tally.notes(rows.nonzero().squeeze(1).to(self.tally.faint.device))
+        return Block(list(self.blocks[number]), right, Cost(forwards, backwards), notes)

@@ -56,6 +56,7 @@ class Adversarial(Method):
         if epoch < self.eps_warmup:
             attack = attack.scaled((epoch + 1) / (self.eps_warmup + 1))
         x_adv = attack(task, batch, epoch=epoch)
+        self.tally = attack.tally
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
     def notes(self) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from natx.attacks.tally import Tally
 from natx.batch import Batch, join, size
 from natx.errors import ConfigError
 from natx.registry import METHODS, TERMS
@@ -51,10 +52,12 @@ class Method(nn.Module):
 
     Attributes:
         views: names of the views, in order.
+        tally: what the attack of the last :meth:`make_views` could not follow, which is logged; None without attack.
     """
 
     views: tuple[str, ...] = ("clean",)
     terms: nn.ModuleList
+    tally: Tally | None = None
 
     def __init__(self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True) -> None:
         super().__init__()
@@ -105,6 +108,7 @@ class Method(nn.Module):
         for term in self._terms():
             scalars.update(term(views, batch))
         scalars.update(diagnostics(views))
+        scalars.update({} if self.tally is None else self.tally.shares())
         return scalars
 
     def _terms(self) -> list[Term]:

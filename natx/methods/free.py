@@ -102,6 +102,7 @@ class FreeAdversarial(Method):
         if last is not None:
             attacked[START] = _on_canvas(last.pixels, x[:held])
         x_adv = self.attack(task, attacked, epoch=epoch)
+        self.tally = self.attack.tally
         done = 1 if last is None else last.done + 1
         self._round = _Round(epoch, attacked["index"], x_adv, done)
         return [concat_pixels([x_adv, x[held:]]) if held < len(x) else x_adv]

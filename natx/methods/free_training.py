@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from natx.attacks.tally import Tally, finite_gradient
 from natx.batch import Batch
 from natx.data.replay import check_replay
 from natx.errors import ConfigError
@@ -99,4 +100,7 @@ class FreeTraining(Method):
         leaf, grad = self._leaf.detach(), self._leaf.grad
         if grad is None:
             return leaf.clone()
-        return (leaf + self.step * self.threat.eps * grad.sign()).clamp_(-self.threat.eps, self.threat.eps)
+        self.tally = Tally(len(grad), grad.device)
+        self.tally.gradients(grad, rows=None)
+        moved = leaf + self.step * self.threat.eps * finite_gradient(grad).sign()
+        return moved.clamp_(-self.threat.eps, self.threat.eps)

@@ -152,6 +152,7 @@ class LAS(Adversarial):
         for key, name in names.items():
             self._logged[name] = settings[key].float().mean() * (1 if key == STEPS else 255)
         x, x_adv = task.pixels(batch), self.attack(task, {**batch, **settings}, epoch=epoch)
+        self.tally = self.attack.tally
         if self.clip is not None:
             x_adv = x_adv.clamp(x - self.clip, x + self.clip)
         return [x, x_adv] if "clean" in self.views else [x_adv]

@@ -126,7 +126,9 @@ class Remembering(Method):
         with attack_mode(task, self.bn_mode):
             prepared = {**batch, **self.objective.prepare(task, batch, x=x)}
             ball = self.threat.around(x, task.perturbable(batch))
-            return Victim(task, prepared, ball=ball, cost=Cost()).gradient(start, self.objective)[0]
+            victim = Victim(task, prepared, ball=ball, cost=Cost())
+            self.tally = victim.tally
+            return victim.gradient(start, self.objective)[0]
 
 
 @METHODS.register_module()

@@ -30,7 +30,7 @@ def scene(count: int = 6) -> tuple[WrappedTask, dict[str, Any], nn.Module]:
 
 def recorded_noise(attack: SingleStep, monkeypatch: pytest.MonkeyPatch, noise: Tensor) -> None:
     """The attack's uniform draw replaced by a known one."""
-    monkeypatch.setattr("natx.attacks.base.Victim.noise", lambda self, seed, **kwargs: noise)
+    monkeypatch.setattr("natx.attacks.base.uniform", lambda index, shape, **_: noise if shape else noise[:, 0, 0, 0])
 
 
 @pytest.mark.parametrize(

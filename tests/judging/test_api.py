@@ -164,11 +164,11 @@ def test_softmax_outputs_are_told() -> None:
     model, logits = Linear(3, softmax=True), Linear(3)
     x, y = pictures(20, model)
     with pytest.warns(UserWarning, match="look like probabilities"):
-        result = natx.evaluate(model, x, y, attacks="PGD-2", eps=0.01)
+        result = natx.evaluate(model, x, y, attacks="PGD-4", eps=0.01)
     assert "probabilities" in str(result) and "probabilities" in result._repr_markdown_()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert natx.evaluate(logits, x, y, attacks="PGD-2", eps=0.01).notes == []
+        assert natx.evaluate(logits, x, y, attacks="PGD-4", eps=0.01).notes == []
 
 
 def test_success_last_follows_the_image_to_the_end() -> None:

@@ -185,7 +185,9 @@ def test_only_losses_are_optimised_and_the_rest_describes_the_views() -> None:
     scalars, _ = step(Adversarial(attack(), ("clean", "adv"), terms=terms), task)
     per_view = ("total", "kl", "acc", "entropy", "top2_gap")
     logged = {f"{name}_{view}" for name in per_view for view in ("clean", "adv")}
-    assert set(scalars) == {"loss_ce", "loss_nasty", "nasty_weight", "nasty_share", "total", *logged}
+    gradients = {"attack_zero_grad", "attack_nonfinite_grad"}
+    expected = {"loss_ce", "loss_nasty", "nasty_weight", "nasty_share", "total", *logged, *gradients}
+    assert set(scalars) == expected
     torch.testing.assert_close(scalars["total"], (scalars["loss_ce"] + scalars["loss_nasty"]).detach())
     assert [k for k, v in scalars.items() if v.requires_grad] == ["loss_ce", "loss_nasty"]
 

@@ -16,7 +16,7 @@ from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
 from natx.task import Task
 from natx.threat import Linf
-from tasks.det.attacks.dense import Dense, check_dense, climb, look
+from tasks.det.attacks.dense import Dense, check_dense, look
 
 STREAM = 0x0DA6  # tells these draws from other attacks'
 
@@ -126,7 +126,7 @@ class DAG(Attack):
                 active, open_targets = aims.state(proposals, self.confidence)
                 if not bool(open_targets.any()):
                     break
-                r = climb(victim, x, aims.score(proposals.logits, active))
+                r = victim.followed(aims.score(proposals.logits, active), x, among=active.any(1))
             largest = r.flatten(1).abs().amax(1)
             rows = (open_targets.any(1) & (largest > 0)).nonzero().squeeze(1)
             step = self.step_size * r[rows] / largest[rows].view(-1, 1, 1, 1)

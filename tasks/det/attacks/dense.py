@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.attacks import Victim
-from natx.attacks.base import pixel_gradient
 from natx.errors import ConfigError
 from natx.runtime.precision import full_precision
 from natx.task import Task
@@ -71,13 +70,9 @@ def check_dense(task: Task) -> None:
 def look(victim: Victim, x: Tensor) -> Dense:
     """The victim's dense proposals at pixels ``x`` (one forward, counted)."""
     victim.cost.forwards += len(x)
-    return dense(victim.task, victim.task.network(x, victim.batch))
-
-
-def climb(victim: Victim, x: Tensor, total: Tensor) -> Tensor:
-    """Gradient ``[n, 3, H, W]`` of a sum over the images with respect to ``x`` (one backward, counted)."""
-    victim.cost.backwards += len(x)
-    return pixel_gradient(total, x)
+    proposals = dense(victim.task, victim.task.network(x, victim.batch))
+    victim.tally.logits(torch.isfinite(proposals.logits).flatten(1).all(1), rows=victim.rows)
+    return proposals
 
 
 def _of_anchors(head: Any, raw: dict[str, tuple[Tensor, ...]]) -> Dense:

@@ -16,7 +16,7 @@ from natx.evaluation.size import realised
 from natx.registry import ATTACKS
 from natx.task import Task
 from natx.threat import Linf
-from tasks.det.attacks.dense import Dense, check_dense, climb, look
+from tasks.det.attacks.dense import Dense, check_dense, look
 
 
 @ATTACKS.register_module()
@@ -86,7 +86,7 @@ class RAP(Attack):
                 near = self._near(proposals, detections)
                 if not bool(near.any()):
                     break
-                grad = climb(victim, x, rap_loss(proposals, offsets, near).sum())
+                grad = victim.followed(rap_loss(proposals, offsets, near).sum(), x, among=near.any(1))
             quiet = realised(victim.x, x.detach(), victim.ball.mask)["psnr"] >= -10 * math.log10(self.distortion)
             rows = (near.any(1) & quiet & (grad != 0).flatten(1).any(1)).nonzero().squeeze(1)
             length = grad[rows].flatten(2).norm(dim=2)[..., None, None].clamp_min(1e-12)
