@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from natx.errors import ConfigError, UserError
+from natx.runtime.files import STORAGE
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +124,11 @@ def run(main: Callable[[], None], *, debug: bool) -> None:
             raise
         sys.stderr.write(f"error: {one_line(error)}\n")
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if debug or error.errno not in STORAGE:
+            raise
+        sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None

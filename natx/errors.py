@@ -28,13 +28,9 @@ class NonFiniteError(UserError):
 class StorageError(UserError):
     """A file that could not be written: a full disk, no permission, a folder that is gone or is used by another run."""
 
-    exit_code = 74  # EX_IOERR
-
 
 class MemoryShortage(UserError):
     """Neither the accelerator's nor the machine's memory holds what was asked for."""
-
-    exit_code = 71  # EX_OSERR
 
 
 class Stopped(UserError):

@@ -27,10 +27,7 @@ def main() -> None:
     out = page_file(Path(arguments.out))
     tables = compare(read_runs([Path(path) for path in arguments.runs]))
     text = comparison_page(tables, title=arguments.title)
-    try:
-        write_text(out, text)
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be written ({error.strerror}): name another place") from error
+    write_text(out, text)
     console = cli.console()
     for table in tables:
         if table.reason:

@@ -36,6 +36,7 @@ def main() -> None:
     from natx.report.cells import outcome
     from natx.report.report import write_report
     from natx.report.text import console_table
+    from natx.runtime.locks import sole_use
     from natx.runtime.progress import Meter
     from natx.study import printed_row
 
@@ -58,22 +59,24 @@ def main() -> None:
         seed=arguments.seed,
         meter=Meter(Console(stderr=True), console.print, enabled=first),
     )
-    report = judge(
-        *model,
-        **settings,
-        paper=printed_row(config, model[2]),
-        name=arguments.name,
-        pictures=folder,
-        progress=folder,
-        resume=arguments.resume,
-        checks=checks,
-    )
-    if arguments.save_adv:
-        report["saved"] = save_judged(*model, Path(arguments.save_adv), **settings)
-        report["notes"] = [*report.get("notes", []), *map(sentence, report["saved"])]
+    with sole_use(folder, work="an evaluation"):
+        report = judge(
+            *model,
+            **settings,
+            paper=printed_row(config, model[2]),
+            name=arguments.name,
+            pictures=folder,
+            progress=folder,
+            resume=arguments.resume,
+            checks=checks,
+        )
+        if arguments.save_adv:
+            report["saved"] = save_judged(*model, Path(arguments.save_adv), **settings)
+            report["notes"] = [*report.get("notes", []), *map(sentence, report["saved"])]
+        if first:
+            write_report(folder, report)
+            clear_progress(folder)
     if first:
-        write_report(folder, report)
-        clear_progress(folder)
         console.print(console_table([report]))
         if "checks" in report:
             console.print(console_checks(report))

@@ -11,7 +11,8 @@ from typing import Any
 
 from natx.data.base import brief
 from natx.errors import DataError
-from natx.runtime.files import exclusive, write_json
+from natx.runtime.files import write_json
+from natx.runtime.locks import exclusive
 
 MANIFEST = "generated.json"
 

@@ -42,7 +42,15 @@ def plain(value: Any) -> Any:
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write training state atomically, readable with ``torch.load(weights_only=True)``."""
     content = plain({"format": FORMAT, **state})
-    write_atomic(path, lambda file: torch.save(content, file))
+    write_atomic(path, lambda file: torch.save(content, file), size=_bytes(content))
+
+
+def _bytes(content: Any) -> int:
+    """The size of all tensors in plain containers."""
+    if isinstance(content, Tensor):
+        return content.nbytes
+    values = content.values() if isinstance(content, dict) else content if isinstance(content, (list, tuple)) else ()
+    return sum(map(_bytes, values))
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def save_weights(path: Path, task: Task, *, meta: dict[str, Any]) -> None:
     # Cloning gives every tensor its own storage, which safetensors asks for (tied weights).
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in task.upstream.state_dict().items()}
     content = save_bytes(tensors, metadata={"natx": json.dumps({"format": FORMAT, **meta})})
-    write_atomic(path, lambda file: file.write(content))
+    write_atomic(path, lambda file: file.write(content), size=len(content))
 
 
 def load_weights(task: Task, path: str | Path, *, without_head: bool = False, ema: bool = False) -> dict[str, Any]:

@@ -2,37 +2,93 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from natx.errors import StorageError
 
 SIGNS = {"+": "plus", "-": "minus"}
 SIGN = re.compile(r"(?<![^\s(])[+-](?=\w)")  # before a word or a number, and no hyphen between two
 LONGEST = 80  # letters of a file's name that an attack's name may take
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+# What the system says where a disk or a permission is the cause, and no mistake of the program.
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], Any], *, size: int | None = None) -> None:
+    """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place.
+
+    Args:
+        path: the file; an older one stays as it is until the new one is whole.
+        write: writes the content.
+        size: bytes that it will take, where that is known, for the message.
+
+    Raises:
+        StorageError: a full disk, no permission, ...; what is there stays.
+    """
+    name = None
+    file = None
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        file = _Watched(handle, "wb")
+        with BufferedWriter(file) as buffer:
+            write(buffer)
+            buffer.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        # What writes through a library may hide the cause: torch.save says "unexpected pos" on a full disk.
+        cause = error if isinstance(error, OSError) else None if file is None else file.failure
+        if cause is not None:
+            raise storage_error(path, cause, size=size) from error
         raise
+
+
+class _Watched(FileIO):
+    """A file that remembers what the system said when it could not be written."""
+
+    failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """See :class:`io.FileIO`."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+def storage_error(path: Path, error: OSError, *, size: int | None = None) -> StorageError:
+    """An error of the system as one line: the folder, the space, what is still good and what to do."""
+    needed = "" if size is None else f"; it takes {_megabytes(size)}"
+    try:
+        free = f", {_megabytes(shutil.disk_usage(path.parent).free)} are free in {path.parent}"
+    except OSError:
+        free = f", and {path.parent} is gone"
+    kept = "the file that was there before is whole" if path.exists() else "nothing else was changed"
+    return StorageError(
+        f"{path} cannot be written ({error.strerror or error}{needed}{free}); {kept}: make room, or the folder "
+        "writable, and run the same again"
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -43,7 +99,8 @@ def clear_unfinished(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+    content = text.encode()
+    write_atomic(path, lambda file: file.write(content), size=len(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -74,15 +131,6 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; wait while another process holds it. The system releases it when a process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def plain_name(attack: str) -> str:

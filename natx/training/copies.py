@@ -24,7 +24,8 @@ from natx.attacks import Attack
 from natx.batch import COPIES, Batch, to_device
 from natx.errors import ConfigError, DataError
 from natx.evaluation.sets import predict_all
-from natx.runtime.files import clear_unfinished, exclusive, write_atomic, write_json
+from natx.runtime.files import clear_unfinished, write_atomic, write_json
+from natx.runtime.locks import exclusive
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
@@ -131,7 +132,7 @@ def make_copies(
             block = range(number * BLOCK, min((number + 1) * BLOCK, len(dataset)))
             parts = [list(block[i : i + batch_size]) for i in range(0, len(block), batch_size)]
             copies = torch.cat([_attacked(task, dataset, attack, part) for part in parts]).numpy()
-            write_atomic(_path(folder, number), partial(np.save, arr=copies, allow_pickle=False))
+            write_atomic(_path(folder, number), partial(np.save, arr=copies, allow_pickle=False), size=copies.nbytes)
             meter.advance(BLOCK)
         meter.end()
         barrier()

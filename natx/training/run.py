@@ -11,7 +11,8 @@ from mmengine.dist import barrier, get_dist_info
 
 from natx.config import TRAINING, check, fingerprint, plain_dict
 from natx.errors import CheckpointError, ConfigError, DataError
-from natx.runtime.files import exclusive, sha256, write_json
+from natx.runtime.files import sha256, write_json
+from natx.runtime.locks import exclusive, sole_use
 from natx.runtime.progress import say
 from natx.runtime.provenance import provenance
 from natx.runtime.stop import StopRequest, stop_requests
@@ -47,7 +48,7 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
         Stopped: SIGTERM or SIGUSR1 came; the state is written, ``resume`` goes on from there.
     """
     check(config, TRAINING)
-    with stop_requests() as stop:
+    with stop_requests() as stop, sole_use(work_dir, work="a training"):
         return _train(config, work_dir, device=device, resume=resume, stop=stop)
 
 

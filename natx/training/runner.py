@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch import nn
 
 from natx.errors import ConfigError, NonFiniteError
 from natx.registry import require_known
+from natx.runtime.files import STORAGE, storage_error
+from natx.runtime.memory import explained
 from natx.runtime.stop import StopRequest
 from natx.training.hooks import Checkpoints
 from natx.training.loop import ResumableLoop
@@ -60,11 +63,20 @@ class NatxRunner(Runner):
         Raises:
             NonFiniteError: a loss that is NaN or infinite. Nothing was updated by it, and it comes before the epoch's
                 checkpoint is written, so the last good checkpoint stays.
+            StorageError: a file cannot be written; what was written before stays.
+            MemoryShortage: a step does not fit into memory.
         """
+        loader = self.train_dataloader
+        lower = f"data.batch_size (now {loader.batch_size}; accumulative_counts keeps the step), or use --amp"
         try:
-            return super().train()
+            with explained(lower=lower, workers=loader.num_workers):
+                return super().train()
+        except OSError as error:  # a log; checkpoints say it themselves
+            if error.errno in STORAGE or not Path(self.work_dir).is_dir():
+                raise storage_error(Path(error.filename or f"{self.work_dir}/log"), error) from error
+            raise
         except NonFiniteError as error:
-            step = self.iter % len(self.train_dataloader)
+            step = self.iter % len(loader)
             raise NonFiniteError(
                 f"training stopped at epoch {self.epoch + 1}, iteration {step + 1}: {error}. The last good checkpoint "
                 f"in {self.work_dir} is kept; lower the learning rate, clip gradients or run without --amp"
@@ -74,6 +86,9 @@ class NatxRunner(Runner):
         """mmengine's logger without remarks that tell a user of natx nothing."""
         logger = super().build_logger(*args, **kwargs)
         logger.addFilter(_useful)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise  # type: ignore[method-assign]  # logging alone would go on without a log
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -134,6 +149,11 @@ def _useful(record: logging.LogRecord) -> bool:
     """Drop mmengine's remarks that tell a user of natx nothing."""
     noise = ("Exp name:", "Hooks will be executed", "Dataset ", "init_weights of Learner", UNTRUE)
     return not str(record.msg).startswith(noise)
+
+
+def _raise(record: logging.LogRecord) -> None:
+    """Let the error through that logging is about to print."""
+    raise
 
 
 @contextmanager

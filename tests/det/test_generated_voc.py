@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from natx.data.generated import MANIFEST
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
-from natx.runtime.files import exclusive
+from natx.runtime.locks import exclusive
 from tasks.det.datasets import GeneratedVOC, VOCDetection
 from tasks.det.datasets.generated import FORMAT
 from tasks.det.datasets.scenes import GROUNDS, Box, Numbers, digits, draw, enlarge, ink

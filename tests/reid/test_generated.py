@@ -16,7 +16,7 @@ from PIL import Image
 from natx.data.generated import MANIFEST
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
-from natx.runtime.files import exclusive
+from natx.runtime.locks import exclusive
 from tasks.reid.datasets import RetrievalImages, TrainingImages
 from tasks.reid.datasets.cameras import SCENES, Camera, background, take_picture
 from tasks.reid.datasets.draws import PERSON, Draws
