@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pretended_device import counted, pretended
 
 from natx.errors import ConfigError, DataError
 from natx.expect import expect, together
@@ -50,13 +49,3 @@ def test_what_was_expected_explains_an_exception_inside() -> None:
         with together():
             expect(NO, broken)
             raise KeyboardInterrupt
-
-
-def test_a_block_waits_once_for_the_device() -> None:
-    with pretended() as device, counted() as waits:
-        x = torch.rand(3, 4).to(device)
-        with together():
-            for row in x:
-                expect((row >= 0).all(), broken, row.min())
-            assert waits.total == 0
-        assert waits.total == 1
