@@ -184,9 +184,9 @@ class Victim:
             rows=rows if self.rows is None else self.rows[rows],
         )
 
-    def alike(self, *, task: Task | None = None, **entries: Any) -> Victim:
+    def alike(self, entries: Batch | None = None, *, task: Task | None = None) -> Victim:
         """A victim of its own on the same images, with entries added to its batch or on another model."""
-        batch = {**self.batch, **entries}
+        batch = {**self.batch, **(entries or {})}
         return Victim(task or self.task, batch, ball=self.ball, cost=self.cost, tally=self.tally, rows=self.rows)
 
 

@@ -147,4 +147,4 @@ class Targeted(Attack):
 
 def _towards(victim: Victim, targets: Tensor) -> Victim:
     """A victim of its own on the same images, whose batch names the classes to aim at ``[N]``."""
-    return victim.alike(**{TARGET: targets})
+    return victim.alike({TARGET: targets})

@@ -128,4 +128,4 @@ class Transfer(Attack):
 
 def _from(victim: Victim, x_adv: Tensor) -> Victim:
     """A victim of its own on the same images, whose batch names the pixels to begin at."""
-    return victim.alike(**{START: x_adv})
+    return victim.alike({START: x_adv})

@@ -119,7 +119,7 @@ class WorstOf(Attack):
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The highest-scoring result of each image, or of the batch."""
-        scored = victim.alike(**self.objective.prepare(victim.task, victim.batch, x=victim.x))
+        scored = victim.alike(self.objective.prepare(victim.task, victim.batch, x=victim.x))
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
         worst, highest = victim.x.clone(), victim.x.new_full((len(victim),), -torch.inf)
         for attack in self.attacks:
