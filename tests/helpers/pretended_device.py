@@ -159,7 +159,7 @@ class Factories(TorchFunctionMode):
 def pretended() -> Iterator[torch.device]:
     """The device, usable until the end of the block."""
     if not _libraries:
-        raise RuntimeError("tests on the pretended device lie in tests/devices: those files have processes of their own")
+        raise RuntimeError("tests on the device lie in tests/devices, whose files have processes of their own")
     Backend.available = True
     try:
         with Factories():
