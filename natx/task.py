@@ -15,6 +15,7 @@ from natx.errors import ConfigError, DataError
 from natx.expect import expect
 
 Link = Literal["softmax", "sigmoid"]
+ROUNDING = 1e-4  # as far as rounding takes pixels that were normalised and taken back
 
 
 @dataclass
@@ -174,6 +175,8 @@ def unit_pixels(inputs: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _outside(low: float, high: float) -> DataError:
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return DataError(f"pixels must be in [0,1]; got {low:g}..{high:.9g}: rounding has moved some, so clamp them")
     return DataError(f"pixels must be in [0,1]; got {low:g}..{high:g}: divide by 255, do not normalise")
 
 

@@ -73,6 +73,22 @@ def _counted(line: str, images: int) -> str:
     return line if share is None else f"{SQUARE}{round(float(share[1]) / 100 * images)}"
 
 
+def check_square(height: int, width: int) -> None:
+    """Raise ConfigError where the library's Square, under L2, fails on images of a size.
+
+    It begins with tiles of ``height // 5`` pixels, laid out from the same margin in both directions; where the last one
+    sticks out of the image, it stops with an error about shapes.
+    """
+    side = height // 5
+    margin = (height - 5 * side) // 2
+    inside = side > 0 and all(margin + (length // side) * side <= length for length in (height, width))
+    if not (inside or side == 1):
+        raise ConfigError(
+            f"Square under L2, which AutoAttack ends with, fails on images of {height} x {width} pixels ({VERSION}): "
+            "use Linf, or attack with APGD under L2"
+        )
+
+
 def run_members(
     victim: Victim,
     members: list[str] | None,
@@ -99,7 +115,7 @@ def run_members(
 
     Raises:
         ConfigError: no class per image, too few classes for a loss (4 for targeted DLR, 3 for DLR), a norm the library
-            does not know, or a task with pixels that must not change.
+            does not know, a task with pixels that must not change, or images that Square cannot begin on.
     """
     if not victim.task.per_image_success:
         raise ConfigError(
@@ -116,6 +132,8 @@ def run_members(
         raise ConfigError(f"the DLR loss needs at least 3 classes; got {classes}")
     if victim.ball.mask is not None:
         raise ConfigError("AutoAttack's members perturb whole images; this task has pixels that must not change")
+    if norm == "L2" and (members is None or "square" in members):
+        check_square(*victim.x.shape[-2:])
     labels = victim.batch["data_samples"].to(device)
     with contained(device) as collector, torch.enable_grad():
         adversary = pyautoattack.AutoAttack(

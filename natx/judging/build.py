@@ -46,7 +46,9 @@ def load_data(config: Config, task: Task, *, part: str = "test") -> tuple[Any, l
         dataset = dataset.for_evaluation()
     dataset, notes = align_classes(dataset, task.classes)
     task.check_data(dataset)
-    return dataset, notes
+    # A set's metric reports its remarks itself; those on the order of classes are settled where names were compared.
+    own = getattr(dataset, "notes", []) if task.per_image_success and not task.classes else []
+    return dataset, [*notes, *own]
 
 
 def build_attacks(config: Config, *, seed: int | None = None, path: str | Path = "attack config") -> list[Attack]:

@@ -22,7 +22,7 @@ from natx.data.classes import align_classes
 from natx.errors import ConfigError, DataError
 from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
-from natx.models.wrap import wrap
+from natx.models.wrap import answer_remarks, wrap
 from natx.report.report import make_report
 from natx.report.text import console_table, markdown_table
 from natx.runtime.device import pick_device
@@ -141,15 +141,16 @@ def evaluate(
     built = build_named(attacks, threat=threat, seed=seed)
     dataset, notes = _data(model, images, labels, classes=classes)
     device = None if device is None else pick_device(device)
-    with _on(model, device):
+    with torch.inference_mode(False), _on(model, device):  # a caller's inference mode would leave attacks no gradients
         task, logits = wrap(model, dataset.images[:batch_size], device=device)
         if int(dataset.labels.max()) >= task.num_classes:
             raise DataError(
                 f"labels go up to {int(dataset.labels.max())}, the model has {task.num_classes} classes (0 first)"
             )
-        if _probabilities(logits):
-            warnings.warn(PROBABILITIES, stacklevel=2)
-            notes.append(PROBABILITIES)
+        remarks = [PROBABILITIES] if _probabilities(logits) else []
+        for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], logits)]:
+            warnings.warn(remark, stacklevel=2)
+            notes.append(remark)
         evaluation = run_evaluation(task, dataset, built, batch_size=batch_size, success=success, meter=meter)
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
     return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)

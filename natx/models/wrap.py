@@ -11,8 +11,20 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.errors import DataError
 from natx.models.mode import attack_mode
+from natx.runtime.device import forked_rng
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
+
+# How far two answers may differ by rounding alone, of the largest logit.
+KERNELS, HALF = 1e-3, 0.1
+RANDOM = (
+    "the model answers the same images differently each time: attacks that follow one answer are weak against it, so "
+    "accuracies may be too high; average over its draws"
+)
+BATCH = (
+    "the model's answer to an image changes with the images beside it (batch norm on the batch's own statistics?): "
+    "accuracies hold for this batch_size and order only"
+)
 
 
 class ModuleTask(Task):
@@ -54,7 +66,8 @@ class ModuleTask(Task):
 
     def logits(self, x: Tensor) -> Tensor:
         """See :meth:`Task.logits`; float32 or float64."""
-        return full_precision(self.module(x.to(self.dtype)))
+        # A copy: a module may normalise its input in place, which must change neither the images nor an iterate.
+        return full_precision(self.module(x.to(self.dtype, copy=True)))
 
     def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
         """Cross-entropy and logits; a row is an image."""
@@ -78,6 +91,23 @@ class ModuleTask(Task):
         return self.logits(self.pixels(batch)).argmax(1)
 
 
+def answer_remarks(task: ModuleTask, images: Tensor, logits: Tensor) -> list[str]:
+    """Remarks on a module whose answer to an image hangs on more than the image; takes two forwards.
+
+    Args:
+        task: the wrapped module.
+        images: the images that ``logits`` answer, as :func:`wrap` got them.
+        logits: ``[N, C]``.
+    """
+    x = task.pixels({"inputs": images.to(task.anchor.device)})
+    with attack_mode(task), torch.no_grad(), torch.autocast(x.device.type, enabled=False), forked_rng(x.device):
+        again, alone = task.logits(x), task.logits(x[:1])
+    tolerance = (KERNELS if task.dtype in (torch.float32, torch.float64) else HALF) * float(logits.abs().max())
+    if float((again - logits).abs().max()) > tolerance:
+        return [RANDOM]
+    return [BATCH] if float((alone - logits[:1]).abs().max()) > tolerance else []
+
+
 def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = None) -> tuple[ModuleTask, Tensor]:
     """A module as a task, and its logits ``[N, C]`` of some images, from one forward in eval mode.
 
@@ -87,13 +117,19 @@ def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = Non
         device: see :class:`ModuleTask`.
 
     Raises:
-        DataError: pixels outside [0,1], or an output that is not finite logits ``[N, C]`` with at least 2 classes.
+        DataError: pixels outside [0,1], weights that can have no gradients behind them, or an output that is not finite
+            logits ``[N, C]`` with at least 2 classes.
     """
+    if any(weight.is_inference() for weight in module.parameters()):
+        raise DataError(
+            "the model's weights were made under torch.inference_mode, so nothing behind them has a gradient: build or "
+            "load the model outside of it"
+        )
     task = ModuleTask(module, 0, device=device)
     device = task.anchor.device
     with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
         x = task.pixels({"inputs": images.to(device)})
-        output = module(x.to(task.dtype))
+        output = module(x.to(task.dtype, copy=True))
     if not isinstance(output, Tensor):
         raise DataError(f"the model returns {type(output).__name__}, expected logits [N, classes]: wrap it")
     if output.dim() != 2 or len(output) != len(images) or output.shape[1] < 2:

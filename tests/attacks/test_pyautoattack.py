@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from natx.attacks import APGD, FGSM, AutoAttack, Square
+from natx.attacks.base import Cost, Victim
+from natx.attacks.pyaa import contained, run_members
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
+from natx.models.wrap import ModuleTask
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
 from natx.threat import L2, Linf, ThreatModel
 
@@ -202,3 +205,36 @@ def test_library_speaks_through_notes_only(capfd: pytest.CaptureFixture[str], ca
     task.net.append(Random())
     found = APGD(Linf(4 / 255), steps=1).judge(task, images(2, 10))
     assert found.notes and capfd.readouterr() == ("", "") and not caplog.records
+
+
+class Pooled(nn.Module):
+    """A classifier of images of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(48, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(nn.functional.adaptive_avg_pool2d(x, 4).flatten(1))
+
+
+@pytest.mark.parametrize("height", [1, 4, 5, 8, 12, 13, 14, 16, 18, 22, 24, 28, 32])
+@pytest.mark.parametrize("wide", [0.5, 1, 2])
+def test_square_is_refused_where_the_library_fails(height: int, wide: float) -> None:
+    width = max(1, int(wide * height))
+    x = torch.rand(4, 3, height, width, generator=torch.Generator().manual_seed(0))
+    model = Pooled()
+    labels = model(x).argmax(1)
+    victim = Victim(ModuleTask(model, 5), {"data_samples": labels}, ball=L2(1e-3).around(x), cost=Cost())
+    try:
+        with contained(x.device):
+            library = pyautoattack.AutoAttack(
+                model, attacks=["square"], norm="L2", eps=1e-3, version="custom", device=x.device
+            )
+            library.square.n_queries = 2
+            library.run_standard_evaluation(x, labels, batch_size=4)
+    except (RuntimeError, ZeroDivisionError):
+        with pytest.raises(ConfigError, match=f"{height} x {width}"):
+            run_members(victim, ["square"], seed=0, batch_size=4, queries=2)
+    else:
+        run_members(victim, ["square"], seed=0, batch_size=4, queries=2)

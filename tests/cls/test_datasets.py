@@ -398,6 +398,23 @@ def test_class_list_order(folder: Path, tmp_path: Path) -> None:
     )
 
 
+def test_folders_named_by_numbers_are_told(tmp_path: Path) -> None:
+    """In the order of text, as in torchvision, folder 10 is label 2."""
+    for name in map(str, range(12)):
+        (tmp_path / "twelve" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "twelve" / name / "a.png")
+    sizes = dict(image_size=8, resize=8)
+    (remark,) = ImageFolder(tmp_path / "twelve", **sizes).notes
+    assert "label 2 is folder '10'" in remark and "class_list" in remark
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(map(str, range(12))))
+    assert ImageFolder(tmp_path / "twelve", class_list=listed, **sizes).notes == []
+    for name in ("10", "11"):
+        (tmp_path / "twelve" / name / "a.png").unlink()
+        (tmp_path / "twelve" / name).rmdir()
+    assert ImageFolder(tmp_path / "twelve", **sizes).notes == []
+
+
 def test_folder_errors(folder: Path, tmp_path: Path) -> None:
     fails(DataError, lambda: small(tmp_path / "none"), str(tmp_path / "none"), "<class>/<image>")
     fails(DataError, lambda: small(folder / "ant"), "has no class folders")

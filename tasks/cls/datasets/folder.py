@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ class ImageFolder(BatchDataset):
         self.root = Path(root).expanduser()
         self.train, self.image_size, self.resize, self.threads = train, image_size, resize, threads
         self.classes = self._find_classes(class_list)
+        self.notes = [] if class_list else _text_order(self.classes)
         self.paths: list[str] = []
         counts = []
         for name in self.classes:
@@ -162,6 +163,17 @@ class ImageFolder(BatchDataset):
                 raise DataError(f"cannot read {path} ({brief(error)}); do not change {self.root} in a run") from error
             rows.append(f"{Path(os.path.relpath(path, self.root)).as_posix()}\t{label}\t{size}\n")
         return (row.encode("utf-8", "surrogateescape") for row in sorted(rows))
+
+
+def _text_order(names: Sequence[str]) -> list[str]:
+    """A remark where folders are named by numbers, which text sorts otherwise than their values."""
+    if not all(name.isdecimal() for name in names) or list(names) == sorted(names, key=int):
+        return []
+    place = next(i for i, (name, other) in enumerate(zip(names, sorted(names, key=int))) if name != other)
+    return [
+        f"class folders are numbers in the order of text, as torchvision has them: label {place} is folder "
+        f"{names[place]!r}; where labels are the numbers, give class_list"
+    ]
 
 
 @DATASETS.register_module()
