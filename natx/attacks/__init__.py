@@ -3,7 +3,7 @@
 from natx.attacks.apgd import APGD
 from natx.attacks.autoattack import AutoAttack
 from natx.attacks.autopgd import AutoPGD
-from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack
+from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack, counted
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.friendly import FriendlyPGD
@@ -34,4 +34,5 @@ __all__ = [
     "Victim",
     "WorstOf",
     "build_attack",
+    "counted",
 ]

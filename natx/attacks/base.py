@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -397,6 +398,11 @@ def too_short(attack: Attack, steps: int, step_size: float) -> list[str]:
         f"{attack.name}: {steps} {'step' if steps == 1 else 'steps'} of {pixel_fraction(step_size)} do not add up to "
         f"{attack.threat}, so most of its ball is out of reach: leave out step_size (eps/4) and take 4 steps or more"
     ]
+
+
+def counted(attack: Attack) -> tuple[float, float]:
+    """(forwards, backwards) for one image in an attack; not-a-number, which no sum hides, where it does not say."""
+    return attack.cost_per_image() or (math.nan, math.nan)
 
 
 def total_cost(attacks: Sequence[Attack]) -> tuple[float, float] | None:

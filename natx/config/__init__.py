@@ -16,6 +16,7 @@ from natx.config.check import (
 )
 from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
 from natx.config.load import CHECKOUT, load_config, with_options
+from natx.config.seeds import seeded
 
 __all__ = [
     "ANALYSED",
@@ -35,5 +36,6 @@ __all__ = [
     "fingerprint",
     "load_config",
     "plain_dict",
+    "seeded",
     "with_options",
 ]

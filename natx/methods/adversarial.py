@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.attacks import Attack, build_attack
+from natx.attacks import Attack, build_attack, counted
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.base import Method, whole_epochs
@@ -66,5 +66,5 @@ class Adversarial(Method):
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; adds the inner attack."""
         forwards, backwards = super().cost()
-        attack = self.attack.cost_per_image() or (0, 0)
+        attack = counted(self.attack)
         return (forwards + attack[0], backwards + attack[1])

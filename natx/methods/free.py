@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks import Attack, build_attack
+from natx.attacks import Attack, build_attack, counted
 from natx.batch import START, Batch, select, size
 from natx.data.replay import check_replay, held_images
 from natx.errors import ConfigError
@@ -118,7 +118,7 @@ class FreeAdversarial(Method):
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; adds the attack on the replayed share, so it is the mean over a batch's images."""
         forwards, backwards = super().cost()
-        attack, share = self.attack.cost_per_image() or (0, 0), 1 - self.fresh
+        attack, share = counted(self.attack), 1 - self.fresh
         return (forwards + share * attack[0], backwards + share * attack[1])
 
     def _ongoing(self, index: Tensor, *, epoch: int) -> _Round | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks import Attack, PerImagePGD, build_attack
+from natx.attacks import Attack, PerImagePGD, build_attack, counted
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.batch import Batch
 from natx.errors import ConfigError
@@ -164,7 +164,7 @@ class LAS(Adversarial):
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`: at most, with every image attacked as often as it can be, lessons spread evenly."""
         forwards, backwards = super().cost()
-        attack, probe = self.attack.cost_per_image() or (0, 0), self.probe.cost_per_image() or (0, 0)
+        attack, probe = counted(self.attack), counted(self.probe)
         look = int(getattr(self.probe, "restarts", 1) == 1)  # judging looks at the result; several restarts do anyway
         # The strategy, the attack, R1, the copy's step, the probe, R3.
         lesson = (1 + attack[0] + 1 + 1 + probe[0] + look + 1, 1 + attack[1] + 1 + probe[1])

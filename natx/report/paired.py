@@ -74,7 +74,7 @@ def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str], Te
 def outcomes_of(report: Report, column: str) -> Tensor | None:
     """Which images a column gets right, bool ``[N]``; None where a report does not say."""
     if column == WORST:
-        text, images = report.get("worst_case_outcomes"), report["images"]
+        text, images = report.get("worst_case_outcomes"), report.get("images")
     else:
         entry: dict[str, Any] = next((entry for entry in report["columns"] if entry["name"] == column), {})
         text, images = entry.get("outcomes"), entry.get("images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -21,7 +22,9 @@ def say(message: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``."""
+    """A duration for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``; not-a-number is ``unknown``."""
+    if math.isnan(seconds):
+        return "unknown"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -29,6 +32,11 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def amount(number: float, form: str = "g") -> str:
+    """A counted number for people; not-a-number is ``unknown``."""
+    return "unknown" if math.isnan(number) else format(number, form)
 
 
 def seconds(text: str | float | None, *, name: str) -> float | None:

@@ -13,7 +13,7 @@ from natx.report.needed import needed_table
 from natx.report.paired import paired_table
 from natx.report.summary import Beside, summary_table, with_average
 from natx.report.tables import Table, TableRow
-from natx.runtime.progress import duration
+from natx.runtime.progress import amount, duration
 from natx.study.rows import Row, Study
 from natx.study.run import RowReports, row_reports
 from natx.study.trainings import passes
@@ -122,7 +122,7 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
     }
     beside = None
     if study.table:
-        cells = {one.row.name: "{:g} + {:g}".format(*counted(one.row)) for one in rows if one.row.config}
+        cells = {one.row.name: " + ".join(map(amount, counted(one.row))) for one in rows if one.row.config}
         beside = Beside("passes", cells)
     table = summary_table(
         {one.row.name: one.reports if one.row.config else one.row.reason for one in rows},
@@ -225,7 +225,8 @@ def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
             continue
         forwards, backwards = counted(row)
         label = f"{row.group}: {row.name}" if row.group else row.name
-        lines.append(TableRow([label, f"{forwards:g} forwards, {backwards:g} backwards", _judging(one.reports[0])]))
+        training = f"{amount(forwards)} forwards, {amount(backwards)} backwards"
+        lines.append(TableRow([label, training, _judging(one.reports[0])]))
     caption = "Training is counted; judging is measured with the first seed"
     return Table(["", "training per image and step", "judging, all attacks"], lines, caption=caption)
 

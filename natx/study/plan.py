@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from natx.runtime.progress import amount
 from natx.study.rows import Row, Study
 from natx.study.run import REPORT
 from natx.study.trainings import Training, opponents, passes, row_training, undefended
@@ -76,9 +77,9 @@ def _training_line(trainings: Sequence[Training], seeds: Sequence[int]) -> str:
     name = Path(config.filename).name
     progress = _by_state(seeds, [one.state for one in trainings])
     return (
-        f"  train {folder.name}{'' if f'{folder.name}.py' == name else f' ({name})'}: {forwards:g} forwards and "
-        f"{backwards:g} backwards per image and step, {epochs} epochs: {forwards * epochs:,.0f} and "
-        f"{backwards * epochs:,.0f} per training image; {progress}"
+        f"  train {folder.name}{'' if f'{folder.name}.py' == name else f' ({name})'}: {amount(forwards)} forwards "
+        f"and {amount(backwards)} backwards per image and step, {epochs} epochs: {amount(forwards * epochs, ',.0f')} "
+        f"and {amount(backwards * epochs, ',.0f')} per training image; {progress}"
     )
 
 

@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook, SyncBuffersHook
 
-from natx.config import fingerprint, plain_dict
+from natx.config import fingerprint, plain_dict, seeded
+from natx.config.schema.built import Built
 from natx.data import build_dataset
 from natx.data.classes import check_classes
 from natx.methods import Method
@@ -78,11 +79,14 @@ def build_runner(
 
 
 def build_learner(config: Config, *, seed: int) -> Learner:
-    """The learner of a config; weights are drawn from ``seed`` without touching the global generator's state."""
+    """The learner of a config; weights are drawn from ``seed`` without touching the global generator's state.
+
+    So are the starts of inner attacks and all else that a method draws, where its config names no seed.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = TASKS.build(plain_dict(config.task))
-        method: Method = METHODS.build(plain_dict(config.method))
+        method: Method = METHODS.build(seeded(plain_dict(config.method), seed, by=Built(METHODS)))
     return Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
 
 

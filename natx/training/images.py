@@ -13,13 +13,14 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from natx.attacks import build_attack
-from natx.config import plain_dict
+from natx.config import plain_dict, seeded
+from natx.config.schema.built import Built
 from natx.data import build_dataset, hold_out, train_loader
 from natx.data.classes import align_classes, check_classes
 from natx.data.mixed import Mixed
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
-from natx.registry import METRICS
+from natx.registry import ATTACKS, METRICS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
 from natx.training.copies import StandInCopies, WithCopies, copies_folder, make_copies
@@ -40,6 +41,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     protocol, count = config.get("protocol", "heldout"), data.get("heldout", 0)
     attack = settings.pop("attack", None)
     if attack is not None:
+        attack = seeded(attack, config.seed, by=Built(ATTACKS))
         settings["attack"] = build_attack(attack, threat=config.get("threat"))
     if config.get("metric") is not None:
         settings["metric"] = METRICS.build(plain_dict(config.metric))
@@ -49,7 +51,8 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     elif count == 0:
         return whole, None
     else:
-        rest, held = hold_out(whole, count, seed=config.get("heldout_seed", 0))
+        seed = config.get("heldout_seed", 0)
+        rest, held = hold_out(whole, count, seed=config.seed if seed == "run" else seed)
         name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
     return rest, Selection(held, name, **settings)
 

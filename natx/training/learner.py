@@ -64,7 +64,7 @@ class Learner(BaseModel):
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
             if mode == "loss":
                 # Detectors that sample proposals draw anew each epoch.
-                batch["epoch"] = torch.full_like(index, self.epoch)
+                batch |= {"epoch": torch.full_like(index, self.epoch), "seed": torch.full_like(index, self.seed)}
                 with together():  # one wait for the device a step
                     scalars = self.method(self.task, self.augmented(batch), epoch=self.epoch)
                     for name, value in scalars.items():

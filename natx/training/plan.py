@@ -10,13 +10,13 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_dist_info
 
-from natx.attacks import build_attack
+from natx.attacks import build_attack, counted
 from natx.batch import to_device
 from natx.config import plain_dict
 from natx.data import build_dataset
 from natx.data.images import stored_size
 from natx.errors import UserError
-from natx.runtime.progress import duration
+from natx.runtime.progress import amount, duration
 from natx.training.images import remarks
 from natx.training.rehearsal import FrozenModel, Rehearsal, rehearse
 
@@ -97,9 +97,9 @@ def _cost_lines(rehearsal: Rehearsal) -> list[str]:
     batch *= get_dist_info()[1]
     count = steps * batch * epochs
     lines = [
-        f"cost: {forwards:g} forwards and {backwards:g} backwards per image and step "
+        f"cost: {amount(forwards)} forwards and {amount(backwards)} backwards per image and step "
         f"(inner attack, views, adversary); {epochs} epochs x {steps} steps of {batch} images = "
-        f"{count * forwards:,.0f} forwards and {count * backwards:,.0f} backwards of one image"
+        f"{amount(count * forwards, ',.0f')} forwards and {amount(count * backwards, ',.0f')} backwards of one image"
     ]
     if config.data.get("copies") is not None:
         lines.append(_copies_line(config))
@@ -109,10 +109,11 @@ def _cost_lines(rehearsal: Rehearsal) -> list[str]:
 def _copies_line(config: Config) -> str:
     count = len(build_dataset(plain_dict(config.data.train)))
     attack = build_attack(plain_dict(config.data.copies.attack), threat=config.get("threat"))
-    forwards, backwards = attack.cost_per_image() or (0, 0)
+    forwards, backwards = counted(attack)
     return (
-        f"adversarial copies, made once before training: {count} images, {count * (1 + forwards):,.0f} forwards and "
-        f"{count * backwards:,.0f} backwards of one image"
+        f"adversarial copies, made once before training: {count} images, "
+        f"{amount(count * (1 + forwards), ',.0f')} forwards and "
+        f"{amount(count * backwards, ',.0f')} backwards of one image"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from natx.attacks import Attack
+from natx.attacks import Attack, counted
 from natx.errors import ConfigError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, evaluate
@@ -55,7 +55,7 @@ class Selection:
 
     def cost(self) -> float:
         """Forwards and backwards of one image that one look takes, counted as in :meth:`natx.methods.Method.cost`."""
-        attack = (0, 0) if self.attack is None else self.attack.cost_per_image() or (0, 0)
+        attack = (0, 0) if self.attack is None else counted(self.attack)
         return len(self.dataset) * (1 + sum(attack))
 
     def __call__(self, task: Task) -> dict[str, float]:

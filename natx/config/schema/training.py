@@ -118,7 +118,7 @@ class Training(Section):
         Any, Built(OPTIM_WRAPPERS, also=("optimizer", "paramwise_cfg", "clip_grad", "constructor"))
     ] = entry("mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`")
     train_cfg: TrainCfg = entry("length")
-    seed: int = entry("of weights, batches, held-out images, noise; `--seed` overrides it", ge=0)
+    seed: int = entry("of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0)
     param_scheduler: Annotated[
         Any, Built(PARAM_SCHEDULERS, several=True, supplied=("optimizer",), also=("convert_to_iter_based",))
     ] = entry("mmengine's schedules of the learning rate, one or several", default=())
@@ -128,7 +128,7 @@ class Training(Section):
         "`'heldout'` chooses on held-out training images, `'paper'` on the test set, which reports say",
         default="heldout",
     )
-    heldout_seed: int = entry("which images are held out", default=0, ge=0)
+    heldout_seed: int | Literal["run"] = entry("which images are held out; `'run'`: drawn from `seed`", default=0)
     metric: Annotated[Any, Built(METRICS)] = entry("of tasks that are measured over a whole set", default=None)
     ema: Ema | None = entry("average of the weights", default=None)
     start: Start | None = entry("weights to begin with", default=None)

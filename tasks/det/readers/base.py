@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class Targets:
         ignored: boxes that count neither as objects nor as background (VOC's difficult ones).
         metas: sizes and scales as mmdet's pipelines write them.
         seeds: two seeds an image, for detectors that sample at random in two stages; drawn from the image's index, and
-            from the epoch where the batch has one (``epoch``, int64 ``[N]``).
+            from the run's seed and the epoch where the batch has them (``seed`` and ``epoch``, int64 ``[N]``).
         assigned: what readers have worked out from these objects alone, whatever the pixels.
     """
 
@@ -65,16 +66,24 @@ class Targets:
                     "scale_factor": annotation.scale,
                 }
             )
-        epoch = int(batch["epoch"][0]) if len(batch.get("epoch", ())) else 0
-        draws = uniform(batch["index"].cpu(), (2,), seed=0, epoch=epoch, stream=STREAM)
+        seed, epoch = _draw_keys(batch)
+        draws = uniform(batch["index"].cpu(), (2,), seed=seed, epoch=epoch, stream=STREAM)
         return cls(objects, ignored, metas, [(first, second) for first, second in (draws * 2**24).long().tolist()])
+
+
+def _draw_keys(batch: Batch) -> tuple[int, int]:
+    """The run's seed and the epoch of a batch, with one wait for the device; 0 where it has none."""
+    keys = [batch[name][0] if len(batch.get(name, ())) else batch["index"].new_zeros(()) for name in ("seed", "epoch")]
+    seed, epoch = torch.stack(keys).tolist() if {"seed", "epoch"} & batch.keys() else (0, 0)
+    return seed, epoch
 
 
 class LastTargets:
     """:meth:`Targets.of`, which gives the same targets again while it is asked for the same batch.
 
     An attack reads one batch at every step, and so do all views and terms: targets hang on no pixel, so they are worked
-    out once. A batch is the same where its annotations, index, epoch and canvas are, whatever its pixels.
+    out once. A batch is the same where its annotations, index, seed, epoch and canvas are, whatever its
+    pixels.
 
     Args:
         divisor: see :meth:`Targets.of`.
@@ -88,7 +97,7 @@ class LastTargets:
 
     def __call__(self, batch: Batch) -> Targets:
         """The targets of a batch."""
-        parts = [batch["index"], batch.get("epoch"), *batch["data_samples"]]
+        parts = [batch["index"], batch.get("epoch"), batch.get("seed"), *batch["data_samples"]]
         canvas = tuple(batch["inputs"].shape[-2:])
         unchanged = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
         if self._targets is None or not unchanged or canvas != self._canvas:
