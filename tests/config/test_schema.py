@@ -210,10 +210,10 @@ def test_a_key_in_two_bases_is_named_with_both(shop: Workshop) -> None:
 # --- every tool, before data is read ----------------------------------------------------------------------------------
 
 
-def unread_by(shop: Workshop, tool: str) -> list[Any]:
-    """Arguments of a tool with a misspelt key; there is no data to read, and there are no weights."""
+def words(shop: Workshop, tool: str, **test: Any) -> list[Any]:
+    """Arguments of a tool; there is no data to read, and there are no weights."""
     data = {"type": "ImageFolder", "root": str(shop.folder / "gone")}
-    config = shop.digits("config.py", data={"train": data, "test": {**data, "rot": "x"}})
+    config = shop.digits("config.py", data={"train": data, "test": {**data, **test}})
     row = {"name": "VT", "config": str(config)}
     study = shop.write("study.py", {"title": "", "seeds": [0], "attacks": PGD_AT, "rows": {"vt": row}})
     table = {"seeds": {"paper": 1, "small": 1}, "subset": {"paper": None, "small": None}, "attacks": None}
@@ -240,7 +240,7 @@ def test_every_tool_refuses_a_misspelt_key_before_it_reads_data(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     monkeypatch.chdir(shop.folder)
-    line = shop.run(tool, *unread_by(shop, tool)).error()
+    line = shop.run(tool, *words(shop, tool, rot="x")).error()
     assert "data.test.rot is no argument of ImageFolder: is 'root' meant?" in line
 
 
@@ -249,7 +249,7 @@ def test_every_tool_refuses_an_option_that_nothing_reads(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     monkeypatch.chdir(shop.folder)
-    line = shop.run(tool, *unread_by(shop, tool), "--cfg-options", "tasc.model=x").error()
+    line = shop.run(tool, *words(shop, tool), "--cfg-options", "tasc.model=x").error()
     assert "the option tasc.model is read by nothing: is 'task' meant?" in line
 
 

@@ -29,12 +29,14 @@ class Built(Part):
         several: a list of them.
         supplied: arguments that natx itself gives, and a config cannot.
         also: keys besides the class's arguments.
+        default: the class where ``type`` is absent.
     """
 
     registry: MMEngineRegistry
     several: bool = False
     supplied: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    default: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Pydantic's hook: the value is judged by :meth:`problems` and left as it is."""
@@ -59,7 +61,7 @@ class Built(Part):
     def _problems(self, value: Any, key: str) -> Iterator[Problem]:
         if not isinstance(value, (dict, str, int, float, list, tuple, type(None))):
             return  # an object that was built in Python
-        kind = value.get("type") if isinstance(value, dict) else None
+        kind = value.get("type", self.default) if isinstance(value, dict) else None
         if kind is None or not isinstance(value, dict):
             yield key, f"should be a {self.registry.name} as dict(type='...', ...); got {value!r}"
             return

@@ -108,15 +108,18 @@ class Start(Section):
     ema: bool = entry("take the average of the weights that `checkpoint` holds beside them", default=False)
 
 
+WRAPPED = ("optimizer", "paramwise_cfg", "clip_grad", "constructor")  # of optim_wrapper, beside its class's arguments
+
+
 class Training(Section):
     """A training config."""
 
     task: Task = entry("the model: its task's class and that class's arguments")
     data: Data = entry("images")
     method: Method = entry("the recipe: views, inner attack, terms")
-    optim_wrapper: Annotated[
-        Any, Built(OPTIM_WRAPPERS, also=("optimizer", "paramwise_cfg", "clip_grad", "constructor"))
-    ] = entry("mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`")
+    optim_wrapper: Annotated[Any, Built(OPTIM_WRAPPERS, also=WRAPPED, default="OptimWrapper")] = entry(
+        "mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`"
+    )
     train_cfg: TrainCfg = entry("length")
     seed: int = entry("of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0)
     param_scheduler: Annotated[
