@@ -21,6 +21,10 @@ class ConfigError(UserError):
     """A config value that is out of range or does not fit the others."""
 
 
+class UnsupportedError(ConfigError):
+    """An attack cannot attack a task, for its norm, its pixels or its classes; an evaluation may leave it out."""
+
+
 class NonFiniteError(UserError):
     """A loss became NaN or infinite during training."""
 

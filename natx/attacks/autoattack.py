@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
-from natx.attacks.pyaa import VERSION, run_members
+from natx.attacks.pyaa import VERSION, refuse_unsupported, run_members
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
+from natx.task import Task
 
 
 class LibraryAttack(Attack):
@@ -32,6 +33,10 @@ class LibraryAttack(Attack):
             raise ConfigError(f"block_size must be at least 1; got {block_size}")
         super().__init__(threat, **kwargs)
         self.block_size: int = block_size
+
+    def check(self, task: Task) -> None:
+        """See :func:`natx.attacks.pyaa.refuse_unsupported`."""
+        refuse_unsupported(task, self.threat, self.members)
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """Adversarial pixels; an image that does not break stays as it was."""

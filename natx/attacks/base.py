@@ -17,6 +17,7 @@ from natx.errors import ConfigError
 from natx.models.mode import BNMode, attack_mode
 from natx.objectives import Objective
 from natx.registry import ATTACKS, THREATS
+from natx.runtime.precision import exact_float32
 from natx.runtime.rng import uniform
 from natx.task import Output, Task
 from natx.threat import Ball, ThreatModel, pixel_fraction
@@ -285,7 +286,7 @@ class Attack:
         return [self.name]
 
     def check(self, task: Task) -> None:
-        """Raise ConfigError where the attack cannot attack a task, before anything is run."""
+        """Raise UnsupportedError, with what to use instead, where the attack cannot attack a task; nothing is run."""
 
     def shortfalls(self) -> list[str]:
         """What in the settings keeps the attack from using its whole ball, a line each, for reports and logs."""
@@ -345,7 +346,7 @@ class Attack:
                 f"{self.name} is for training: its images lie in {self.reach}, outside {self.threat}; judge with PGD"
             )
         device = batch["inputs"].device.type
-        with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False):
+        with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False), exact_float32():
             victim = self.bind(task, batch)
             attacked = self.run_judged(victim, success=success)
             attacked.cost = victim.cost
@@ -373,7 +374,12 @@ class Attack:
             return Attacked(x_adv, {self.name: victim.wrong(victim.output(x_adv))})
 
     def bind(self, task: Task, batch: Batch) -> Victim:
-        """The task on a batch of images under the attack's threat model, with nothing spent yet."""
+        """The task on a batch of images under the attack's threat model, with nothing spent yet.
+
+        Raises:
+            UnsupportedError: see :meth:`check`.
+        """
+        self.check(task)
         x = task.pixels(batch)
         return Victim(task, batch, ball=self.threat.around(x, task.perturbable(batch)), cost=Cost())
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim
 from natx.attacks.pgd import PGD
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.registry import ATTACKS
 from natx.runtime.rng import normal
 from natx.runtime.schedule import Schedule
+from natx.task import Task
 
 # Streams of the noise after each step, apart from those of random starts and restarts.
 NOISE = 1000
@@ -70,17 +71,21 @@ class FriendlyPGD(PGD):
         """See :meth:`Attack.describe`."""
         return {**super().describe(), "tau": str(self.tau)}
 
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; images must be right or wrong by themselves."""
+        super().check(task)
+        if not task.per_image_success:
+            raise UnsupportedError(
+                f"FriendlyPGD stops where an image is misclassified, and {type(task).__name__} has no images that are "
+                "right or wrong by themselves: use PGD"
+            )
+
     def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
         """Looks at the result only: an image that is right again after a step past its first mistake is not broken."""
         return Attack.run_judged(self, victim, success=success)
 
     def ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
         """See :meth:`PGD.ascend`; each image's own last iterate."""
-        if not victim.task.per_image_success:
-            raise ConfigError(
-                f"FriendlyPGD stops where an image is misclassified, and {type(victim.task).__name__} has no images "
-                "that are right or wrong by themselves: use PGD"
-            )
         current, step = self.start(victim, epoch=epoch, restart=restart), self.step()
         x_adv, active = current.clone(), torch.arange(len(victim), device=current.device)
         spare = torch.full((len(victim),), int(self.tau(epoch)), device=current.device)  # [N], steps after a mistake

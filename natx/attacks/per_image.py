@@ -12,6 +12,7 @@ from natx.errors import ConfigError, ConstraintError
 from natx.expect import expect
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
+from natx.task import Task
 from natx.threat import TOLERANCE, Ball, Linf, pixel_fraction
 
 # Entries of a batch, one number an image: radius and step size in pixel units of [0,1], number of steps.
@@ -71,6 +72,10 @@ class PerImagePGD(Attack):
             f"{self.name}: starts lie up to {pixel_fraction(self.start_eps)} from the image, outside {self.threat}, "
             "and the first step brings them back to the rim: give start_eps up to the largest eps"
         ]
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; asks the objective."""
+        self.objective.check(task)
 
     def cost_per_image(self) -> tuple[float, float]:
         """That of the largest number of steps: the most that an image can take."""

@@ -17,6 +17,7 @@ from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.rng import normal
+from natx.task import Task
 from natx.threat import Ball, pixel_fraction
 
 STEPS_ACROSS = 4  # eps over the default step size
@@ -166,6 +167,10 @@ class PGD(Attack):
                 "start lies outside and is moved to the rim: use random_start=True"
             )
         return notes
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; asks the objective."""
+        self.objective.check(task)
 
     def cost_per_image(self) -> tuple[float, float]:
         """K forwards and backwards a restart; several restarts need one forward each to choose."""

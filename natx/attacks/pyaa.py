@@ -22,8 +22,10 @@ from torch import Tensor
 
 from natx.attacks.base import Victim
 from natx.attacks.remarks import SQUARE
-from natx.errors import ConfigError
+from natx.errors import UnsupportedError
 from natx.runtime.device import forked_rng
+from natx.task import Task
+from natx.threat import ThreatModel
 
 VERSION = f"pyautoattack {version('pyautoattack')}"
 
@@ -74,7 +76,7 @@ def _counted(line: str, images: int) -> str:
 
 
 def check_square(height: int, width: int) -> None:
-    """Raise ConfigError where the library's Square, under L2, fails on images of a size.
+    """Raise UnsupportedError where the library's Square, under L2, fails on images of a size.
 
     It begins with tiles of ``height // 5`` pixels, laid out from the same margin in both directions; where the last one
     sticks out of the image, it stops with an error about shapes.
@@ -83,10 +85,50 @@ def check_square(height: int, width: int) -> None:
     margin = (height - 5 * side) // 2
     inside = side > 0 and all(margin + (length // side) * side <= length for length in (height, width))
     if not (inside or side == 1):
-        raise ConfigError(
+        raise UnsupportedError(
             f"Square under L2, which AutoAttack ends with, fails on images of {height} x {width} pixels ({VERSION}): "
             "use Linf, or attack with APGD under L2"
         )
+
+
+def _squares(threat: ThreatModel, members: list[str] | None) -> bool:
+    return threat.norm == "L2" and (members is None or "square" in members)
+
+
+def _targeted(members: list[str] | None) -> bool:
+    return members is None or not {"apgd-t", "fab-t"}.isdisjoint(members)
+
+
+def refuse_unsupported(task: Task, threat: ThreatModel, members: list[str] | None) -> None:
+    """Raise UnsupportedError, with what to use instead, where members of the library cannot attack a task.
+
+    That is: no class per image, pixels that must not change, a norm that the library does not know, too few classes for
+    a loss (4 for targeted DLR, 3 for DLR), or images that Square cannot begin on.
+    """
+    whole, classes = "AutoAttack's members (APGD, FAB, Square)", task.num_classes
+    if not task.per_image_success:
+        raise UnsupportedError(
+            f"{whole} attack the class of a whole image, which a {type(task).__name__} does not give: attack it with "
+            "PGD on an objective of its own"
+        )
+    if type(task).perturbable is not Task.perturbable:
+        raise UnsupportedError(
+            f"{whole} perturb whole images, and a {type(task).__name__} may have pixels that must not change: use "
+            "AutoPGD on CrossEntropy, Margin or DLR"
+        )
+    if threat.norm not in ("Linf", "L2"):
+        raise UnsupportedError(
+            f"{whole} run under Linf and L2; got {threat}: use PGD, which asks the threat model alone"
+        )
+    if classes < 4 and _targeted(members):
+        raise UnsupportedError(
+            f"AutoAttack's targeted losses need at least 4 classes; got {classes}: use APGD with loss='ce', AutoPGD on "
+            "Margin, and Square"
+        )
+    if classes < 3 and "apgd-dlr" in (members or ()):
+        raise UnsupportedError(f"the DLR loss needs at least 3 classes; got {classes}: use AutoPGD on Margin")
+    if task.input_size is not None and _squares(threat, members):
+        check_square(*task.input_size[1:])
 
 
 def run_members(
@@ -114,25 +156,10 @@ def run_members(
         Adversarial pixels ``[N, C, H, W]`` and the library's flags.
 
     Raises:
-        ConfigError: no class per image, too few classes for a loss (4 for targeted DLR, 3 for DLR), a norm the library
-            does not know, a task with pixels that must not change, or images that Square cannot begin on.
+        UnsupportedError: images that Square cannot begin on, of a task that has not told their size before.
     """
-    if not victim.task.per_image_success:
-        raise ConfigError(
-            f"AutoAttack's members (APGD, FAB, Square) attack the class of a whole image, which a "
-            f"{type(victim.task).__name__} does not give: attack it with PGD on an objective of its own"
-        )
-    norm, classes, device = victim.ball.threat.norm, victim.task.num_classes, victim.x.device
-    if norm not in ("Linf", "L2"):
-        raise ConfigError(f"AutoAttack runs under Linf and L2; got {norm}")
-    targeted = members is None or not {"apgd-t", "fab-t"}.isdisjoint(members)
-    if classes < 4 and targeted:
-        raise ConfigError(f"AutoAttack's targeted losses need at least 4 classes; got {classes}")
-    if classes < 3 and "apgd-dlr" in (members or ()):
-        raise ConfigError(f"the DLR loss needs at least 3 classes; got {classes}")
-    if victim.ball.mask is not None:
-        raise ConfigError("AutoAttack's members perturb whole images; this task has pixels that must not change")
-    if norm == "L2" and (members is None or "square" in members):
+    classes, device = victim.task.num_classes, victim.x.device
+    if _squares(victim.ball.threat, members):
         check_square(*victim.x.shape[-2:])
     labels = victim.batch["data_samples"].to(device)
     with contained(device) as collector, torch.enable_grad():
@@ -141,7 +168,7 @@ def run_members(
             attacks=members,
             device=device,
             eps=victim.ball.threat.eps,
-            norm=norm,
+            norm=victim.ball.threat.norm,
             seed=seed,
             version="standard" if members is None else "custom",
         )
@@ -155,6 +182,6 @@ def run_members(
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(_counted(line, len(x)) for line in collector.lines))
-    if targets < 9 and targeted:
+    if targets < 9 and _targeted(members):
         notes.append(f"{classes} classes: targeted members use {targets} targets instead of 9")
     return x_adv.detach().to(victim.x.dtype), notes

@@ -12,7 +12,12 @@ UNDEFINED = "images whose gradient was NaN or infinite at some step, where such 
 UNREADABLE = "images that count as broken because their logits became NaN or infinite under attack: "
 FAINT_AT_LEAST = "images, at the least, whose gradient was zero for AutoAttack's library: "
 UNDEFINED_AT_LEAST = "images, at the least, whose gradient was NaN or infinite for AutoAttack's library: "
-COUNTED = (SQUARE, FAINT, UNDEFINED, UNREADABLE, FAINT_AT_LEAST, UNDEFINED_AT_LEAST)
+SATURATED = (
+    "images whose logits are so far apart that cross-entropy is exactly 0 in float32, so attacks that climb it see a "
+    "rounded gradient (compare C&W and AutoAttack): "
+)
+WORST = "attacked images whose predictions were NaN or infinite, which count as the worst there are: "
+COUNTED = (SATURATED, WORST, SQUARE, FAINT, UNDEFINED, UNREADABLE, FAINT_AT_LEAST, UNDEFINED_AT_LEAST)
 COUNT = re.compile(rf"({'|'.join(map(re.escape, COUNTED))})(\d+)")
 
 

@@ -11,6 +11,7 @@ from natx.attacks.base import Attack, Victim, random_point
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
+from natx.task import Task
 from natx.threat import Linf, ThreatModel
 
 
@@ -73,6 +74,10 @@ class SingleStep(Attack):
     def default_name(self) -> str:
         """``FGSM-RS``, ``N-FGSM`` or ``FGSM``, whichever the settings are nearest to."""
         return "N-FGSM" if not self.clip else "FGSM-RS" if self.noise else "FGSM"
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; asks the objective."""
+        self.objective.check(task)
 
     def cost_per_image(self) -> tuple[float, float]:
         """One forward and one backward, with the objective's own."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.objectives import TARGET, TargetedObjective, margin
 from natx.registry import ATTACKS
 from natx.runtime.precision import full_precision
@@ -66,9 +66,13 @@ class Targeted(Attack):
         return "Targeted"
 
     def check(self, task: Task) -> None:
-        """Raise ConfigError where an image has no one class."""
+        """See :meth:`Attack.check`; an image needs one class."""
         if not task.per_image_success:
-            raise ConfigError(f"Targeted aims at the class of a whole image, which a {type(task).__name__} has not")
+            raise UnsupportedError(
+                f"Targeted aims at the class of a whole image, which a {type(task).__name__} has not: use PGD on an "
+                "objective of its own"
+            )
+        self.attack.check(task)
 
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`: those of the attack inside."""
@@ -125,7 +129,6 @@ class Targeted(Attack):
 
     def _begin(self, victim: Victim) -> tuple[Tensor, Output]:
         """The wrong classes to aim at ``[N, targets]``, the likeliest first, and the clean output."""
-        self.check(victim.task)
         self.attack.seed = self.seed  # the one a caller may have set since
         with torch.no_grad():
             output = victim.output(victim.x)

@@ -118,7 +118,6 @@ class Transfer(Attack):
 
     def _craft(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """Pixels from the attack on the source, in the target's ball ``[N, C, H, W]``."""
-        self.check(victim.task)
         (task,) = self.source.to(victim.x.device).tasks
         for part in self._parts():
             part.seed = self.seed  # one seed for both, the one a caller may have set since

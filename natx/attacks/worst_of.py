@@ -15,7 +15,7 @@ from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.precision import full_precision
-from natx.task import Output
+from natx.task import Output, Task
 
 
 class TrainingLoss(Objective):
@@ -89,6 +89,11 @@ class WorstOf(Attack):
     def default_name(self) -> str:
         """``WorstOf``."""
         return "WorstOf"
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; asks all attacks and the objective."""
+        for part in (*self.attacks, self.objective):
+            part.check(task)
 
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`: those of the attacks inside."""

@@ -16,15 +16,18 @@ from torch import Tensor
 
 from natx.attacks import Attack, Cost
 from natx.attacks.base import Success
-from natx.attacks.remarks import merged
+from natx.attacks.remarks import SATURATED, merged
 from natx.batch import Batch, to_device
 from natx.errors import ConfigError, DataError
+from natx.evaluation.applicable import OnUnsupported, applicable
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
 from natx.evaluation.refill import judge_refilled, refills, worthwhile
+from natx.models.half import in_float32
 from natx.models.mode import attack_mode
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
-from natx.task import Task
+from natx.task import Output, Task
 
 CLEAN = "Clean"
 
@@ -59,12 +62,14 @@ class Evaluation:
         success: the success convention.
         survivors: where only the worst case was wanted, which images no attack broke, bool ``[N]``; the clean column is
             then the only one.
+        not_applicable: by column, why an attack that was asked for was left out.
     """
 
     correct: dict[str, Tensor]
     attacks: list[AttackResult]
     success: Success
     survivors: Tensor | None = None
+    not_applicable: dict[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -92,6 +97,7 @@ def check_columns(attacks: Sequence[Attack]) -> None:
         raise ConfigError(f"two attacks fill the column {', '.join(double)}: give one of them name='...'")
 
 
+@exact_float32()
 def evaluate(
     task: Task,
     dataset: Any,
@@ -100,6 +106,7 @@ def evaluate(
     batch_size: int = 250,
     success: Success = "any",
     pool: bool = False,
+    on_unsupported: OnUnsupported = "refuse",
     progress: Progress | None = None,
     meter: Meter | None = None,
 ) -> Evaluation:
@@ -119,6 +126,8 @@ def evaluate(
         success: see :meth:`natx.attacks.base.Attack.judge`.
         pool: only the worst case is wanted: attacks run cheapest first, each on the images that are still right after
             those before it (AutoAttack in blocks of these), and only the clean column is filled.
+        on_unsupported: what becomes of attacks that cannot attack the task, see
+            :func:`natx.evaluation.applicable.applicable`.
         progress: keeps finished blocks; those it has already are not judged again.
         meter: progress display.
 
@@ -132,12 +141,12 @@ def evaluate(
     if success not in ("any", "last"):
         raise ConfigError(f"success is 'any' or 'last'; got {success!r}")
     check_columns(attacks)
-    for attack in attacks:
-        attack.check(task)
+    attacks, reasons = applicable(attacks, task, on_unsupported=on_unsupported)
+    task, notes = in_float32(task)
     judging = _Judging(task, dataset, batch_size, success, progress, meter or silent())
-    clean = AttackResult({"type": "Clean"}, [CLEAN])
+    clean = AttackResult({"type": "Clean"}, [CLEAN], notes=notes)
     right = judging.outcomes(CLEAN, clean, torch.arange(len(dataset)), size=batch_size, judge=judging.clean)[0]
-    evaluation = Evaluation({CLEAN: right}, [clean], success, right if pool else None)
+    evaluation = Evaluation({CLEAN: right}, [clean], success, right if pool else None, reasons)
     for attack in cheapest_first(attacks) if pool else attacks:
         if evaluation.survivors is not None:
             images = evaluation.survivors
@@ -181,7 +190,7 @@ class _Judging:
                     "the model gives NaN or infinite logits for clean images, which are no predictions: check its "
                     "weights and its normalisation"
                 )
-            yield Block(images, right[None].cpu(), Cost(forwards=len(images)))
+            yield Block(images, right[None].cpu(), Cost(forwards=len(images)), _saturated(output))
 
     def attack(self, attack: Attack, result: AttackResult, images: Tensor) -> Tensor:
         """Which images an attack leaves right in each of its columns, bool ``[columns, N]``; False for all others.
@@ -241,6 +250,14 @@ class _Judging:
 
     def _load(self, images: list[int]) -> Batch:
         return to_device(self.dataset.__getitems__(images), self.device)
+
+
+def _saturated(output: Output) -> list[str]:
+    """A remark on images whose cross-entropy is exactly 0 for their largest logit, if there are any."""
+    if output.link != "softmax":
+        return []
+    count = int((output.logits.log_softmax(1).amax(1) == 0).sum())
+    return [f"{SATURATED}{count}"] if count else []
 
 
 def share(positions: list[int], size: int) -> list[list[int]]:

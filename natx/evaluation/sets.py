@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,14 +12,18 @@ from mmengine.dist import all_gather_object, get_dist_info
 from torch import Tensor
 
 from natx.attacks import Attack, Cost
+from natx.attacks.remarks import WORST, merged
 from natx.batch import to_device
 from natx.errors import ConfigError, DataError
+from natx.evaluation.applicable import OnUnsupported, applicable
 from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
 from natx.evaluation.predictions import gathered, replaced
 from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
 from natx.evaluation.size import SIZES, realised, summary
+from natx.models.half import in_float32
 from natx.models.mode import attack_mode
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
@@ -51,6 +55,7 @@ class SetEvaluation:
         attacked: images that the attacks may change.
         notes: remarks about the set, the data set's own and the metric's.
         examples: the first attacked images under every attack, for pictures; None where no image is attackable.
+        not_applicable: by column, why an attack that was asked for was left out.
     """
 
     values: dict[str, dict[str, float]]
@@ -59,6 +64,7 @@ class SetEvaluation:
     attacked: int
     notes: list[str]
     examples: Examples | None = None
+    not_applicable: dict[str, str] = field(default_factory=dict)
 
 
 def attacked_positions(dataset: Any) -> list[int]:
@@ -67,6 +73,7 @@ def attacked_positions(dataset: Any) -> list[int]:
     return list(range(len(dataset))) if positions is None else [int(i) for i in positions]
 
 
+@exact_float32()
 def evaluate_set(
     task: Task,
     dataset: Any,
@@ -74,6 +81,7 @@ def evaluate_set(
     *,
     metric: Metric,
     batch_size: int = 250,
+    on_unsupported: OnUnsupported = "refuse",
     meter: Meter | None = None,
 ) -> SetEvaluation:
     """Predict every image clean, then attack some of them and measure again, in eval mode and fp32.
@@ -88,6 +96,8 @@ def evaluate_set(
         attacks: attacks, run in the given order.
         metric: the set's metric.
         batch_size: images per step.
+        on_unsupported: what becomes of attacks that cannot attack the task, see
+            :func:`natx.evaluation.applicable.applicable`.
         meter: progress display.
 
     Raises:
@@ -98,7 +108,8 @@ def evaluate_set(
     for attack in attacks:
         if len(attack.columns()) > 1:
             raise ConfigError(f"{attack.name} has milestones, which need per-image success: list one attack a column")
-        attack.check(task)
+    attacks, reasons = applicable(attacks, task, on_unsupported=on_unsupported)
+    task, half = in_float32(task)
     judging = _Judging(task, dataset, batch_size, meter or silent())
     start, clean = time.monotonic(), SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(dataset)))
     predictions = predict_all(task, dataset, batch_size=batch_size, meter=judging.meter)
@@ -120,8 +131,8 @@ def evaluate_set(
         result.seconds = time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
-    notes = [*getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
-    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples if shown else None)
+    notes = [*half, *getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
+    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples if shown else None, reasons)
 
 
 def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | None = None) -> Any:
@@ -134,7 +145,10 @@ def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | Non
     blocks, parts = share(list(range(len(dataset))), batch_size), []
     meter.begin(CLEAN, sum(map(len, blocks)))
     for block in blocks:
-        parts.append((block, _predict(task, _batch(task, dataset, block))))
+        predictions = _predict(task, _batch(task, dataset, block))
+        if isinstance(predictions, Tensor) and not bool(_numbers(predictions).all()):
+            raise DataError("the model predicts NaN or infinite values: its weights are damaged, nothing was judged")
+        parts.append((block, predictions))
         meter.advance(len(block))
     meter.end()
     return gathered(parts)
@@ -191,7 +205,7 @@ class _Judging:
             copies = [block.pixels[row].clone().cpu() for row in rows]
             pixels.append(([block.images[row] for row in rows], copies))
             result.cost += block.cost
-            result.notes = list(dict.fromkeys([*result.notes, *block.notes]))
+            result.notes = merged((result.notes, block.notes))
             self.meter.advance(len(block.images))
         self.meter.end()
         _merge(result)
@@ -203,11 +217,13 @@ class _Judging:
         for images in blocks:
             batch = _batch(self.task, self.dataset, images)
             attacked = attack.judge(self.task, batch)
-            predictions = _predict(self.task, {**batch, "inputs": attacked.x_adv})
+            predictions, notes = _predict(self.task, {**batch, "inputs": attacked.x_adv}), list(attacked.notes)
+            if isinstance(predictions, Tensor) and (spoilt := int((~_numbers(predictions)).sum())):
+                notes.append(f"{WORST}{spoilt}")
             size = realised(self.task.pixels(batch), attacked.x_adv, self.task.perturbable(batch))
             sizes = torch.stack([size[key] for key in SIZES], 1).cpu()
             cost = Cost(attacked.cost.forwards + len(images), attacked.cost.backwards)
-            yield _Block(images, predictions, attacked.x_adv, sizes, cost, attacked.notes)
+            yield _Block(images, predictions, attacked.x_adv, sizes, cost, notes)
 
 
 def _merge(result: SetAttackResult) -> None:
@@ -216,7 +232,7 @@ def _merge(result: SetAttackResult) -> None:
         return
     parts = all_gather_object((result.cost, result.notes))
     result.cost = Cost(sum(cost.forwards for cost, _ in parts), sum(cost.backwards for cost, _ in parts))
-    result.notes = list(dict.fromkeys(note for _, notes in parts for note in notes))
+    result.notes = merged(notes for _, notes in parts)
 
 
 def _attackable(dataset: Any, metric: Metric) -> list[int]:
@@ -251,8 +267,9 @@ def _predict(task: Task, batch: dict[str, Any]) -> Any:
     device = batch["inputs"].device.type
     with attack_mode(task), torch.no_grad(), torch.autocast(device, enabled=False):
         predictions = task.predict(batch)
-    if isinstance(predictions, Tensor):
-        if not bool(torch.isfinite(predictions).all()):
-            raise DataError("the model predicts NaN or infinite values: its weights are damaged, nothing was judged")
-        return predictions.cpu()
-    return predictions
+    return predictions.cpu() if isinstance(predictions, Tensor) else predictions
+
+
+def _numbers(predictions: Tensor) -> Tensor:
+    """Which images have finite predictions alone, bool ``[n]``."""
+    return torch.isfinite(predictions).flatten(1).all(1) if predictions.dim() > 1 else torch.isfinite(predictions)

@@ -17,7 +17,8 @@ from natx.config import JUDGED, check
 from natx.data import subset
 from natx.data.classes import check_classes
 from natx.errors import ConfigError
-from natx.evaluation import Evaluation, evaluate, evaluate_set
+from natx.evaluation import Evaluation, SetEvaluation, evaluate, evaluate_set
+from natx.evaluation.applicable import OnUnsupported
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
 from natx.judging.build import build_attacks, build_metric, load_data, load_task, paper_row
@@ -62,13 +63,14 @@ def judge(
     Args:
         config: a training config (its ``task``, ``data.test`` and, for set-level tasks, ``metric`` count).
         checkpoint: natx or upstream weights, see :func:`natx.models.weights.read_weights`.
-        attacks: an attack config: ``attacks``, and optionally ``threat``, ``success`` and ``pool``, which are explained
-            at :func:`natx.evaluation.evaluate`, and ``sources``: models by name, for attacks that look at others.
+        attacks: an attack config: ``attacks``, and optionally ``threat``, ``success``, ``pool`` and ``on_unsupported``,
+            which are explained at :func:`natx.evaluation.evaluate`, and ``sources``: models by name, for attacks that
+            look at others.
         device: where to run.
         ema: take the average of the weights that the checkpoint holds beside them.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
-        batch_size: images per step for attacks owner result does not depend on it.
+        batch_size: images per step for attacks whose result does not depend on it.
         seed: overrides the attacks' seeds.
         meter: progress display.
         pictures: folder in which examples before and after each attack are drawn.
@@ -125,7 +127,8 @@ def judge(
         )
     else:
         report = _judge_set(job, pictures=pictures, with_audit=checks is not None)
-    remarks += [*other_training(config, meta), *other_normalisation(task, meta)]
+    absent = [f"{column} is not applicable: {why}" for column, why in report.get("not_applicable", {}).items()]
+    remarks += [*absent, *other_training(config, meta), *other_normalisation(task, meta)]
     report["notes"] = [*report.get("notes", []), *remarks]
     return report
 
@@ -154,6 +157,11 @@ class _Job:
         return self.attacks.get("pool", False)
 
     @property
+    def on_unsupported(self) -> OnUnsupported:
+        """What becomes of attacks that cannot attack the task."""
+        return self.attacks.get("on_unsupported", "refuse")
+
+    @property
     def device(self) -> torch.device:
         """Where the task is."""
         return next(self.task.parameters()).device
@@ -173,6 +181,7 @@ def _judge_images(
         batch_size=job.batch_size,
         success=job.success,
         pool=job.pool,
+        on_unsupported=job.on_unsupported,
         progress=None if progress is None else _progress(job, progress, resume=resume),
         meter=job.meter,
     )
@@ -182,7 +191,7 @@ def _judge_images(
         report |= _audit(job, checks, evaluation=evaluation, vanilla=vanilla)
     if pictures is not None and first:
         captions = draw_class_pictures(
-            pictures, job.task, job.dataset, job.built, evaluation=evaluation, success=job.success
+            pictures, job.task, job.dataset, _applied(job.built, evaluation), evaluation=evaluation, success=job.success
         )
         report |= {"pictures": captions} if captions else {}
     return report
@@ -192,14 +201,25 @@ def _judge_set(job: _Job, *, pictures: Path | None, with_audit: bool) -> dict[st
     """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
     metric, first = build_metric(job.config), get_dist_info()[0] == 0
     evaluation = evaluate_set(
-        job.task, job.dataset, job.built, metric=metric, batch_size=job.batch_size, meter=job.meter
+        job.task,
+        job.dataset,
+        job.built,
+        metric=metric,
+        batch_size=job.batch_size,
+        on_unsupported=job.on_unsupported,
+        meter=job.meter,
     )
     report = make_set_report(evaluation, metric=metric, **job.common)
-    report |= audited(audit(job.task, job.dataset, attacks=job.built)) if with_audit else {}
+    report |= audited(audit(job.task, job.dataset, attacks=_applied(job.built, evaluation))) if with_audit else {}
     if pictures is not None and first and evaluation.examples is not None:
         captions = draw_pictures(pictures, job.dataset, metric, examples=evaluation.examples)
         report |= {"pictures": captions} if captions else {}
     return report
+
+
+def _applied(attacks: list[Attack], evaluation: Evaluation | SetEvaluation) -> list[Attack]:
+    """The attacks that could attack the task."""
+    return [attack for attack in attacks if not evaluation.not_applicable.keys() & set(attack.columns())]
 
 
 def _progress(job: _Job, folder: Path, *, resume: bool) -> Progress:
@@ -214,7 +234,7 @@ def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: 
     verdicts = audit(
         job.task,
         job.dataset,
-        attacks=job.built,
+        attacks=_applied(job.built, evaluation),
         evaluation=evaluation,
         vanilla=vanilla,
         images=checks.images,

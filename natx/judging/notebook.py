@@ -22,6 +22,7 @@ from natx.data.classes import align_classes
 from natx.errors import ConfigError, DataError
 from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
+from natx.evaluation.applicable import OnUnsupported
 from natx.models.wrap import answer_remarks, wrap
 from natx.report.report import make_report
 from natx.report.text import console_table, markdown_table
@@ -105,6 +106,7 @@ def evaluate(
     device: torch.device | str | None = None,
     seed: int = 0,
     name: str = "model",
+    on_unsupported: OnUnsupported = "refuse",
     meter: Meter | None = None,
 ) -> Result:
     """Judge a classifier under attacks, in eval mode and fp32, as tools/test.py does.
@@ -126,6 +128,8 @@ def evaluate(
         device: where to run; where the model is by default.
         seed: seed of attacks given by name or config.
         name: the row's name in the table.
+        on_unsupported: 'refuse' where one of the attacks cannot attack the model (AutoAttack with three classes), or
+            'skip' it and say so.
         meter: progress display; silent by default.
 
     Raises:
@@ -142,7 +146,8 @@ def evaluate(
     dataset, notes = _data(model, images, labels, classes=classes)
     device = None if device is None else pick_device(device)
     with torch.inference_mode(False), _on(model, device):  # a caller's inference mode would leave attacks no gradients
-        task, logits = wrap(model, dataset.images[:batch_size], device=device)
+        task, logits, precision = wrap(model, dataset.images[:batch_size], device=device)
+        notes += precision
         if int(dataset.labels.max()) >= task.num_classes:
             raise DataError(
                 f"labels go up to {int(dataset.labels.max())}, the model has {task.num_classes} classes (0 first)"
@@ -151,7 +156,16 @@ def evaluate(
         for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], logits)]:
             warnings.warn(remark, stacklevel=2)
             notes.append(remark)
-        evaluation = run_evaluation(task, dataset, built, batch_size=batch_size, success=success, meter=meter)
+        evaluation = run_evaluation(
+            task,
+            dataset,
+            built,
+            batch_size=batch_size,
+            success=success,
+            on_unsupported=on_unsupported,
+            meter=meter,
+        )
+    notes += [f"{column} is not applicable: {reason}" for column, reason in evaluation.not_applicable.items()]
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
     return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)
 

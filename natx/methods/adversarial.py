@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from natx.attacks import Attack, build_attack, counted
@@ -58,6 +59,11 @@ class Adversarial(Method):
         x_adv = attack(task, batch, epoch=epoch)
         self.tally = attack.tally
         return [x, x_adv] if "clean" in self.views else [x_adv]
+
+    def prepare(self, task: Task, device: torch.device) -> None:
+        """See :meth:`Method.prepare`; an attack that cannot attack the task is refused."""
+        super().prepare(task, device)
+        self.attack.check(task)
 
     def notes(self) -> list[str]:
         """See :meth:`Method.notes`: what the attack cannot reach."""

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import DataError
+from natx.models.half import HALF, in_float32
 from natx.models.mode import attack_mode
 from natx.runtime.device import forked_rng
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
 
 # How far two answers may differ by rounding alone, of the largest logit.
-KERNELS, HALF = 1e-3, 0.1
+KERNELS, COARSE = 1e-3, 0.1
 RANDOM = (
     "the model answers the same images differently each time: attacks that follow one answer are weak against it, so "
     "accuracies may be too high; average over its draws"
@@ -30,8 +31,7 @@ BATCH = (
 class ModuleTask(Task):
     """Softmax classification of whole images by a module that maps pixels in [0,1] to logits.
 
-    Attacks work on float32 pixels (float64 for a float64 module); a module in half precision gets them in its own
-    precision, and its logits are read in float32.
+    Attacks work on float32 pixels (float64 for a float64 module).
 
     Args:
         module: maps pixels ``[N, C, H, W]`` to logits ``[N, num_classes]``; normalisation is inside.
@@ -45,11 +45,15 @@ class ModuleTask(Task):
         super().__init__()
         self.module, self.num_classes = module, num_classes
         tensors = [*module.parameters(), *module.buffers()]
-        floating = [t.dtype for t in tensors if t.is_floating_point()]
-        self.dtype = floating[0] if floating else torch.float32
         # Where the images go, also for a module without parameters: an evaluation asks a task's first one.
         device = device or (tensors[0].device if tensors else torch.device("cpu"))
         self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the module's first weight or buffer; float32 where it has none."""
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
     @property
     def upstream(self) -> nn.Module:
@@ -101,15 +105,19 @@ def answer_remarks(task: ModuleTask, images: Tensor, logits: Tensor) -> list[str
     """
     x = task.pixels({"inputs": images.to(task.anchor.device)})
     with attack_mode(task), torch.no_grad(), torch.autocast(x.device.type, enabled=False), forked_rng(x.device):
-        again, alone = task.logits(x), task.logits(x[:1])
-    tolerance = (KERNELS if task.dtype in (torch.float32, torch.float64) else HALF) * float(logits.abs().max())
+        again, alone = task.logits(x), task.module(x[:1].to(task.dtype, copy=True))
+    tolerance = (COARSE if alone.dtype in HALF else KERNELS) * float(logits.abs().max())
     if float((again - logits).abs().max()) > tolerance:
         return [RANDOM]
     return [BATCH] if float((alone - logits[:1]).abs().max()) > tolerance else []
 
 
-def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = None) -> tuple[ModuleTask, Tensor]:
-    """A module as a task, and its logits ``[N, C]`` of some images, from one forward in eval mode.
+def wrap(
+    module: nn.Module, images: Tensor, *, device: torch.device | None = None
+) -> tuple[ModuleTask, Tensor, list[str]]:
+    """A module as a task, its logits ``[N, C]`` of some images, from one forward in eval mode, and remarks on both.
+
+    A module in half precision is wrapped as a float32 copy (:func:`natx.models.half.in_float32`).
 
     Args:
         module: the classifier; its modes and gradient flags are restored.
@@ -117,19 +125,27 @@ def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = Non
         device: see :class:`ModuleTask`.
 
     Raises:
-        DataError: pixels outside [0,1], weights that can have no gradients behind them, or an output that is not finite
-            logits ``[N, C]`` with at least 2 classes.
+        DataError: pixels outside [0,1], weights that can have no gradients behind them, an output that is not finite
+            logits ``[N, C]`` with at least 2 classes, or a module in half precision that does not run in float32.
     """
     if any(weight.is_inference() for weight in module.parameters()):
         raise DataError(
             "the model's weights were made under torch.inference_mode, so nothing behind them has a gradient: build or "
             "load the model outside of it"
         )
-    task = ModuleTask(module, 0, device=device)
+    task, notes = in_float32(ModuleTask(module, 0, device=device))
     device = task.anchor.device
     with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
         x = task.pixels({"inputs": images.to(device)})
-        output = module(x.to(task.dtype, copy=True))
+        try:
+            output = task.module(x.to(task.dtype, copy=True))
+        except RuntimeError as error:
+            if not notes:
+                raise
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{notes[0]}, and that does not run ({reason}): take casts to half precision out of its forward"
+            ) from error
     if not isinstance(output, Tensor):
         raise DataError(f"the model returns {type(output).__name__}, expected logits [N, classes]: wrap it")
     if output.dim() != 2 or len(output) != len(images) or output.shape[1] < 2:
@@ -140,4 +156,10 @@ def wrap(module: nn.Module, images: Tensor, *, device: torch.device | None = Non
     if not bool(torch.isfinite(output).all()):
         raise DataError("the model returns NaN or infinite logits for clean images: check its weights and its input")
     task.num_classes = output.shape[1]
-    return task, full_precision(output)
+    if output.dtype in HALF:
+        kind = str(output.dtype).removeprefix("torch.")
+        notes.append(
+            f"the model computes in {kind} of itself (autocast in its forward?): gradients may vanish, so accuracies "
+            "may be too high; take it out"
+        )
+    return task, full_precision(output), notes

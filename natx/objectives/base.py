@@ -29,6 +29,9 @@ class Objective:
         """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
         return []
 
+    def check(self, task: Task) -> None:
+        """Raise UnsupportedError, with what to use instead, where a task has nothing that the objective can score."""
+
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
         """Extra per-image entries for the batch, computed once before the attack starts (none by default)."""
         return {}

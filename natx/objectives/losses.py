@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.objectives.base import Objective
 from natx.registry import OBJECTIVES
 from natx.runtime.precision import full_precision, kl_divergence
@@ -54,12 +54,15 @@ class DLR(Objective):
     Invariant to shifting and scaling the logits. Needs at least three classes.
     """
 
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        if task.num_classes < 3:
+            raise UnsupportedError(f"DLR needs at least 3 classes; got {task.num_classes}: use Margin")
+
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         self._softmax_only(output)
         logits = full_precision(output.logits)
-        if logits.shape[1] < 3:
-            raise ConfigError(f"DLR needs at least 3 classes; got {logits.shape[1]}: use Margin")
         top = logits.topk(3, dim=1).values
         ratio = margin(logits, self.hard_labels(output)) / (top[:, 0] - top[:, 2] + 1e-12)
         return output.per_image(ratio)

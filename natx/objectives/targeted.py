@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.objectives.base import Objective
 from natx.registry import OBJECTIVES
 from natx.runtime.precision import full_precision
-from natx.task import Output
+from natx.task import Output, Task
 
 TARGET = "target"  # entry of a batch: the class that each image is to be taken for, int64 [N]
 
@@ -57,11 +57,14 @@ class TargetedMargin(TargetedObjective):
 class TargetedDLR(TargetedObjective):
     """``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12)`` (Croce & Hein 2020); needs at least four classes."""
 
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        if task.num_classes < 4:
+            raise UnsupportedError(f"TargetedDLR needs at least 4 classes; got {task.num_classes}: use TargetedMargin")
+
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         logits, targets = self._logits_and_targets(output, batch)
-        if logits.shape[1] < 4:
-            raise ConfigError(f"TargetedDLR needs at least 4 classes; got {logits.shape[1]}: use TargetedMargin")
         top = logits.topk(4, dim=1).values
         spread = top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12
         return _ahead(logits, targets, self.hard_labels(output)) / spread

@@ -9,7 +9,7 @@ from typing import Any
 from natx.threat import pixel_fraction
 
 WORST = "Worst case"
-NOT_RUN = "not run"
+NOT_RUN, NOT_APPLICABLE = "not run", "not applicable"
 INNER_THREAT = re.compile(r"\bthreat=(\w+)")
 INNER_STEP = re.compile(r"\bstep_size=(\d[\d.e+-]*)")
 OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a set
@@ -17,7 +17,12 @@ OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a
 
 def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
     """All columns of some reports in order of first appearance; the worst case last where images have one."""
-    names = list(dict.fromkeys(column["name"] for report in reports for column in report["columns"]))
+    columns = (
+        name
+        for report in reports
+        for name in (*(column["name"] for column in report["columns"]), *report.get("not_applicable", ()))
+    )
+    names = list(dict.fromkeys(columns))
     return [*names, WORST] if any("worst_case" in report for report in reports) else names
 
 
@@ -40,10 +45,16 @@ def cell_values(report: dict[str, Any], names: Sequence[str]) -> list[list[float
 
 
 def cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """A report's cells for some columns, such as ``52.30`` or ``68.92/88.25``; 'not run' where it has none."""
+    """A report's cells for some columns, such as ``52.30`` or ``68.92/88.25``; why not in words where it has none."""
     return [
-        NOT_RUN if cell is None else "/".join(f"{value:.2f}" for value in cell) for cell in cell_values(report, names)
+        absent(report, name) if cell is None else "/".join(f"{value:.2f}" for value in cell)
+        for name, cell in zip(names, cell_values(report, names))
     ]
+
+
+def absent(report: dict[str, Any], name: str) -> str:
+    """What stands in the cell of a column that a report has no number for."""
+    return NOT_APPLICABLE if name in report.get("not_applicable", ()) else NOT_RUN
 
 
 def paper_cells(paper: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.errors import DataError
-from natx.report.cells import NOT_RUN, cell_values, column_names, short
+from natx.report.cells import absent, cell_values, column_names, short
 from natx.report.conditions import conditions, difference
 from natx.report.summary import mean_and_deviation
 
@@ -55,7 +55,10 @@ class Row:
     def cells(self, columns: Sequence[str]) -> list[str]:
         """Mean and standard deviation over the runs: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``."""
         over_runs = zip(*(cell_values(run.report, columns) for run in self.runs))
-        return [NOT_RUN if None in c else "/".join(mean_and_deviation(v) for v in zip(*c)) for c in over_runs]
+        return [
+            absent(self.runs[0].report, name) if None in c else "/".join(mean_and_deviation(v) for v in zip(*c))
+            for name, c in zip(columns, over_runs)
+        ]
 
 
 @dataclass

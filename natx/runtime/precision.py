@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,3 +22,38 @@ def kl_divergence(p_log: Tensor, q_log: Tensor) -> Tensor:
     gradient instead of NaN (``torch.nn.functional.kl_div`` with a softmax target does not guarantee this).
     """
     return (p_log.exp() * (p_log - q_log)).sum(1)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """float32 means it, on any device: matrix products and convolutions are not rounded to TF32 or bfloat16 on the way.
+
+    torch lets cuDNN's convolutions do so by default. All switches, those of the old interface and those of the new one,
+    are put back on exit. Also a decorator.
+    """
+    leaves = [leaf for leaf in _switches() if hasattr(leaf, "fp32_precision")]
+    before = [leaf.fp32_precision for leaf in leaves]
+    try:  # the old interface, which refuses to speak where the new one was used
+        old = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        old = None
+    try:
+        if old is not None:
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        for leaf in leaves:
+            leaf.fp32_precision = "ieee"
+        yield
+    finally:
+        if old is not None:
+            torch.set_float32_matmul_precision(old[0])
+            torch.backends.cudnn.allow_tf32 = old[1]
+        for leaf, value in zip(leaves, before):
+            leaf.fp32_precision = value
+
+
+def _switches() -> list[Any]:
+    """Where torch keeps what float32 may be computed in, one for each library and kind of operation."""
+    cuda, cudnn, mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+    kinds = ("matmul", "conv", "rnn")
+    return [cuda.matmul, *(getattr(at, kind) for at in (cudnn, mkldnn) for kind in kinds if hasattr(at, kind))]

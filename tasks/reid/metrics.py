@@ -68,9 +68,14 @@ class Retrieval(Metric):
                 f"got predictions of shape {list(predictions.shape)}"
             )
         queries = dataset.queries if queries is None else queries
-        features = predictions[queries.to(predictions.device)], predictions[dataset.gallery.to(predictions.device)]
+        query, gallery = (predictions[at.to(predictions.device)] for at in (queries, dataset.gallery))
+        spoilt = ~torch.isfinite(query).all(1)  # attacked queries whose features are no numbers find nothing
+        query = query.masked_fill(spoilt[:, None], 0.0)
         identities = _protocol(dataset, queries)
-        return retrieve(*features, **identities, distance=self.distance, block=self.block, top=top)
+        ranking = retrieve(query, gallery, **identities, distance=self.distance, block=self.block, top=top)
+        lost = spoilt.numpy(force=True) & ranking.matched
+        ranking.precision[lost], ranking.first[lost] = 0.0, len(gallery) + 1
+        return ranking
 
     def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """What a ranking at random scores on the set; how many queries have no match and whose they are."""

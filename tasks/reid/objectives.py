@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.evaluation.sets import attacked_positions
 from natx.expect import expect
 from natx.objectives import Objective
@@ -109,6 +109,15 @@ def embeddings_of(output: Output) -> Tensor:
     return full_precision(output.features)
 
 
+def check_embeds(objective: Objective, task: Task) -> None:
+    """Raise UnsupportedError where a task classifies images, so that its outputs have no embeddings to move."""
+    if task.per_image_success:
+        raise UnsupportedError(
+            f"{type(objective).__name__} moves embeddings, which a {type(task).__name__} does not predict: use PGD on "
+            "CrossEntropy or Margin"
+        )
+
+
 class MetricObjective(Objective):
     """What FNA and IFGSM share: guides from a set's clean embeddings, or from the batch itself.
 
@@ -125,6 +134,10 @@ class MetricObjective(Objective):
         self.guides, self.normalise = guides, normalise
         self.prepare_forwards = 1 if guides == "batch" else 0
         self._clean: CleanSet | None = None
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        check_embeds(self, task)
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Embeddings as distances are measured on them."""
@@ -276,6 +289,10 @@ class SMA(Objective):
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "normalise": self.normalise}
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        check_embeds(self, task)
 
     def _embed(self, output: Output) -> Tensor:
         embeddings = embeddings_of(output)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.models.adversary import Adversary
 from natx.objectives import DLR, KL, Adaptive, CrossEntropy, Margin, NamedLoss, Objective
 from natx.registry import OBJECTIVES
 from natx.task import Output
-from natx.testing import LinearTask
+from natx.testing import LinearTask, TinyCNNTask
 
 
 def draw(*shape: int, seed: int = 0, scale: float = 3.0) -> Tensor:
@@ -106,8 +106,9 @@ def test_dlr_ignores_scale_and_shift_of_the_logits() -> None:
 
 
 def test_dlr_needs_three_classes() -> None:
-    with pytest.raises(ConfigError, match="at least 3 classes"):
-        DLR()(output(LOGITS[:, :2], LABELS % 2), {}, x=LOGITS)
+    with pytest.raises(UnsupportedError, match="at least 3 classes; got 2: use Margin"):
+        DLR().check(TinyCNNTask(2))
+    DLR().check(TinyCNNTask(3))
 
 
 @pytest.mark.parametrize("objective", [Margin(), DLR()], ids=["Margin", "DLR"])

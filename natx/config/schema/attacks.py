@@ -18,6 +18,10 @@ class AttackConfig(Section):
         "`'any'` counts an image as broken at any step, `'last'` (the paper's convention) at the last", default="any"
     )
     pool: bool = entry("only the worst case is wanted: each attack on the images that are still right", default=False)
+    on_unsupported: Literal["refuse", "skip"] = entry(
+        "attacks that cannot attack the model end the judging, or are skipped: 'not applicable' in their columns",
+        default="refuse",
+    )
     sources: dict[str, FrozenModel] = entry("models by name, for `source` and `adversary` of attacks", default={})
     paper: dict[str, dict[str, str]] = entry("the paper's rows: cells by column, shown beside ours", default={})
     custom_imports: Imports | None = entry("modules to import", default=None)

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 
 from natx.attacks import Attack, Victim
 from natx.attacks.base import too_short
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
 from natx.task import Task
@@ -108,8 +108,12 @@ class DAG(Attack):
         super().__init__(Linf(8 / 255) if threat is None else threat, **kwargs)
 
     def check(self, task: Task) -> None:
-        """See :meth:`Attack.check`; the detector needs dense proposals."""
+        """See :meth:`Attack.check`; the detector needs dense proposals and two classes."""
         check_dense(task)
+        if task.num_classes < 2:
+            raise UnsupportedError(
+                "DAG turns a class into another one, and the detector has only one: use RAP, or PGD on its losses"
+            )
 
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`; a step moves the pixel that it moves most by ``step_size``."""
@@ -140,8 +144,6 @@ class DAG(Attack):
     def _aims(self, victim: Victim, dense: Dense, *, epoch: int) -> Aims:
         """Targets on the clean image and the classes they are to get."""
         n, proposals, classes = dense.probabilities.shape
-        if classes < 2:
-            raise ConfigError("DAG turns a class into another one: the detector has only one")
         targets = torch.zeros(n, proposals, dtype=torch.bool, device=victim.x.device)
         true = torch.zeros(n, proposals, dtype=torch.int64, device=victim.x.device)
         wrong = torch.zeros_like(true)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.attacks import Victim
-from natx.errors import ConfigError
+from natx.errors import UnsupportedError
 from natx.runtime.precision import full_precision
 from natx.task import Task
 
@@ -44,7 +44,7 @@ def dense(task: Any, raw: Any) -> Dense:
     heads (SSD, RetinaNet), whose proposals are its priors.
 
     Raises:
-        ConfigError: a detector of another kind.
+        UnsupportedError: a detector of another kind.
     """
     check_dense(task)
     if hasattr(task.reader, "dense"):
@@ -53,7 +53,7 @@ def dense(task: Any, raw: Any) -> Dense:
 
 
 def check_dense(task: Task) -> None:
-    """Raise ConfigError where a task is no detector with dense proposals, see :func:`dense`."""
+    """Raise UnsupportedError where a task is no detector with dense proposals, see :func:`dense`."""
     if hasattr(getattr(task, "reader", None), "dense"):
         return
     from mmdet.models.dense_heads.anchor_head import AnchorHead  # here, since mmdet's models take seconds to import
@@ -61,7 +61,7 @@ def check_dense(task: Task) -> None:
     net = getattr(task, "net", None)
     head = getattr(net, "bbox_head", None)
     if hasattr(net, "roi_head") or not isinstance(head, AnchorHead):
-        raise ConfigError(
+        raise UnsupportedError(
             f"DAG and RAP attack detectors with fixed priors (SSD, RetinaNet), not {type(net).__name__}: attack this "
             "one with PGD on its losses"
         )

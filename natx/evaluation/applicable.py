@@ -1,0 +1,40 @@
+"""Which attacks can attack a task at all, asked before the first image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from natx.attacks import Attack
+from natx.errors import ConfigError, UnsupportedError
+from natx.task import Task
+
+OnUnsupported = Literal["refuse", "skip"]
+
+
+def applicable(
+    attacks: Sequence[Attack], task: Task, *, on_unsupported: OnUnsupported
+) -> tuple[list[Attack], dict[str, str]]:
+    """The attacks that can attack a task, and by column why the others cannot.
+
+    Args:
+        attacks: attacks.
+        task: the model.
+        on_unsupported: 'refuse' raises at the first that cannot, 'skip' leaves it out.
+
+    Raises:
+        ConfigError: another ``on_unsupported``; or what an attack refuses (:meth:`natx.attacks.Attack.check`).
+    """
+    if on_unsupported not in ("refuse", "skip"):
+        raise ConfigError(f"on_unsupported is 'refuse' or 'skip'; got {on_unsupported!r}")
+    able, reasons = [], dict[str, str]()
+    for attack in attacks:
+        try:
+            attack.check(task)
+        except UnsupportedError as error:
+            if on_unsupported == "refuse":
+                raise
+            reasons.update(dict.fromkeys(attack.columns(), str(error)))
+        else:
+            able.append(attack)
+    return able, reasons
