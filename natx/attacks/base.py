@@ -402,7 +402,7 @@ def too_short(attack: Attack, steps: int, step_size: float) -> list[str]:
         return []
     return [
         f"{attack.name}: {steps} {'step' if steps == 1 else 'steps'} of {pixel_fraction(step_size)} do not add up to "
-        f"{attack.threat}, so most of its ball is out of reach: leave out step_size (eps/4) and take 4 steps or more"
+        f"{attack.threat}, so most of its ball is out of reach: take more steps or longer ones (4 of eps/4 get there)"
     ]
 
 

@@ -92,8 +92,9 @@ class WorstOf(Attack):
 
     def check(self, task: Task) -> None:
         """See :meth:`Attack.check`; asks all attacks and the objective."""
-        for part in (*self.attacks, self.objective):
-            part.check(task)
+        for attack in self.attacks:
+            attack.check(task)
+        self.objective.check(task)
 
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`: those of the attacks inside."""
