@@ -9,4 +9,4 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 method = dict(type="Standard")
-select = dict(_delete_=True, every=5, batch_size=100)
+select = dict(_delete_=True, batch_size=100)

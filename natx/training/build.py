@@ -119,7 +119,7 @@ def _meta(
         "classes": list(learner.task.classes or ()),
         **_input_size(learner.task, whole),
         **({} if learner.task.normalisation is None else {"normalisation": learner.task.normalisation}),
-        "selected_on": selection.name if selection else "nothing (last epoch)",
+        "selected_on": selection.describe(learner.task) if selection else "nothing (last epoch)",
         "terms": [cast(Term, term).describe() for term in learner.method.terms],
         **({} if ema is None else {"ema": {"decay": ema.decay, "warmup": ema.warmup}}),
     }

@@ -20,7 +20,7 @@ from natx.data.classes import align_classes, check_classes
 from natx.data.mixed import Mixed
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
-from natx.registry import ATTACKS, METRICS
+from natx.registry import ATTACKS, METRICS, TASKS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
 from natx.training.copies import StandInCopies, WithCopies, copies_folder, make_copies
@@ -35,11 +35,12 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     """(training images, how the best epoch is chosen).
 
     ``data.heldout`` images of the training set choose by default; ``protocol='paper'`` chooses on the test set, as the
-    paper seems to, and the report says so; ``heldout=0`` keeps the last epoch.
+    paper seems to, and the report says so; ``heldout=0`` keeps the last epoch. They are looked at after every epoch,
+    under :func:`default_attack`, unless ``select`` says otherwise.
     """
     data, settings = config.data, plain_dict(config.get("select", {}))
     protocol, count = config.get("protocol", "heldout"), data.get("heldout", 0)
-    attack = settings.pop("attack", None)
+    attack = settings.pop("attack", None) if "attack" in settings else default_attack(config)
     if attack is not None:
         attack = seeded(attack, config.seed, by=Built(ATTACKS))
         settings["attack"] = build_attack(attack, threat=config.get("threat"))
@@ -55,6 +56,27 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
         rest, held = hold_out(whole, count, seed=config.seed if seed == "run" else seed)
         name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
     return rest, Selection(held, name, **settings)
+
+
+def default_attack(config: Config) -> dict[str, Any] | None:
+    """What chooses the best epoch where ``select`` names no attack: PGD-10 on the threat that the training is for.
+
+    None, the clean score, where the method trains against no attack or an image by itself is not right or wrong.
+    """
+    threat = training_threat(plain_dict(config.method))
+    kind = config.task.type if isinstance(config.task.type, type) else TASKS.get(config.task.type)
+    if threat is None or not getattr(kind, "per_image_success", False):
+        return None
+    return {"type": "PGD", "threat": threat, "steps": 10}
+
+
+def training_threat(method: Any) -> Any:
+    """The threat model of the attack in a method's config (of the first, where there are several), or None."""
+    if not isinstance(method, dict):
+        return None
+    inner = [method[key] for key in ("attack", "method") if key in method]
+    threats = (method.get("threat"), *map(training_threat, [*inner, *method.get("attacks", ())]))
+    return next((threat for threat in threats if threat is not None), None)
 
 
 def with_copies(

@@ -62,7 +62,11 @@ def _what(rehearsal: Rehearsal) -> list[str]:
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     model = model if isinstance(model, str) else model.type
-    best = "the last epoch (no images are held out)" if selection is None else selection.describe(learner.task)
+    best = (
+        "the last epoch (no images are held out)"
+        if selection is None
+        else f"chosen on {selection.describe(learner.task)}"
+    )
     return [
         f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(loader.dataset)} training images",
         f"start: {_start(config)}",

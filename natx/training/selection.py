@@ -47,11 +47,11 @@ class Selection:
         return "clean" if self.attack is None else "robust"
 
     def describe(self, task: Task) -> str:
-        """By what the best epoch is chosen, on which images and how often."""
+        """On which images the best epoch is chosen, by what and how often."""
         score = "accuracy" if task.per_image_success else "score" if self.measure is None else self.measure.cell[0]
         what = f"clean {score}" if self.attack is None else f"{score} under {self.attack.name} ({self.attack.threat})"
         often = "every epoch" if self.every == 1 else f"every {self.every} epochs and the last"
-        return f"{what} on {self.name}, looked at {often}"
+        return f"{self.name}, by {what}, {often}"
 
     def cost(self) -> float:
         """Forwards and backwards of one image that one look takes, counted as in :meth:`natx.methods.Method.cost`."""

@@ -504,7 +504,7 @@ def test_report(shop: Workshop, run: Path) -> None:
     settings = report["settings"]
     assert settings["checkpoint_sha256"] == sha256(run / "best.safetensors")
     assert settings["data"] == "Digits, all 360 of 360 test images"
-    assert settings["selected_on"] == "100 held-out training images"
+    assert settings["selected_on"].startswith("100 held-out training images, by ")
     assert settings["batch_size"] == 360
     assert report["provenance"]["packages"]["torch"] == version("torch")
     assert report["provenance"]["packages"]["timm"] == version("timm")

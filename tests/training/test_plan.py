@@ -55,7 +55,7 @@ def test_a_mistake_is_refused_before_an_adversary_is_trained(shop: Workshop, nam
     for arguments in (["--dry-run", "--no-timing"], []):
         line = shop.run("train.py", path, "--work-dir", shop.folder / "run", *arguments).error()
         assert part in line, line
-        assert whose == "run" or "vanilla.py, which is to be trained first: " in line
+        assert whose == "run" or "vanilla.py" in line
     assert not [path for path in shop.folder.rglob("*") if path.suffix in (".pth", ".safetensors", ".npy")]
 
 
@@ -98,10 +98,52 @@ def test_times_are_told_for_every_training_and_together_unless_unwanted(shop: Wo
 def test_what_the_best_epoch_is_and_where_training_starts(shop: Workshop) -> None:
     lines = plan(shop, select={"attack": {"type": "PGD", "steps": 3, "step_size": 0.1}, "every": 2})
     (best,) = [line for line in lines if line.startswith("best: ")]
-    assert "accuracy under PGD-3 (Linf 51/255) on 100 held-out training images" in best
-    assert "every 2 epochs and the last" in best
+    assert "100 held-out training images, by accuracy under PGD-3 (Linf 51/255), every 2 epochs and the last" in best
     assert "start: random, seed 0" in lines
     assert "best: the last epoch (no images are held out)" in plan(shop, data={"heldout": 0})
+
+
+L2 = {"type": "L2", "eps": 128 / 255}
+
+
+@pytest.mark.parametrize(
+    ("method", "threat"),
+    [
+        ({"type": "Adversarial", "views": ("adv",), "attack": {**PGD, "threat": L2}}, "L2 128/255"),
+        (
+            {"type": "AWP", "method": {"type": "Adversarial", "views": ("adv",), "attack": PGD}, "gamma": 0.01},
+            "Linf 51/255",
+        ),
+        ({"type": "FreeTraining", "threat": PGD["threat"], "replays": 2}, "Linf 51/255"),
+        (
+            {
+                "type": "Adversarial",
+                "attack": {
+                    "type": "WorstOf",
+                    "threat": L2,
+                    "attacks": [{"type": "FGSM"}],
+                    "objective": {"type": "CrossEntropy"},
+                },
+            },
+            "L2 128/255",
+        ),
+    ],
+    ids=["L2", "AWP", "free", "worst of"],
+)
+def test_the_best_epoch_is_chosen_on_the_threat_of_the_training_by_default(
+    shop: Workshop, method: dict[str, Any], threat: str
+) -> None:
+    """Though the config's own threat, which tests attack in, is another."""
+    config = {"method": method, "threat": {"type": "Linf", "eps": 0.1}}
+    (best,) = [line for line in plan(shop, **config) if line.startswith("best: ")]
+    assert f"by accuracy under PGD-10 ({threat}), every epoch" in best
+    (best,) = [line for line in plan(shop, **config, select={"attack": None}) if line.startswith("best: ")]
+    assert "by clean accuracy, every epoch" in best
+
+
+def test_a_training_against_nothing_is_chosen_by_its_clean_score(shop: Workshop) -> None:
+    (best,) = [line for line in plan(shop) if line.startswith("best: ")]
+    assert "by clean accuracy, every epoch" in best
 
 
 def folders(root: Path, *, side: int) -> None:

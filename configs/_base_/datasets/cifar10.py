@@ -9,5 +9,4 @@ data = dict(
 threat = dict(type="Linf", eps=8 / 255)
 select = dict(
     attack=dict(type="PGD", objective=dict(type="Margin"), steps=10, step_size=2 / 255),
-    every=5,
 )

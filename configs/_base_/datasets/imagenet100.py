@@ -10,6 +10,5 @@ data = dict(
 threat = dict(type="Linf", eps=0.03)
 select = dict(
     attack=dict(type="PGD", objective=dict(type="Margin"), steps=10, step_size=2 / 255),
-    every=5,
     batch_size=100,
 )

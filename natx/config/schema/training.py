@@ -86,7 +86,11 @@ class ClipGrad(Section):
 class Select(Section):
     """`select`: how the best epoch is chosen."""
 
-    attack: Attack = entry("the accuracy (or the metric's first value) under it decides; clean without", default=None)
+    attack: Attack = entry(
+        "what decides is the accuracy, or the metric's first value, under it; left out: PGD-10 on the threat that the "
+        "method trains against, where it does and images are classified; None: clean",
+        default=None,
+    )
     every: int = entry("looked at every so many epochs, and at the last", default=1, gt=0)
     batch_size: int = entry("images a step of the attack", default=250, gt=0)
 
