@@ -310,3 +310,23 @@ def test_a_broken_config_json_is_refused(folder: Path, tmp_path: Path, text: str
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no model.safetensors or pytorch_model.bin"):
         read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"architecture": "hf-hub:somebody/something"}, "unknown model"),
+        ({"architecture": "local-dir:/tmp"}, "unknown model"),
+        ({"model_args": {"pretrained": True}}, "sets pretrained"),
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "sets checkpoint_path"),
+        ({"architecture": None}, "does not say which task"),
+    ],
+)
+def test_a_config_json_cannot_make_natx_read_or_fetch_anything_else(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], part: str
+) -> None:
+    described = {**json.loads((folder / "config.json").read_text()), **changes}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=part):
+        natx.load(tmp_path)

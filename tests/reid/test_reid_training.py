@@ -21,13 +21,14 @@ from torch import Tensor
 from workshop import ROOT, Workshop, environment, merged, write_config
 
 from natx.attacks import PGD
-from natx.config import load_config
+from natx.config import load_config, plain_dict
 from natx.data import hold_out, subset
 from natx.errors import CheckpointError, ConfigError
 from natx.evaluation import evaluate_set
 from natx.judging.judge import judge
 from natx.models.checkpoint import load_state, load_weights, save_weights
 from natx.models.weights import read_meta
+from natx.registry import TASKS
 from natx.threat import Linf
 from natx.training.build import build_runner
 from natx.training.run import train
@@ -300,6 +301,11 @@ def test_training_and_adversaries_refuse_a_head_of_another_number_of_identities(
     with pytest.raises(CheckpointError) as error:
         train(config(folder, **nine, **{"task.checkpoint": str(weights)}), tmp_path / "start", device=CPU)
     refused(error, "cannot start this training: classifier.weight is (6, 512), the model's (9, 512)")
+    started = TASKS.build(
+        plain_dict(config(folder, **nine, **{"task.checkpoint": str(weights), "task.new_head": True}).task)
+    )
+    assert started.classes is None and len(started.net.classifier.weight) == 9
+    assert torch.equal(started.net.bnneck.running_mean, load_file(weights)["bnneck.running_mean"])
     asked = config(folder, "amd_nat")
     asked.data.pop("copies")
     asked.method.terms[1].adversary = {"task": {**asked.task, "num_classes": 9}, "checkpoint": str(weights)}
