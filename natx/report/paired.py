@@ -78,7 +78,7 @@ def outcomes_of(report: Report, column: str) -> Tensor | None:
     else:
         entry: dict[str, Any] = next((entry for entry in report["columns"] if entry["name"] == column), {})
         text, images = entry.get("outcomes"), entry.get("images")
-    return None if text is None else unpacked(text, images)
+    return None if text is None or images is None else unpacked(text, images)
 
 
 def _test(runs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
