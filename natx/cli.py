@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ from natx.runtime.files import STORAGE
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
+
+    from natx.runtime.processes import Watch
+
+
+_watching: Watch | None = None  # of a process that is one of several
 
 
 class Options(argparse.Action):
@@ -66,6 +72,9 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
     import torch
 
     from natx.runtime.device import pick_device
+    from natx.runtime.processes import watch
+
+    global _watching
 
     if arguments.threads is not None:
         if arguments.threads < 1:
@@ -81,6 +90,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.accelerator.set_device_index(device.index)
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _watching = watch()
     return device
 
 
@@ -116,28 +126,59 @@ def one_line(error: UserError) -> str:
 
 
 def run(main: Callable[[], None], *, debug: bool) -> None:
-    """Run a tool: a UserError becomes one line and its exit code (the traceback with ``debug``)."""
+    """Run a tool: a UserError becomes one line and its exit code (the traceback with ``debug``).
+
+    One process of several tells the others, which would wait for it, and ends without waiting for them.
+    """
     try:
         main()
     except UserError as error:
         if debug:
+            _leave_with_traceback(error, code=error.exit_code)
             raise
-        sys.stderr.write(f"error: {one_line(error)}\n")
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:
-        if debug or error.errno not in STORAGE:
-            raise
-        sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
-        raise SystemExit(2) from None
+        _fail(one_line(error), code=error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in STORAGE and not debug:
+            _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}; make room", code=2)
+        _leave_with_traceback(error, code=1)
+        raise
     finally:
         _leave_process_group()
 
 
+def _fail(line: str, *, code: int) -> None:
+    """One line, and the end."""
+    sys.stderr.write(f"error: {line}\n")
+    if _watching is not None:
+        _leave(line, code=code)
+    raise SystemExit(code) from None
+
+
+def _leave_with_traceback(error: Exception, *, code: int) -> None:
+    """The end of one process of several; nothing where there is but one."""
+    if _watching is not None:
+        traceback.print_exc()
+        _leave(" ".join(f"{type(error).__name__}: {error}".split()), code=code)
+
+
+def _leave(line: str, *, code: int) -> None:
+    """Tell the other processes and end at once: leaving the group in order would wait for them."""
+    assert _watching is not None
+    _watching.report(line, code=code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _leave_process_group() -> None:
     """Nothing where torch was never imported (``--help``, a misspelt argument)."""
+    global _watching
+    if _watching is not None:
+        _watching.stop()
+        _watching = None
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
