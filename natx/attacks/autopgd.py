@@ -113,7 +113,7 @@ class AutoPGD(PGD):
 
     :class:`~natx.attacks.APGD` is the authors' code, for cross-entropy and (targeted) DLR. This one follows the paper's
     text for all objectives, with natx's random starts, so that an image is attacked the same in any batch; broken
-    images leave the batch. Deviations: random starts are uniform in the ball (the authors' code starts on its rim), and
+    images leave the batch. Deviations: random starts are PGD's (the authors' code starts on the rim), and
     rises are counted from the point gone back to.
 
     Without a label to judge by, and under success='last', the highest-scoring point counts.

@@ -103,8 +103,8 @@ class Victim:
         with torch.enable_grad():
             output = self.output(x)
             scores = objective(output, self.batch, x=x)
-            right = ~self.wrong(output) if self.task.per_image_success else None
-            grad = self.followed(scores.sum(), x, among=right)
+            unbroken = ~self.wrong(output) if self.task.per_image_success else output.finite()
+            grad = self.followed(scores.sum(), x, among=unbroken)
         forwards, backwards = objective.cost()
         self.cost += Cost(forwards * len(x), backwards * len(x))
         return grad, output, _ordered(scores)

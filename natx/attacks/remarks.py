@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 # A count of images follows each of these.
 SQUARE = "images that Square broke after the gradient attacks: "
-FAINT = "images whose gradient was zero at some step while they were still right, where steps lead nowhere: "
+FAINT = "images whose gradient was zero at some step before they were broken, where steps lead nowhere: "
 UNDEFINED = "images whose gradient was NaN or infinite at some step, where such entries were taken as 0: "
 UNREADABLE = "images that count as broken because their logits became NaN or infinite under attack: "
 FAINT_AT_LEAST = "images, at the least, whose gradient was zero for AutoAttack's library: "

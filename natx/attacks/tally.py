@@ -16,8 +16,8 @@ class Tally:
     """What attacks met on N images: flags on the images' device, which nothing waits for until they are told.
 
     An attack that stands still looks like robustness. So what it could not follow is counted, image by image: gradients
-    that are zero (while the image was right, else there is nothing to follow) or have entries that are no numbers, and
-    logits that are no numbers, which count as broken.
+    that are zero (before the image is broken; after that there is nothing to follow) or have entries that are not
+    finite, and logits that are not, which count as broken.
 
     Args:
         count: number of images N.

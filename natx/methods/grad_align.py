@@ -22,7 +22,7 @@ STREAM = 31  # of the point near the image, apart from the attack's own draws
 
 @METHODS.register_module()
 class GradAlign(Around):
-    """Adversarial training plus ``weight * (1 - cos(grad l(x), grad l(x + eta)))``, ``eta`` uniform in the ball.
+    """Adversarial training plus ``weight * (1 - cos(grad l(x), grad l(x + eta)))``, ``eta`` at random in the ball.
 
     A large angle between the two gradients is what catastrophic overfitting shows as: a single step then no longer
     finds what several do. ``l`` is the sum of the task's losses; the cosine is the mean over images, and images with a

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from natx.attacks import build_attack
 from natx.attacks.base import Cost, Victim
+from natx.attacks.remarks import UNDEFINED
 from natx.batch import Batch
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.evaluation.size import realised
 from natx.task import Output, Task
 from natx.threat import L2, Linf
@@ -294,3 +295,26 @@ def test_settings() -> None:
     for wrong in (dict(steps=0), dict(step_size=0.0), dict(overlap=1.0), dict(probability=-0.1)):
         with pytest.raises(ConfigError, match="DAG needs"):
             DAG(**wrong)
+
+
+def test_a_detector_of_one_class_is_refused_before_the_first_image() -> None:
+    task, batch = Toy(), toy_batch()
+    task.num_classes = 1
+    with pytest.raises(UnsupportedError, match="only one: use RAP, or PGD on its losses"):
+        DAG().check(task)
+    with pytest.raises(UnsupportedError, match="only one"):
+        DAG()(task, batch)
+    assert not task.points
+
+
+def test_gradients_and_logits_that_are_no_numbers_are_told() -> None:
+    """As of a PGD: the targets' gradient is NaN, and the image stays where it is."""
+
+    class Flat(Toy):
+        def network(self, x: Tensor, batch: Batch) -> Tensor:
+            return super().network(x, batch) + (x.flatten(1).mean(1) * 0).square().sqrt()[:, None, None]
+
+    for task, notes in ((Flat(), [f"{UNDEFINED}1"]), (Toy(), [])):
+        victim = Victim(task, toy_batch(), ball=Linf(8 / 255).around(toy_batch()["inputs"]), cost=Cost())
+        x_adv = DAG(steps=2).run(victim)
+        assert bool(torch.isfinite(x_adv).all()) and victim.tally.notes() == notes

@@ -14,10 +14,11 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from natx.attacks import PGD, Attack, Cost
+from natx.attacks import PGD, Attack, AutoAttack, Cost
 from natx.attacks.base import Attacked
+from natx.attacks.remarks import UNDEFINED, UNREADABLE, WORST
 from natx.data import hold_out, subset
-from natx.errors import ConfigError, DataError
+from natx.errors import ConfigError, DataError, UnsupportedError
 from natx.evaluation import (
     AttackResult,
     Evaluation,
@@ -896,3 +897,50 @@ def test_a_classification_summary_keeps_its_form() -> None:
         "| later | 0 | not run | not run | not run |",
     ]
     assert summary_table({"later": [None]}).markdown()[0] == "| | seeds | Worst case |"
+
+
+class Brittle(Embedding):
+    """Images that an attack has changed have no embedding (``"output"``), or none that has a gradient (``"slope"``)."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def network(self, x: Tensor, batch: dict[str, Any]) -> Tensor:
+        raw = super().network(x, batch)
+        if self.where == "slope":
+            return raw + (x.flatten(1).mean(1) * 0).square().sqrt()[:, None]
+        changed = (x != Shots().images[batch["index"] - 50]).flatten(1).any(1)
+        return torch.where(changed[:, None], torch.nan, raw)
+
+
+class Worst(Recorder):
+    """Counts the images without a number."""
+
+    def __call__(self, predictions: Any, dataset: Any) -> dict[str, float]:
+        self.given.append(predictions)
+        lost = (~torch.isfinite(predictions)).any(1).double()
+        return {"mean": 100 * float(1 - lost.mean()), "top": 0.0}
+
+
+def test_predictions_under_attack_that_are_no_numbers_are_judged_and_told() -> None:
+    evaluation = evaluate_set(Brittle("output"), Shots(), [climb()], metric=Worst(), batch_size=4)
+    notes = [note for note in evaluation.attacks[1].notes if "mean" not in note]
+    assert [int(note.rsplit(" ", 1)[1]) for note in notes if "NaN or infinite" in note] == [len(ATTACKED)] * len(notes)
+    assert any(note.startswith(WORST) for note in notes) and any(note.startswith(UNREADABLE) for note in notes)
+    assert evaluation.values["PGD-4"]["mean"] == pytest.approx(100 * (COUNT - len(ATTACKED)) / COUNT)
+
+
+def test_gradients_that_are_no_numbers_are_told_of_sets_too() -> None:
+    notes = evaluate_set(Brittle("slope"), Shots(), [climb()], metric=Worst(), batch_size=4).attacks[1].notes
+    assert f"{UNDEFINED}{len(ATTACKED)}" in notes
+    sound = evaluate_set(Embedding(), Shots(), [climb()], metric=Worst(), batch_size=4).attacks[1].notes
+    assert sound == ["a remark of mean"]
+
+
+def test_attacks_that_a_set_does_not_support_are_refused_or_skipped() -> None:
+    attacks = [climb(), AutoAttack(Linf(EPS))]
+    with pytest.raises(UnsupportedError, match="PGD on an objective of its own"):
+        evaluate_set(Embedding(), Shots(), attacks, metric=Recorder())
+    evaluation = evaluate_set(Embedding(), Shots(), attacks, metric=Recorder(), on_unsupported="skip")
+    assert list(evaluation.values) == ["Clean", "PGD-4"] and list(evaluation.not_applicable) == ["AA"]

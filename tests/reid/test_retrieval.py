@@ -171,3 +171,25 @@ def test_searches_need_not_be_pairs_and_pixels_may_be_of_any_type(
     draw_searches(tmp_path / "picture.png", groups)
     assert Image.open(tmp_path / "picture.png").height > 300
     assert not caplog.records  # matplotlib warns of pixels out of range
+
+
+def test_attacked_queries_without_numbers_find_nothing() -> None:
+    """Distances that are NaN could be in any order; a query with the worst rank there is leaves the others alone."""
+    data = shuffled(3)
+    features = torch.randn(len(data.labels), 16, generator=torch.Generator().manual_seed(3))
+    ranking = Retrieval().ranking(features, data)
+    spoilt = features.clone()
+    rows = torch.tensor([0, 4])
+    spoilt[data.queries[0]], spoilt[data.queries[4], 2] = torch.nan, torch.inf
+    broken = Retrieval().ranking(spoilt, data)
+    assert (broken.precision[rows] == 0).all() and (broken.first[rows] == len(data.gallery) + 1).all()
+    rest = [i for i in range(len(data.queries)) if i not in (0, 4)]
+    assert (broken.precision[rest] == ranking.precision[rest]).all() and (
+        broken.first[rest] == ranking.first[rest]
+    ).all()
+    sums = ranking.precision.sum() - ranking.precision[rows].sum()
+    assert broken.values()["mAP"] == pytest.approx(100 * sums / len(data.queries))
+    alone = small()  # a query without a match stays out, whatever its features are
+    features = torch.ones(8, 3)
+    features[1] = torch.nan
+    assert Retrieval().ranking(features, alone).excluded == 2
