@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from natx.attacks import PGD, AutoAttack
@@ -146,25 +147,16 @@ def outcomes(*attacks: tuple[dict[str, Any], list[str]], count: int = 1000) -> E
 AA = {"type": "AutoAttack"}
 
 
-@pytest.mark.parametrize(
-    ("broken", "count", "verdict"),
-    [
-        (0, 1000, "green"),
-        (2, 1000, "green"),  # 0.2 points, the threshold
-        (3, 1000, "red"),
-        (1, 250, "green"),  # 0.4 points, but one image: the library flags it
-        (1, 20, "green"),
-        (2, 250, "red"),
-        (20, 10_000, "green"),  # up to one in each of 40 blocks
-        (21, 10_000, "red"),
-    ],
-)
-def test_square_is_needed_from_two_images_and_above_a_fifth_of_a_point(broken: int, count: int, verdict: str) -> None:
-    notes = [RANDOM, BROKE.format(broken)] if broken else []
-    found = asked("AA-SQUARE", outcomes((AA, notes), count=count))
-    assert (found.verdict, found.figure) == (verdict, pytest.approx(100 * broken / count)), found.reason
-    assert (found.threshold, found.unit) == (0.2, "points")
-    assert found.reason == f"Square broke {broken} of {count} images after the gradient attacks"
+@pytest.mark.parametrize("count", [20, 250, 1000, 10_000])
+def test_square_is_needed_where_chance_does_not_explain_what_it_broke(count: int) -> None:
+    """Red from the fewest images that a share of 0.2 points gives with a probability of at most 5 % / 17."""
+    limit = next(k for k in range(count + 1) if binom.sf(k - 1, count, 0.002) <= 0.05 / 17)
+    for broken, verdict in ((0, "green"), (1, "green"), (limit - 1, "green"), (limit, "red")):
+        notes = [RANDOM, BROKE.format(broken)] if broken else []
+        found = asked("AA-SQUARE", outcomes((AA, notes), count=count))
+        assert (found.verdict, found.figure) == (verdict, pytest.approx(100 * broken / count)), found.reason
+        assert (found.threshold, found.unit) == (pytest.approx(100 * limit / count), "points")
+        assert found.reason.startswith(f"Square broke {broken} of {count} images after the gradient attacks")
 
 
 def test_the_worse_of_two_autoattacks_counts_and_square_alone_is_no_autoattack() -> None:
