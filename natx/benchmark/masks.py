@@ -184,8 +184,8 @@ class InAnotherSpace(PGD):
         """See :meth:`natx.attacks.Attack.run_judged`."""
         small = PGD(self.threat.scaled(self.factor), self.steps, step_size=self.step_size * self.factor)
         ball = small.threat.around(victim.x)
-        found = small.run_judged(Victim(victim.task, victim.batch, ball=ball, cost=Cost()), success=success)
-        return Attacked(found.x_adv, {self.name: found.broken[small.name]})
+        attacked = small.run_judged(Victim(victim.task, victim.batch, ball=ball, cost=Cost()), success=success)
+        return Attacked(attacked.x_adv, {self.name: attacked.broken[small.name]})
 
     def describe(self) -> dict[str, Any]:
         """As the PGD that it claims to be."""

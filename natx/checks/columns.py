@@ -14,7 +14,7 @@ from natx.evaluation.robust import CLEAN, AttackResult, Evaluation
 
 BLACK_BOX = ("Square", "SPSA", "Transfer")  # attacks that see no gradient of the model
 MILESTONES = (10, 20, 50, 100)
-FEWEST = 100  # images that may show a gap to AutoAttack: of fewer, one of 20 points would go unseen too often
+FEWEST = 100  # images that may show a gap to AutoAttack: of fewer, one of 30 points would go unseen too often
 
 
 def results(case: Case, types: Sequence[str], *, objective: str | None = None) -> list[AttackResult]:
@@ -84,7 +84,7 @@ class StepMonotony(Check):
 class AutoAttackGap(Check):
     """G2: AutoAttack is not far below PGD."""
 
-    id, title, tolerance, unit = "G2", "PGD-20 above AutoAttack", 6.0, "points"
+    id, title, tolerance, unit = "G2", "PGD-20 above AutoAttack", 10.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`; not applicable to fewer than ``FEWEST`` images, on which any gap may be chance."""
@@ -103,7 +103,7 @@ class AutoAttackGap(Check):
 class MarginBelowPGD(Check):
     """G3: the margin attack is at least as strong as PGD on the cross-entropy with no more steps."""
 
-    id, title, tolerance, unit = "G3", "C&W above PGD", 1.0, "points"
+    id, title, tolerance, unit = "G3", "C&W above PGD", 3.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""

@@ -68,7 +68,7 @@ class LogitScale(Check):
 class Restarts(Check):
     """G11: more random starts break little more."""
 
-    id, title, tolerance, unit = "G11", "drop from 1 to 10 random starts", 1.5, "points"
+    id, title, tolerance, unit = "G11", "drop from 1 to 10 random starts", 5.0, "points"
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""

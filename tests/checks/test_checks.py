@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import APGD, FGSM, PGD, AutoAttack, Square
-from natx.attacks.base import Attacked, Cost
+from natx.benchmark.masks import Bytes, Detached, InAnotherSpace, NoisyLogits, Normalised, OfTheBatch, Quantised, Scale
 from natx.checks import CHECKS, AuditOptions, Verdict, audit, audited
 from natx.checks.base import Check, Finding
 from natx.checks.chance import LEVEL
@@ -154,36 +154,6 @@ def test_silent_on_an_honest_trained_net(honest: dict[str, Verdict], check: str)
 # Models made to deserve it.
 
 
-class Scale(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.factor * z
-
-
-class Round(nn.Module):
-    """Quantises its input; the gradient of rounding is zero."""
-
-    def __init__(self, levels: float) -> None:
-        super().__init__()
-        self.levels = levels
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * self.levels).round() / self.levels
-
-
-class Detached(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.detach()
-
-
-class Noise(nn.Module):
-    def forward(self, z: Tensor) -> Tensor:
-        return z + 0.2 * torch.randn_like(z)
-
-
 def test_saturated_logits(trained: Trained) -> None:
     found = ask(wrapped(nn.Sequential(trained.robust, Scale(1000))), trained.test)
     assert red(found) >= {"G9", "G10", "G16"}
@@ -192,8 +162,8 @@ def test_saturated_logits(trained: Trained) -> None:
 
 @pytest.mark.parametrize("where", ["input", "features"])
 def test_quantisation_and_layers_without_gradient(trained: Trained, where: str) -> None:
-    layers = list(trained.robust)
-    net = nn.Sequential(Round(2), *layers) if where == "input" else nn.Sequential(*layers[:3], Round(2), *layers[3:])
+    layers, at = list(trained.robust), 0 if where == "input" else 3
+    net = nn.Sequential(*layers[:at], Quantised(2), *layers[at:])
     found = ask(wrapped(net), trained.test)
     assert red(found) >= {"G6", "G9", "G12", "G13"}
     assert found["G9"].figure == 100 and found["G12"].figure == 0
@@ -206,7 +176,7 @@ def test_a_detached_tensor_is_no_crash(trained: Trained) -> None:
 
 
 def test_randomised_outputs(trained: Trained) -> None:
-    task = wrapped(nn.Sequential(trained.robust, Noise()))
+    task = wrapped(nn.Sequential(trained.robust, NoisyLogits()))
     attacks = [APGD(Linf(EPS), steps=2)]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -222,28 +192,11 @@ def test_probabilities_instead_of_logits(trained: Trained) -> None:
     assert {"G14", "AA-PROB"} <= red(found) and "probabilities" in found["G14"].reason
 
 
-class InAnotherSpace(PGD):
-    """Its eps counts pixels after normalisation (divided by STD), or in 0..255."""
-
-    factor = STD
-
-    def run_judged(self, victim: Any, *, success: str) -> Attacked:
-        small = PGD(self.threat.scaled(self.factor), self.steps, step_size=self.step_size * self.factor)
-        ball = small.threat.around(victim.x)
-        victim = type(victim)(victim.task, victim.batch, ball=ball, cost=Cost())
-        found = small.run_judged(victim, success=success)
-        return Attacked(found.x_adv, {self.name: found.broken[small.name]})
-
-
 class Larger(InAnotherSpace):
     factor = 1 / STD
 
 
-class Tiny(InAnotherSpace):
-    factor = 1 / 255
-
-
-@pytest.mark.parametrize("kind", [InAnotherSpace, Larger, Tiny])
+@pytest.mark.parametrize("kind", [Normalised, Larger, Bytes])
 def test_eps_in_another_space(trained: Trained, kind: type[PGD]) -> None:
     attack = kind(Linf(EPS), 10, step_size=STEP)
     found = ask(wrapped(trained.robust), trained.test, attacks=[attack])
@@ -253,7 +206,7 @@ def test_eps_in_another_space(trained: Trained, kind: type[PGD]) -> None:
 
 def test_an_undefended_model_that_a_weak_pipeline_does_not_break(trained: Trained) -> None:
     task, vanilla = wrapped(trained.robust), wrapped(trained.plain)
-    attack = Tiny(Linf(EPS), 10, step_size=STEP)
+    attack = Bytes(Linf(EPS), 10, step_size=STEP)
     verdict = ask(task, trained.test, attacks=[attack], vanilla=vanilla)["G5"]
     assert verdict.verdict == "red" and verdict.figure > 50 and "the pipeline is wrong" in verdict.reason
 
@@ -281,11 +234,6 @@ def test_training_mode_while_attacked() -> None:
     assert "BatchNorm2d in training mode while attacked" in found.reason
 
 
-class OfTheBatch(nn.Module):
-    def forward(self, z: Tensor) -> Tensor:
-        return z - z.mean(0)
-
-
 def test_outputs_that_depend_on_the_batch_and_labels_of_other_classes(trained: Trained) -> None:
     found = ask(wrapped(nn.Sequential(trained.robust, OfTheBatch())), trained.test)["G14"]
     assert found.verdict == "red" and "other images of its batch" in found.reason
@@ -304,8 +252,8 @@ def test_an_attack_that_stops_too_soon(trained: Trained) -> None:
 
 def test_a_start_that_is_luck_and_random_points_that_do_better(trained: Trained) -> None:
     """Without gradient every start is a random point: more of them break more."""
-    net = nn.Sequential(Round(2), *trained.plain)
-    found = ask(wrapped(net), Digits(train=False), images=360, draws=500)
+    net, wide = nn.Sequential(Quantised(2), *trained.plain), PGD(Linf(2 * EPS), 20, step_size=2 * STEP)
+    found = ask(wrapped(net), Digits(train=False), attacks=[wide], images=200, draws=200)
     assert red(found) >= {"G11", "G15"}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import PGD, Attack
-from natx.attacks.base import Attacked, Cost
+from natx.benchmark.masks import Bytes, Scale
 from natx.checks import Verdict
 from natx.checks.case import Case
 from natx.checks.gradients import Alignment
@@ -130,18 +130,8 @@ def test_an_undefended_net_breaks(trained: Trained) -> None:
     assert left_by_hand(trained.robust, 0.75, 20) > left_by_hand(trained.plain, 0.75, 20) + 15
 
 
-class Shortened(PGD):
-    """Its eps is in another space, and smaller by far."""
-
-    def run_judged(self, victim: Any, *, success: str) -> Attacked:
-        small = PGD(self.threat.scaled(1 / 255), self.steps, step_size=self.step_size / 255)
-        victim = type(victim)(victim.task, victim.batch, ball=small.threat.around(victim.x), cost=Cost())
-        found = small.run_judged(victim, success=success)
-        return Attacked(found.x_adv, {self.name: found.broken[small.name]})
-
-
 def test_a_weak_pipeline_is_found_out(trained: Trained) -> None:
-    weak = Shortened(L2(2.0), 20, step_size=0.25)
+    weak = Bytes(L2(2.0), 20, step_size=0.25)
     verdict = ask(VanillaBreaks(), trained.robust, attacks=[weak], vanilla=trained.plain)
     assert verdict.verdict == "red" and verdict.figure > 50, verdict.reason
     assert "the same attack written anew: the pipeline is wrong" in verdict.reason
@@ -172,15 +162,6 @@ def test_a_net_that_no_distance_breaks_is_no_undefended_one(trained: Trained) ->
 
 
 # G6
-
-
-class Scale(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.factor * z
 
 
 @pytest.mark.parametrize("kind", ["robust", "plain"])
