@@ -147,14 +147,17 @@ def _head(content: dict[str, Any], honest: list[Record], masked: list[Record]) -
 
 def _family(honest: list[Record]) -> list[str]:
     """How many honest nets have a red check that tests, and how many are refused the word."""
-    lines = ["| images | nets | any red check | 95 % interval | allowed by chance | robust may be said |"]
-    lines.append("|---:|---:|---:|---:|---:|---:|")
+    last = str(IMAGES[-1])
+    head = ["images", "nets", "any red check", f"of these by chance: not red on {last}", "95 % interval of chance"]
+    lines = ["| " + " | ".join([*head, "allowed", "robust may be said"]) + " |", "|" + "---:|" * 7]
     for images in map(str, IMAGES):
-        alarms = sum(bool(_red(record, images)) for record in honest)
+        alarms = [record for record in honest if _red(record, images)]
+        chance = sum(not {*_red(record, images)} & {*_red(record, last)} for record in alarms)
         robust = sum(record["audits"][images]["robust"] for record in honest)
-        low, high = (100 * end for end in wilson(alarms, len(honest)))
-        cells = [images, len(honest), alarms, f"{low:.1f} to {high:.1f} %", f"{100 * FAMILY:.0f} %", robust]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        low, high = (100 * end for end in wilson(chance, len(honest)))
+        shares = f"{low:.1f} to {high:.1f} %", f"{100 * FAMILY:.0f} %"
+        lines.append(f"| {' | '.join(map(str, (images, len(honest), len(alarms), chance, *shares, robust)))} |")
+    lines += ["", "What is red on all images too is no accident: the net does not keep that check's tolerance."]
     return lines
 
 

@@ -32,12 +32,13 @@ from natx.benchmark.masks import (
 from natx.data.base import InMemory
 from natx.methods import Adversarial, Method, Standard
 from natx.models.adversary import Adversary
-from natx.testing import WrappedTask
+from natx.models.wrap import ModuleTask
 from natx.threat import Linf
 
 TEST = 1000  # of the 1,797 digits; the others train
 TRAINING_EPS, EPS = 51 / 255, 45 / 255  # at 8/255 not even an undefended net breaks on 8x8 pixels
 THREAT, STEP = Linf(EPS), EPS / 4
+MEAN, STD = 0.3, 0.4  # of the digits, roughly
 EPOCHS, BATCH = 15, 64
 SIZES = ("cnn", "mlp")
 SEEDS = (0, 1, 2)
@@ -75,8 +76,8 @@ class Subject:
     name: str
     kind: str
     group: str
-    task: WrappedTask
-    vanilla: WrappedTask
+    task: ModuleTask
+    vanilla: ModuleTask
     attacks: list[Attack]
     made_for: tuple[str, ...] = ()
     labels: Tensor | None = None
@@ -102,12 +103,32 @@ def net(size: str) -> nn.Sequential:
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 10))
 
 
-def fit(method: Method, size: str, *, seed: int, epochs: int = EPOCHS) -> WrappedTask:
+class Standardised(nn.Module):
+    """Pixels in [0,1] as networks take them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """About zero mean and unit deviation."""
+        return (x - MEAN) / STD
+
+
+def wrapped(network: nn.Module) -> ModuleTask:
+    """A network on standardised pixels as a task."""
+    return ModuleTask(nn.Sequential(Standardised(), network), 10)
+
+
+def inside(task: ModuleTask) -> nn.Sequential:
+    """The network that :func:`wrapped` was given."""
+    network = list(task.module.children())[1]
+    assert isinstance(network, nn.Sequential)
+    return network
+
+
+def fit(method: Method, size: str, *, seed: int, epochs: int = EPOCHS) -> ModuleTask:
     """A net trained by a method; the global generator is left as it was."""
     data = digits()[0]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        task = WrappedTask(net(size), 10, input_size=(1, 8, 8), mean=0.3, std=0.4)
+        task = wrapped(net(size))
         method.prepare(task, torch.device("cpu"))
         optimiser = torch.optim.Adam(task.parameters(), lr=3e-3)
         for epoch in range(epochs):
@@ -130,7 +151,7 @@ def inner(**settings: Any) -> dict[str, Any]:
 BOTH, APART = ("clean", "adv"), {"random_start": "normal"}
 CLEAN_LOSS = {"type": "TaskLoss", "on": ("clean",)}
 # Trainings of honest nets; NAT keeps away from the undefended one.
-METHODS: dict[str, Callable[[WrappedTask], Method]] = {
+METHODS: dict[str, Callable[[ModuleTask], Method]] = {
     "PGD-AT": lambda vanilla: Adversarial(inner()),
     "PGD-AT (union)": lambda vanilla: Adversarial(inner(), BOTH),
     "TRADES": lambda vanilla: Adversarial(
@@ -165,7 +186,7 @@ Build = Callable[[], Subject]
 
 
 @cache
-def undefended(size: str, seed: int) -> WrappedTask:
+def undefended(size: str, seed: int) -> ModuleTask:
     """A net that is trained on clean images."""
     return fit(Standard(), size, seed=seed)
 
@@ -191,17 +212,16 @@ def masked(seed: int = 0, size: str = "mlp") -> Iterator[tuple[str, Build]]:
 
 
 @cache
-def _robust(size: str, seed: int) -> WrappedTask:
+def _robust(size: str, seed: int) -> ModuleTask:
     return fit(Adversarial(inner()), size, seed=seed)
 
 
 def _masked(group: str, size: str, seed: int) -> Subject:
     mask = MASKS[group]
     plain, robust = undefended(size, seed), _robust(size, seed)
-    assert isinstance(plain.net, nn.Sequential) and isinstance(robust.net, nn.Sequential)
-    task = mask.build(plain.net, robust.net)
-    if not isinstance(task, WrappedTask):
-        task = WrappedTask(task, 10, mean=0.3, std=0.4).eval().requires_grad_(False)
+    task = mask.build(inside(plain), inside(robust))
+    if not isinstance(task, ModuleTask):
+        task = wrapped(task).eval().requires_grad_(False)
     labels = (digits()[1].labels + 1) % 10 if mask.moved else None
     return Subject(group, "masked", group, task, plain, mask.attacks(), mask.made_for, labels)
 
@@ -235,7 +255,7 @@ def _other_pgd(attack: Attack) -> list[Attack]:
 
 def _moat(plain: nn.Sequential) -> nn.Module:
     test = digits()[1]
-    return Moat(plain, (test.images - 0.3) / 0.4, test.labels, width=0.1 / 0.4)
+    return Moat(plain, Standardised()(test.images), test.labels, width=0.1 / STD)
 
 
 SURE, BLIND, RANDOM = ("G9", "G10", "G16"), ("G6", "G9", "G12", "G13"), ("G14", "AA-RAND")
@@ -286,7 +306,7 @@ class AlwaysDropout(nn.Module):
         return F.dropout(x, 0.2, training=True)
 
 
-def overfitted(size: str, *, seed: int) -> WrappedTask:
+def overfitted(size: str, *, seed: int) -> ModuleTask:
     """A net trained on FGSM from the image itself at a large eps: it hides the gradient from one step (Wong 2020)."""
     threat = {"type": "Linf", "eps": 2 * TRAINING_EPS}
     attack = {"type": "PGD", "threat": threat, "steps": 1, "step_size": 2 * TRAINING_EPS, "random_start": False}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,10 @@ from natx.benchmark.audit_subjects import (
     honest,
     masked,
     net,
+    wrapped,
 )
 from natx.checks import CHECKS
-from natx.testing import WrappedTask
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "results" / "audit_power.json"
 KNOWN = {check.id for check in CHECKS}
 
 
@@ -60,7 +57,7 @@ def test_a_record_has_every_verdict_at_every_number_of_images(moved: bool, monke
     monkeypatch.setattr(audit_power, "DRAWS", 2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        task = WrappedTask(net("mlp"), 10).eval().requires_grad_(False)
+        task = wrapped(net("mlp")).eval().requires_grad_(False)
     test = digits()[1]
     truth = task.predict(test.__getitems__(range(1000)))
     labels = (truth + moved) % 10
@@ -87,19 +84,17 @@ def record(kind: str, number: int, red: dict[str, list[int]], **settings: Any) -
 
 
 def test_wrong_verdicts_are_counted_by_check_and_by_model() -> None:
-    records = [record("honest", i, {"G11": [1000]} if i < 2 else {}) for i in range(4)]
+    records = [record("honest", i, {"G11": [1000]} if i < 2 else {}) for i in range(3)]
+    records.append(record("honest", 3, {"G8": [200]}))
     records += [record("masked", 0, {"G9": [200, 1000], "G6": [1000]}, made_for=["G9", "G16"])]
     content = {"records": records, "command": "python x.py", "machine": "a CPU", "attacks": []}
     page = markdown(content)
     assert "Made by `python x.py` on a CPU in 2 min of computing." in page
-    assert "| 1000 | 4 | 2 | 15.0 to 85.0 % | 5 % | 2 |" in page and "| 100 | 4 | 0 | 0.0 to 49.0 % | 5 % | 4 |" in page
+    assert "| 1000 | 4 | 2 | 0 | 0.0 to 49.0 % | 5 % | 2 |" in page  # what is red on all images is no chance
+    assert "| 200 | 4 | 1 | 1 | 4.6 to 69.9 % | 5 % | 3 |" in page
     rows = {line.split()[1]: line for line in page.splitlines() if line.startswith("| G")}
     assert rows["G11"].endswith("| 0 of 4 | 0 of 4 | 2 of 4 | – | – | – |")
     assert rows["G9"].endswith("| 0 of 4 | 0 of 4 | 0 of 4 | 1 of 1 | 0 of 1 | 0 of 1 |")
     assert rows["G16"].endswith("| 1 of 1 | 1 of 1 | 1 of 1 |") and "| – | – | – | – | – | – |" in rows["G5"]
     assert "| group 0 | G9 G16 | none | G9 | G6 G9 | 100 |" in page.replace("G9 G6", "G6 G9")
     assert "- honest 0, 1000 images: G11 3, red at 2, p 0.001" in page
-
-
-def test_the_published_page_is_its_records() -> None:
-    assert RESULTS.with_suffix(".md").read_text() == markdown(json.loads(RESULTS.read_text()))
