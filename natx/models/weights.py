@@ -35,6 +35,9 @@ AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counte
 # A task's settings that say where other weights lie, and what they are where those of a file take their place.
 SOURCES: dict[str, Any] = {"pretrained": False, "checkpoint": None, "checkpoint_ema": False, "new_head": False}
 DEEPEST, NAMED = 3, 8  # entries inside entries; names in a message
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std a channel
+NORMALISATION = (("mu", "sigma"), ("mean", "std"))  # what a layer before the network calls them
+CHANNELS = 4  # of an image, at most
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class WeightFile:
 
     Attributes:
         path: of the file.
-        tensors: the state dict, under the names that the file has.
+        tensors: the state dict, under the names that the file has, without a wrapper's mean and std.
         meta: natx's own description; empty for files of other programs.
         entry: which entry of the file the state dict is, as ``model`` or ``ema.module``; empty where it is the whole.
         others: other entries that hold weights and were left alone.
         described: the content of the ``config.json`` beside the weights of a folder; empty where there is none.
+        wrapped: mean and std a channel of a layer that normalised the pixels before the network; None where the state
+            dict has none.
     """
 
     path: Path
@@ -56,6 +61,7 @@ class WeightFile:
     entry: str = ""
     others: tuple[str, ...] = ()
     described: dict[str, Any] = field(default_factory=dict)
+    wrapped: Statistics | None = None
 
     @property
     def source(self) -> str:
@@ -70,13 +76,13 @@ class WeightFile:
         return tuple(names.values() if isinstance(names, dict) else names)
 
     @property
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    def normalisation(self) -> Statistics | None:
         """Mean and standard deviation a channel, of pixels in [0,1], where the file or its folder names them."""
         for settings in (self.meta.get("normalisation"), self.described.get("pretrained_cfg"), self.described):
             if isinstance(settings, dict) and settings.get("mean") and settings.get("std"):
                 mean, std = (tuple(float(value) for value in settings[key]) for key in ("mean", "std"))
                 return mean, std
-        return None
+        return self.wrapped
 
     def under(self, names: Collection[str]) -> dict[str, Tensor]:
         """The tensors, without what wrappers put before every name, where that makes more of them be in ``names``."""
@@ -127,7 +133,8 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
             raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
         if ema and not meta.get("ema"):
             raise CheckpointError(f"{path} holds no average of weights: leave ema out")
-        return WeightFile(path, tensors, meta, described=described)
+        tensors, wrapped = _without_normalisation(tensors)
+        return WeightFile(path, tensors, meta, described=described, wrapped=wrapped)
     content = load_safely(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         meta = content.get("meta", {})
@@ -135,9 +142,10 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
             raise CheckpointError(f"{path} holds no state dict of {'averaged weights' if ema else 'tensors'}")
         return WeightFile(path, content["weights"], meta)
     tensors, entry = _entry(content, path, ema=ema)
+    tensors, wrapped = _without_normalisation(tensors)
     top = entry.split(".")[0]
     others = tuple(key for key in (*RAW, *AVERAGED) if entry and key != top and _holds_weights(content.get(key)))
-    return WeightFile(path, tensors, entry=entry, others=others, described=described)
+    return WeightFile(path, tensors, entry=entry, others=others, described=described, wrapped=wrapped)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -230,6 +238,23 @@ def _unwrapped(tensors: dict[str, Tensor]) -> Iterable[dict[str, Tensor]]:
             return
         tensors = {key[len(prefix) :]: value for key, value in tensors.items()}
         yield tensors
+
+
+def _without_normalisation(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Statistics | None]:
+    """A state dict without the mean and std of a layer before the network, and these, of pixels in [0,1].
+
+    RobustBench's models have them as ``mu`` and ``sigma``, others as ``normalize.mean`` and ``normalize.std``.
+    """
+    for mean_name, std_name in NORMALISATION:
+        for key in tensors:
+            before, name, after = key.rpartition(mean_name)
+            other = before + std_name
+            if not name or after or not (before == "" or before.endswith(".")) or other not in tensors:
+                continue
+            mean, std = (tensors[k].flatten().tolist() for k in (key, other))
+            if len(mean) == len(std) <= CHANNELS and all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std):
+                return {k: v for k, v in tensors.items() if k not in (key, other)}, (tuple(mean), tuple(std))
+    return tensors, None
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,7 +163,9 @@ def _fitting(key: str, config: Any) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"{key}={config} cannot be built: {error}") from error
+        # mmengine's assertions say nothing but their condition.
+        reason = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        raise ConfigError(f"{key}={config} cannot be built: {reason}") from error
 
 
 class _file_only:

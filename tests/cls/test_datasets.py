@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.utils.misc import natural_key
 from torch.utils.data import DataLoader
 from torchvision import datasets as tv_datasets
 from torchvision import transforms as tv_transforms
@@ -21,6 +22,7 @@ from torchvision import transforms as tv_transforms
 from natx.errors import ConfigError, DataError, UserError
 from natx.registry import DATASETS
 from tasks.cls.datasets import CIFAR10, CIFAR100, IMAGENET100_LIST, NPZ, Digits, ImageFolder, ImageNet100
+from tasks.cls.datasets.folder import _natural
 
 
 def fails(kind: type[UserError], build: Callable[[], Any], *parts: str) -> str:
@@ -405,10 +407,12 @@ def test_folders_named_by_numbers_are_told(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / "twelve" / name / "a.png")
     sizes = dict(image_size=8, resize=8)
     (remark,) = ImageFolder(tmp_path / "twelve", **sizes).notes
-    assert "label 2 is folder '10'" in remark and "class_list" in remark
+    assert "label 2 is '10'" in remark and "has '2' there" in remark and "class_list" in remark
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(map(str, range(12))))
     assert ImageFolder(tmp_path / "twelve", class_list=listed, **sizes).notes == []
+    names = ["Bird", "ant", "cat 2", "cat 10", "n01440764"]
+    assert sorted(names, key=_natural) == sorted(names, key=natural_key)  # timm's own
     for name in ("10", "11"):
         (tmp_path / "twelve" / name / "a.png").unlink()
         (tmp_path / "twelve" / name).rmdir()

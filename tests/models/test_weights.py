@@ -330,3 +330,35 @@ def test_a_config_json_cannot_make_natx_read_or_fetch_anything_else(
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match=part):
         natx.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "names"),
+    [
+        (lambda state: state, ("mu", "sigma")),  # RobustBench's networks
+        (lambda state: prefixed(state, "model."), ("mu", "sigma")),
+        (lambda state: prefixed(state, "module.model."), ("module.normalize.mean", "module.normalize.std")),
+        (lambda state: prefixed(state, "1."), ("0.mean", "0.std")),  # a Sequential of a layer and the network
+    ],
+)
+def test_a_layer_that_normalised_before_the_network_is_taken_over(
+    tmp_path: Path, wrap: Callable[[State], State], names: tuple[str, str]
+) -> None:
+    colour = {"model_args": {"in_chans": 3, "width": 4}}
+    task, other = small(**colour), small(seed=1, **colour)
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)
+    torch.save({**wrap(task.upstream.state_dict()), **dict(zip(names, (mean, std)))}, tmp_path / "wrapped.pth")
+    meta = load_weights(other, tmp_path / "wrapped.pth")
+    assert meta["normalisation"]["mean"] == pytest.approx([0.1, 0.2, 0.3])
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.allclose(other.logits(x), task.upstream((x - mean) / std), atol=1e-5)
+    named = small(seed=1, mean=[0.5] * 3, std=[0.5] * 3, **colour)
+    load_weights(named, tmp_path / "wrapped.pth")  # the config's own stay, which a report then says
+    assert torch.allclose(named.logits(x), task.upstream((x - 0.5) / 0.5), atol=1e-5)
+
+
+def test_what_is_no_normalisation_of_pixels_stays_a_weight(tmp_path: Path) -> None:
+    state = {**small().upstream.state_dict(), "mu": torch.full((3,), 120.0), "sigma": torch.full((3,), 60.0)}
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="mu"):
+        load_weights(small(), tmp_path / "other.pth")

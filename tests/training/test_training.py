@@ -20,7 +20,7 @@ from workshop import DIGITS, PGD, Workshop, nat
 
 from natx.config import load_config
 from natx.data import hold_out
-from natx.errors import CheckpointError, NonFiniteError
+from natx.errors import CheckpointError, ConfigError, NonFiniteError
 from natx.models.checkpoint import load_state
 from natx.models.weights import read_meta
 from natx.registry import TERMS
@@ -485,3 +485,9 @@ def test_dry_run_trains_and_downloads_nothing(shop: Workshop, monkeypatch: pytes
     assert "1 forwards and 1 backwards" in ran.out  # the adversary's own
     assert "done" not in ran.out
     assert set(shop.folder.rglob("*")) == before
+
+
+def test_a_schedule_that_mmengine_refuses_without_a_word_has_a_reason(shop: Workshop) -> None:
+    restarts = {"type": "CosineRestartLR", "periods": [1, 1], "restart_weights": [1, 0.5], "by_epoch": True}
+    with pytest.raises(ConfigError, match="eta_min"):
+        train(shop.load(param_scheduler=[restarts]), shop.folder / "run", device=CPU)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,14 +167,21 @@ class ImageFolder(BatchDataset):
 
 
 def _text_order(names: Sequence[str]) -> list[str]:
-    """A remark where folders are named by numbers, which text sorts otherwise than their values."""
-    if not all(name.isdecimal() for name in names) or list(names) == sorted(names, key=int):
+    """A remark where text, which labels follow, sorts folders otherwise than the values of numbers in their names."""
+    natural = sorted(names, key=_natural)
+    if list(names) == natural:
         return []
-    place = next(i for i, (name, other) in enumerate(zip(names, sorted(names, key=int))) if name != other)
+    place = next(i for i, (name, other) in enumerate(zip(names, natural)) if name != other)
     return [
-        f"class folders are numbers in the order of text, as torchvision has them: label {place} is folder "
-        f"{names[place]!r}; where labels are the numbers, give class_list"
+        f"class folders are in the order of text, as torchvision has them: label {place} is {names[place]!r}; timm's "
+        f"order, by the values of numbers and without case, has {natural[place]!r} there: give class_list for that"
     ]
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """What timm sorts folders by: numbers by value, letters without case."""
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 @DATASETS.register_module()
