@@ -6,25 +6,26 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 from torch import Tensor
 
-from natx.attacks import Attack, Cost
+from natx.attacks import PGD, Attack, Cost
 from natx.attacks.base import Success
 from natx.attacks.remarks import SATURATED, merged
 from natx.batch import Batch, to_device
 from natx.errors import ConfigError, DataError
 from natx.evaluation.applicable import OnUnsupported, applicable
+from natx.evaluation.pieces import Pieces
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
 from natx.evaluation.refill import judge_refilled, refills, worthwhile
 from natx.models.half import in_float32
 from natx.models.mode import attack_mode
+from natx.runtime.memory import is_shortage, release
 from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Output, Task
@@ -181,16 +182,18 @@ class _Judging:
 
     def clean(self, blocks: list[list[int]]) -> Blocks:
         """Blocks of images without attack."""
-        for images in blocks:
-            with attack_mode(self.task), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                output = self.task(self._load(images))
-                right = self.task.correct(output)
-            if not bool(torch.isfinite(output.logits).all()):
-                raise DataError(
-                    "the model gives NaN or infinite logits for clean images, which are no predictions: check its "
-                    "weights and its normalisation"
-                )
-            yield Block(images, right[None].cpu(), Cost(forwards=len(images)), _saturated(output))
+        yield from map(Pieces(self._clean), blocks)
+
+    def _clean(self, images: list[int]) -> Block:
+        with attack_mode(self.task), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            output = self.task(self._load(images))
+            right = self.task.correct(output)
+        if not bool(torch.isfinite(output.logits).all()):
+            raise DataError(
+                "the model gives NaN or infinite logits for clean images, which are no predictions: check its "
+                "weights and its normalisation"
+            )
+        return Block(images, right[None].cpu(), Cost(forwards=len(images)), _saturated(output))
 
     def attack(self, attack: Attack, result: AttackResult, images: Tensor) -> Tensor:
         """Which images an attack leaves right in each of its columns, bool ``[columns, N]``; False for all others.
@@ -201,15 +204,32 @@ class _Judging:
             images: positions of the images to attack, int64 ``[n]``.
         """
 
-        def block_by_block(blocks: list[list[int]]) -> Blocks:
-            for block in blocks:
-                attacked = attack.judge(self.task, self._load(block), success=self.success)
-                right = torch.stack([~attacked.broken[column] for column in result.columns])
-                yield Block(block, right.cpu(), attacked.cost, attacked.notes)
+        def at_once(images: list[int]) -> Block:
+            attacked = attack.judge(self.task, self._load(images), success=self.success)
+            right = torch.stack([~attacked.broken[column] for column in result.columns])
+            return Block(images, right.cpu(), attacked.cost, attacked.notes)
 
-        judge: Judge = block_by_block
-        if worthwhile(self.device) and self.success == "any" and refills(attack):
-            judge = partial(judge_refilled, attack, self.task, load=self._load, size=self.batch_size)
+        pieces = Pieces(at_once, divisible=attack.block_size is None)
+
+        def block_by_block(blocks: list[list[int]]) -> Blocks:
+            yield from map(pieces, blocks)
+
+        def refilled(blocks: list[list[int]]) -> Blocks:
+            finished = []
+            try:
+                for block in judge_refilled(
+                    cast(PGD, attack), self.task, blocks, load=self._load, size=self.batch_size
+                ):
+                    finished.append(block.images)
+                    yield block
+            except (RuntimeError, MemoryError) as error:
+                if not is_shortage(error):
+                    raise
+            release()
+            yield from map(pieces, [block for block in blocks if block not in finished])
+
+        full = worthwhile(self.device) and self.success == "any" and refills(attack)
+        judge: Judge = refilled if full else block_by_block
         return self.outcomes(attack.name, result, images, size=attack.block_size or self.batch_size, judge=judge)
 
     def outcomes(self, name: str, result: AttackResult, images: Tensor, *, size: int, judge: Judge) -> Tensor:

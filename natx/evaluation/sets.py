@@ -23,6 +23,7 @@ from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
 from natx.evaluation.size import SIZES, realised, summary
 from natx.models.half import in_float32
 from natx.models.mode import attack_mode
+from natx.runtime.memory import explained
 from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
@@ -73,6 +74,7 @@ def attacked_positions(dataset: Any) -> list[int]:
     return list(range(len(dataset))) if positions is None else [int(i) for i in positions]
 
 
+@explained(lower="--batch-size (it may change what a detector is shown, so it is not lowered by itself)")
 @exact_float32()
 def evaluate_set(
     task: Task,
