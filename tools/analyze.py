@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 from natx import cli  # noqa: E402
 from natx.errors import ConfigError  # noqa: E402
 
-WHAT = ("sparsity", "boundaries", "weights", "umap")  # of natx.analysis
+WHAT = ("sparsity", "series", "boundaries", "weights", "umap")  # of natx.analysis
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def main() -> None:
         temperatures=arguments.temperatures,
         shown=arguments.shown,
         names=arguments.names,
+        adversary=arguments.adversary,
         seed=arguments.seed or 0,
         meter=Meter(Console(stderr=True), console.print),
     )
@@ -87,6 +88,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--temperatures", type=float, nargs="+", help="beside 1 (default: the configs' nasty terms')")
     parser.add_argument("--class", dest="shown", help="the class whose bars are drawn, by name or number (default: 0)")
     parser.add_argument("--names", nargs="+", help="names of the models in tables (default: the configs')")
+    parser.add_argument(
+        "--adversary", metavar="NAME", help="the model that Eqs. 7 and 8 are against (default: the first)"
+    )
     parser.add_argument("--work-dir", help="folder of the output (default: 'analysis' beside the first checkpoint)")
     cli.add_common_arguments(parser)
     return parser.parse_args()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +33,14 @@ class View:
         features: what the class layer reads ``[M, D]``; None without a linear class layer.
         margins: estimated distance in pixels ``[M]``, see :func:`natx.analysis.boundary.input_margins`; None where it
             was not asked for or a row is no image.
+        adversary: another model's logits on the same pixels ``[M, K]``; None without one, or where a row is no image.
     """
 
     logits: Tensor
     labels: Tensor
     features: Tensor | None = None
     margins: Tensor | None = None
+    adversary: Tensor | None = None
 
     @property
     def correct(self) -> Tensor:
@@ -84,6 +86,7 @@ def collect(
     *,
     linear: bool = True,
     pixel_margins: bool = False,
+    adversary: Task | None = None,
     batch_size: int = 250,
     meter: Meter | None = None,
     name: str = "analysis",
@@ -99,6 +102,7 @@ def collect(
         attack: makes the adversarial view; None for a clean view alone.
         linear: also what the class layer reads, where the task has one (:meth:`Task.classifier`).
         pixel_margins: also the margins in pixel space (some ten forwards and backwards an image and view).
+        adversary: another model, to be asked about the same pixels.
         batch_size: images per step.
         meter: progress display.
         name: what it calls this.
@@ -118,13 +122,19 @@ def collect(
     device = next(task.parameters()).device
     parts: dict[str, list[View]] = {CLEAN: [], **({ADVERSARIAL: []} if attack is not None else {})}
     meter.begin(name, len(dataset))
-    with attack_mode(task), torch.autocast(device.type, enabled=False):
+    with ExitStack() as modes:
+        for model in (task, adversary):
+            if model is not None:
+                modes.enter_context(attack_mode(model))
+        modes.enter_context(torch.autocast(device.type, enabled=False))
         for start in range(0, len(dataset), batch_size):
             positions = list(range(start, min(start + batch_size, len(dataset))))
             batch = to_device(dataset.__getitems__(positions), device)
             for name, batches in parts.items():
                 x = attack(task, batch) if attack is not None and name == ADVERSARIAL else task.pixels(batch)
-                batches.append(_view(task, batch, x, layer=layer, pixel_margins=pixel_margins))
+                view = _view(task, batch, x, layer=layer, pixel_margins=pixel_margins)
+                view.adversary = None if adversary is None else _other_logits(adversary, batch, x, view=view)
+                batches.append(view)
             meter.advance(len(positions))
     meter.end()
     views = {name: _joined(batches, name) for name, batches in parts.items()}
@@ -155,6 +165,14 @@ def _view(task: Task, batch: Batch, x: Tensor, *, layer: nn.Linear | None, pixel
     return View(output.logits[foreground].cpu(), labels[foreground].cpu(), features, margins)
 
 
+def _other_logits(model: Task, batch: Batch, x: Tensor, *, view: View) -> Tensor | None:
+    """Another model's logits for a view's rows; None where its rows are not the view's, as those of boxes."""
+    with torch.no_grad():
+        output = model.read(model.network(x, batch), batch)
+    logits = output.logits.cpu()
+    return logits if output.rows is None and logits.shape == view.logits.shape else None
+
+
 def _features(seen: list[Tensor], layer: nn.Linear, logits: Tensor) -> Tensor:
     """What the layer read for these logits; raises ConfigError where they are not its output on it."""
     if len(seen) == 1 and seen[0].dim() == 2 and len(seen[0]) == len(logits):
@@ -178,6 +196,7 @@ def _joined(parts: list[View], name: str) -> View:
         torch.cat([part.labels for part in parts]),
         cat([part.features for part in parts]),
         cat([part.margins for part in parts]),
+        cat([part.adversary for part in parts]),
     )
     if len(view.labels) == 0:
         raise DataError(f"no row of the {name} images is of a class of the head: use more images")

@@ -13,13 +13,14 @@ from natx.analysis.collect import CLEAN
 from natx.analysis.embedding import FIT
 from natx.analysis.figures import draw_figures
 from natx.analysis.sparsity import check_temperature
-from natx.analysis.subjects import Run, Subject, check_alike, class_number, subject, subject_names
+from natx.analysis.subjects import Run, Subject, check_alike, class_number, model, subject, subject_names
 from natx.analysis.summaries import (
     boundary_section,
     lowest_confidence,
     picture,
     plain,
     separation_section,
+    series_by_view,
     sparsity_section,
     weight_section,
 )
@@ -31,9 +32,16 @@ from natx.registry import THREATS
 from natx.runtime.progress import Meter, silent
 from natx.runtime.provenance import provenance
 
-WHAT = ("sparsity", "boundaries", "weights", "umap")
+WHAT = ("sparsity", "series", "boundaries", "weights", "umap")
+OF_OUTPUTS = ("sparsity", "series")  # parts that need no linear class layer
 DEFAULT_TEMPERATURE = 4.0  # the adversary's where no config names one: CIFAR-10's
 STEPS = 20
+SERIES = (
+    "Eq. 8 expands -KL(target || adversary) in powers of the difference of the two outputs. The series converges for "
+    "an image where the adversary gives every class at most twice the probability that the target gives it; elsewhere "
+    "its terms grow without bound, and their mean over the images says nothing about the nasty term"
+)
+ONE_MODEL = "Eqs. 7 and 8 are of a target and an adversary: give the adversary's config and checkpoint too"
 LARGEST = 128  # classes up to which matrices are written as numbers
 
 
@@ -50,6 +58,7 @@ def analyse(
     temperatures: Sequence[float] | None = None,
     shown: str | None = None,
     names: Sequence[str] | None = None,
+    adversary: str | None = None,
     seed: int = 0,
     meter: Meter | None = None,
     ema: bool = False,
@@ -68,6 +77,7 @@ def analyse(
         temperatures: softmax temperatures; by default 1 and those of the configs' nasty terms (4 where none has one).
         shown: name or number of the class whose bars are drawn; the first by default.
         names: of the models in tables; by default the configs'.
+        adversary: name of the model that the series of the nasty term takes for the adversary; the first by default.
         seed: of UMAP, and of the default attack.
         meter: progress display.
         ema: take the average of the weights that each checkpoint holds beside them.
@@ -76,22 +86,18 @@ def analyse(
         ConfigError: models of other classes or images, or settings that do not fit.
         CheckpointError: a checkpoint that does not load, or without the class layer.
     """
-    unknown = sorted({*what} - {*WHAT})
-    if unknown or not what:
-        raise ConfigError(f"--what takes some of {', '.join(WHAT)}; got {', '.join(unknown) or 'nothing'}")
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
-    if names is not None and not len({*names}) == len(names) == len(models):
-        raise ConfigError(f"--names takes a different name for each of {len(models)} models; got {', '.join(names)}")
     configs = [config for config, _ in models]
+    names = list(subject_names(configs) if names is None else names)
+    _check_request(what, names, count=len(models), batch_size=batch_size)
+    opponent = adversary_name(adversary, names)
     softened = {*(temperatures or nasty_temperatures(configs) or [DEFAULT_TEMPERATURE])} - {1.0}
     at = [1.0, *sorted(check_temperature(value) for value in softened)]
     attack = attack or default_attack(configs[0], seed=seed)
     run = Run(
         attack,
         device,
-        linear=any(part != "sparsity" for part in what),
-        must="sparsity" not in what,
+        linear=any(part not in OF_OUTPUTS for part in what),
+        must=not any(part in OF_OUTPUTS for part in what),
         pixel_margins="boundaries" in what,
         data=data,
         shown=shown,
@@ -100,8 +106,10 @@ def analyse(
         meter=meter,
         ema=ema,
     )
+    beside = model(*models[names.index(opponent)], run) if opponent and "series" in what else None
     subjects = []
-    for name, (config, checkpoint) in zip(names or subject_names(configs), models):
+    for name, (config, checkpoint) in zip(names, models):
+        run.adversary = None if name == opponent else beside
         subjects.append(subject(name, config, checkpoint, run))
         check_alike(subjects[0], subjects[-1])
     chosen = class_number(shown, subjects[0].classes)
@@ -116,6 +124,7 @@ def analyse(
         "classes": list(subjects[0].classes),
         "outputs": list(subjects[0].outputs),
         "shown": subjects[0].classes[chosen],
+        "adversary": opponent if "series" in what else None,
         "models": [
             {
                 "name": one.name,
@@ -130,6 +139,30 @@ def analyse(
         "missing": missing,
         "provenance": provenance(device),
     }
+
+
+def _check_request(what: Sequence[str], names: Sequence[str], *, count: int, batch_size: int) -> None:
+    """Raise ConfigError for what is asked and cannot be answered."""
+    unknown = sorted({*what} - {*WHAT})
+    if unknown or not what:
+        raise ConfigError(f"--what takes some of {', '.join(WHAT)}; got {', '.join(unknown) or 'nothing'}")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
+    if not len({*names}) == len(names) == count:
+        raise ConfigError(f"--names takes a different name for each of {count} models; got {', '.join(names)}")
+    if [*what] == ["series"] and count == 1:
+        raise ConfigError(ONE_MODEL)
+
+
+def adversary_name(name: str | None, names: Sequence[str]) -> str | None:
+    """The model that plays the adversary: by name, or the first; None where there is one model alone.
+
+    Raises:
+        ConfigError: a name that no model has.
+    """
+    if name is not None and name not in names:
+        raise ConfigError(f"--adversary {name} is none of the models: give {', '.join(names)}")
+    return (name or names[0]) if len(names) > 1 else None
 
 
 def default_attack(config: Config, *, seed: int = 0) -> PGD:
@@ -174,6 +207,8 @@ def _sections(
             ):
                 section.setdefault("sparsity", {})[name] = entries
     for one, section in zip(subjects, sections):
+        if "series" in what and (series := series_by_view(one.collected.views, temperatures=temperatures)):
+            section["series"] = series
         if one.collected.weight is None:
             continue
         if "boundaries" in what:
@@ -221,6 +256,8 @@ def _notes(subjects: Sequence[Subject], what: Sequence[str]) -> list[str]:
             "features' norm alone; the feature margin is the distance to the nearest decision boundary. The pixel "
             "margin is a first-order estimate: far above what attacks need means masked gradients, not robustness"
         )
+    if "series" in what:
+        notes.append(SERIES if len(subjects) > 1 else ONE_MODEL)
     notes += [EQ13] * ("weights" in what) + [FIT] * ("umap" in what)
     if subjects[0].outputs != subjects[0].classes:
         notes.append("Rows are boxes whose target is an object; background is a class of the output, not of the rows")

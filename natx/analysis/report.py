@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from natx.analysis.series import TERMS
 from natx.analysis.sparsity import MEASURES
 from natx.report.cells import settings_text
 from natx.report.embedded import embed
@@ -19,6 +20,7 @@ from natx.runtime.files import write_text
 
 NUMBERS = re.compile(r"\[\n[^\[\]{}\"]*\]")  # a list of numbers in indented JSON; text holds no line breaks there
 TITLE = "Analysis"
+SHOWN = 4  # the series' terms up to which each has a column
 Model = dict[str, Any]
 
 
@@ -109,6 +111,7 @@ def sections(models: Sequence[Model]) -> list[dict[str, Any]]:
     """The parts that the models have: title, terms with what they mean, and tables."""
     parts = {
         "sparsity": ("Sparsity of the output", list(MEASURES.items()), sparsity_tables),
+        "series": ("Series of the nasty term, Eqs. 7 and 8", [], series_tables),
         "boundaries": ("Distances from boundaries", [], boundary_tables),
         "weights": ("Weights of the class layer", [], weight_tables),
         "separation": ("Separation of the features", [], separation_tables),
@@ -136,6 +139,29 @@ def sparsity_tables(models: Sequence[Model]) -> list[Table]:
                     rows.append(TableRow([model["name"], view, where, _short(entry["confidence"]), *values]))
         tables.append(Table(["", "images", "at", "confidence", *names], rows, caption=title, words=(0, 1, 2)))
     return tables
+
+
+def series_tables(models: Sequence[Model]) -> list[Table]:
+    """Where the series converges, and what its terms are worth against the term itself."""
+    rows = []
+    for model in models:
+        for view, entries in model.get("series", {}).items():
+            for entry in entries:
+                inside = entry["converging_images"] or {"negative_kl": None, "terms": []}
+                cells = [_short(entry["converging"]), _short(entry["largest_ratio"]), _short(entry["negative_kl"])]
+                cells += [_short(term) for term in entry["terms"][1:SHOWN]]
+                cells += [_short(inside["negative_kl"]), _short(_sum(inside["terms"]))]
+                rows.append(TableRow([model["name"], view, entry["at"], *cells]))
+    terms = [f"term {k}" for k in range(2, SHOWN + 1)]
+    head = ["", "images", "at", "% of the images where it converges", "largest q_a / q_t, median", "-KL", *terms]
+    caption = "Means over the images; the first term is zero, as both outputs sum to one"
+    return [Table([*head, "-KL where it converges", f"sum of {TERMS} terms there"], rows, caption, words=(0, 1, 2))]
+
+
+def _sum(terms: Sequence[float | None]) -> float | None:
+    """The sum of some terms; None where there are none, or one is not finite."""
+    finite = [term for term in terms if term is not None]
+    return sum(finite) if terms and len(finite) == len(terms) else None
 
 
 def boundary_tables(models: Sequence[Model]) -> list[Table]:

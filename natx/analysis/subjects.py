@@ -20,6 +20,7 @@ from natx.judging.identity import normalisation_text
 from natx.models.weights import weights_path
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
+from natx.task import Task
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Run:
         subset_size: only so many images, see :func:`natx.data.subset`.
         batch_size: images per step.
         meter: progress display.
+        adversary: a model to be asked about the pixels of each other, or None.
         ema: take the average of the weights that each checkpoint holds beside them.
     """
 
@@ -50,6 +52,7 @@ class Run:
     subset_size: int | None = None
     batch_size: int = 250
     meter: Meter | None = None
+    adversary: Task | None = None
     ema: bool = False
 
 
@@ -70,6 +73,11 @@ class Subject:
     collected: Collected
     classes: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+def model(config: Config, checkpoint: Path, run: Run) -> Task:
+    """A checkpoint's network on the run's device, to be asked about others' pixels."""
+    return load_task(config, weights_path(checkpoint), ema=run.ema)[0].to(run.device)
 
 
 def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
@@ -95,6 +103,7 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
         run.attack,
         linear=run.linear,
         pixel_margins=run.pixel_margins,
+        adversary=run.adversary,
         batch_size=run.batch_size,
         meter=run.meter,
         name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from natx.analysis.boundary import feature_margins, signed_distances
 from natx.analysis.collect import CLEAN, Collected, View
 from natx.analysis.embedding import embed, separation, standardise
+from natx.analysis.series import series_section
 from natx.analysis.sparsity import calibrate, confidence, log_distribution, mean_by_class, measures, others, profile
 from natx.analysis.weights import angles, off_diagonal_mean, shortest_distances, symmetrised, weight_distances
 from natx.errors import ConfigError
@@ -43,6 +44,16 @@ def sparsity_section(
 def lowest_confidence(views: Sequence[View]) -> float | None:
     """The mean confidence of the least confident model, at which several can be compared; None for one model."""
     return min(confidence(view.logits) for view in views) if len(views) > 1 else None
+
+
+def series_by_view(views: Mapping[str, View], *, temperatures: Sequence[float]) -> dict[str, list[dict[str, Any]]]:
+    """Eqs. 7 and 8 of each view at every temperature, as far as the adversary was asked about its pixels."""
+    sections = {}
+    for name, view in views.items():
+        if view.adversary is not None:
+            entries = [series_section(view.logits, view.adversary, temperature=tau) for tau in temperatures]
+            sections[name] = [{"at": f"tau={entry['temperature']:g}", **entry} for entry in entries]
+    return sections
 
 
 def _sparsity(view: View, temperature: float, classes: int) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Classification
 def analysis(made: tuple[Path, ClassificationTask]) -> tuple[dict[str, Any], Path]:
     folder, _ = made
     pairs = [folder / "digits.py", folder / "one.safetensors", folder / "digits.py", folder / "three.safetensors"]
-    what = ["--what", "sparsity", "boundaries", "weights"]
+    what = ["--what", "sparsity", "series", "boundaries", "weights"]
     run(*pairs, *what, "--subset", COUNT, "--work-dir", folder / "out", "--class", "3")
     return json.loads((folder / "out" / "analysis.json").read_text()), folder / "out"
 
@@ -93,6 +93,34 @@ def test_the_numbers(analysis: tuple[dict[str, Any], Path], made: tuple[Path, Cl
     weight = task.classifier().weight.detach()
     expected = torch.from_numpy(cdist(weight, weight))
     torch.testing.assert_close(torch.tensor(one["weights"]["difference"]).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_series_is_against_the_first_model(analysis: tuple[dict[str, Any], Path], made: Any) -> None:
+    found, task = analysis[0], made[1]
+    one, three = found["models"]
+    assert found["adversary"] == "digits" and "series" not in one
+    logits = task.logits(task.pixels(Digits(train=False).__getitems__(range(COUNT)))).detach().double()
+    for tau, entry in zip((1, 5), three["series"]["clean"]):
+        target, adversary = torch.log_softmax(3 * logits / tau, 1), torch.log_softmax(logits / tau, 1)
+        kl = (target.exp() * (target - adversary)).sum(1)
+        assert entry["negative_kl"] == pytest.approx(-float(kl.mean()), rel=1e-3)
+        inside = (adversary.exp() <= 2 * target.exp()).all(1)
+        assert entry["converging"] == pytest.approx(100 * float(inside.double().mean()), abs=100 / COUNT + 1e-3)
+        delta, q = adversary.exp() - target.exp(), target.exp()
+        assert entry["terms"][1] == pytest.approx(float((-(delta**2) / q / 2).sum(1).mean()), rel=1e-2)
+    assert three["series"]["adversarial"][0]["negative_kl"] < 0
+    assert "Series of the nasty term" in (analysis[1] / "analysis.md").read_text()
+
+
+def test_a_series_takes_two_models(made: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = (made[0] / "digits.py", made[0] / "one.safetensors")
+    for words, message in (
+        (model, "give the adversary's config and checkpoint"),
+        ((*model, *model, "--adversary", "b"), "is none of the models: give digits, digits (2)"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run(*words, "--what", "series")
+        assert message in capsys.readouterr().err
 
 
 def test_the_scale_of_the_logits_alone_is_no_sparsity(analysis: tuple[dict[str, Any], Path]) -> None:
