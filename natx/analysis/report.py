@@ -45,7 +45,7 @@ def markdown(analysis: dict[str, Any]) -> str:
         for table in section["tables"]:
             lines += [f"{table.caption}:", ""] if len(section["tables"]) > 1 else []
             lines += [*table.markdown(), ""]
-    lines += ["## Figures", ""]
+    lines += ["## Figures", ""] if analysis["figures"] else []
     for title, file in analysis["figures"].items():
         lines += [f"![{title}]({file})", "", f"*{title}*", ""]
     lines += ["## Models", "", *(f"- {name}: {text}" for name, text in _models(analysis))]
