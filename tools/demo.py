@@ -3,11 +3,12 @@
 
 cls (default): trains the vanilla adversary, adversarial training on the union and NAT on scikit-learn's digits, judges
 all three on clean, PGD-10/20/50/100, C&W and standard AutoAttack.
-reid: trains person re-identification undefended, with AMD and with AMD and NAT on drawn pedestrians that it makes
-itself, judges all three on clean, FNA, SMA and IFGSM.
+reid: trains person re-identification undefended, with AMD (made anew on the current model) and with AMD and NAT on
+drawn pedestrians that it makes itself, judges all three on clean, FNA, SMA and IFGSM.
 det: trains a small SSD undefended, with MTD on the union and with MTD and NAT (four epochs from the undefended
 weights) on pasted digits, judges all three on clean, loss_cls, loss_loc, DAG and RAP.
-Safe to repeat: finished parts are reused.
+Each prints a table with 95 % intervals, and which differences are beyond chance. Safe to repeat: finished parts are
+reused.
 """
 
 import argparse
@@ -52,12 +53,11 @@ DEMOS = {
     "reid": Demo(
         {
             "None": "configs/reid/generated_base.py",
-            "AMD": "configs/reid/generated_amd.py",
-            "AMD&NAT": "configs/reid/generated_amd_nat.py",
+            "AMD": "configs/reid/generated_amd_online.py",
+            "AMD&NAT": "configs/reid/generated_amd_online_nat.py",
         },
         "configs/attacks/reid_table12.py",
         "work_dirs/demo_reid",
-        subset=32,
     ),
     "det": Demo(
         {
@@ -67,7 +67,7 @@ DEMOS = {
         },
         "configs/attacks/det_quick.py",
         "work_dirs/demo_det",
-        subset=32,
+        subset=64,
         options={"MTD (union)": SHORT, "MTD&NAT": SHORT},
     ),
 }
@@ -77,6 +77,7 @@ def main() -> None:
     arguments = parse_arguments()
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from natx.config import load_config
+    from natx.report.reading import reading
     from natx.report.text import console_table, markdown_table
     from natx.runtime.files import write_text
     from natx.runtime.progress import duration
@@ -94,7 +95,9 @@ def main() -> None:
         trained[name] = (config, best)
         reports.append(report_of(name, config, best, demo=demo, device=device, console=console))
     console.print(console_table(reports))
-    write_text(out / "table.md", markdown_table(reports) + "\n")
+    lines = [f"- {line}" for line in reading(reports)]
+    console.print("\n".join(lines), soft_wrap=True, markup=False)
+    write_text(out / "table.md", "\n".join([markdown_table(reports), "", *lines]) + "\n")
     console.print(f"table: {out}/table.md", soft_wrap=True)
     if arguments.demo == "cls":
         draw(out / "examples.png", trained, device=device)

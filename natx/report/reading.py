@@ -1,0 +1,98 @@
+"""What a few reports on the same data show beyond chance, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import fisher_exact
+
+from natx.evaluation.outcomes import discordant
+from natx.evaluation.robust import CLEAN
+from natx.evaluation.statistics import LEVEL, mcnemar
+from natx.report.cells import WORST, column_names
+from natx.report.intervals import counts, interval_text
+from natx.report.paired import holm, outcomes_of
+
+Report = dict[str, Any]
+SHARES = ("Rank-1",)  # values of sets' metrics that are the share of attacked images that are right
+HOW = (
+    f"Beyond chance: p below {LEVEL:g} in an exact test (McNemar's where outcomes of the same images are known, else "
+    "Fisher's), corrected after Holm for all {count} comparisons, each row with the first and the one before it. In "
+    "brackets 95 % intervals over the images; another training may differ by more."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two reports in a column; ``gap`` is the second's share less the first's."""
+
+    column: str
+    first: Report
+    second: Report
+    gap: float
+    p: float
+
+
+def reading(reports: Sequence[Report]) -> list[str]:
+    """A sentence a column: what each report keeps of its images, and which differences are beyond chance.
+
+    Args:
+        reports: on the same data; the first is what the others are held against.
+    """
+    columns = [WORST] if any("worst_case" in report for report in reports) else column_names(reports)
+    columns = [name for name in columns if name != CLEAN and all(kept(report, name) for report in reports)]
+    pairs = {(a, b): None for b in range(1, len(reports)) for a in (0, b - 1)}
+    tests = [_compared(reports[a], reports[b], column) for column in columns for a, b in pairs]
+    adjusted = holm([test.p for test in tests])
+    lines = [_sentence(reports, column, list(zip(tests, adjusted))) for column in columns]
+    return [*lines, HOW.format(count=len(tests))] if tests else []
+
+
+def kept(report: Report, column: str) -> tuple[int, int] | None:
+    """How many images an attack leaves right, and of how many; None where a report does not say.
+
+    A classifier's are all images. A set's are those with something to lose (``success``), or all attacked images
+    where its metric has a value that is such a share.
+    """
+    if "cell" not in report:
+        return counts(report).get(column)
+    attack: dict[str, Any] = next((attack for attack in report["attacks"] if column in attack["columns"]), {})
+    success = attack.get("success")
+    if success and success["of"]:
+        return success["of"] - success["fooled"], success["of"]
+    values: dict[str, float] = next((entry["values"] for entry in report["columns"] if entry["name"] == column), {})
+    share = next((values[name] for name in SHARES if name in values), None)
+    return None if share is None else (round(share * report["attacked"] / 100), report["attacked"])
+
+
+def _compared(first: Report, second: Report, column: str) -> Comparison:
+    (a, n), (b, m) = kept(first, column) or (0, 1), kept(second, column) or (0, 1)
+    right = [outcomes_of(report, column) if "cell" not in report else None for report in (first, second)]
+    images = [report["settings"].get("images_fingerprint") for report in (first, second)]
+    if right[0] is not None and right[1] is not None and images[0] == images[1] is not None:
+        p = mcnemar(*discordant(right[0], right[1]))
+    else:
+        p = float(fisher_exact([[a, n - a], [b, m - b]]).pvalue)
+    return Comparison(column, first, second, b / m - a / n, p)
+
+
+def _sentence(reports: Sequence[Report], column: str, tests: Sequence[tuple[Comparison, float]]) -> str:
+    """What is kept in one column, and which of its comparisons are beyond chance."""
+    parts = []
+    for report in reports:
+        right, images = kept(report, column) or (0, 1)
+        parts.append(f"{report['name']} keeps {right} of {images} ({interval_text(right, images)} %)")
+    beyond: list[str] = []
+    within: list[str] = []
+    for test, p in tests:
+        if test.column == column:
+            high, low = (test.second, test.first) if test.gap > 0 else (test.first, test.second)
+            word = "over" if test.gap else "level with"
+            text = f"{high['name']} {word} {low['name']} (p {p:.2g})"
+            (beyond if p < LEVEL else within).append(text)
+    return (
+        f"{column}: {', '.join(parts)}. Beyond chance: {', '.join(beyond) or 'nothing'}. "
+        f"Not beyond chance: {', '.join(within) or 'nothing'}."
+    )

@@ -1,0 +1,75 @@
+"""What a few reports show beyond chance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from natx.evaluation.outcomes import packed
+from natx.report.reading import kept, reading
+
+
+def classifier(name: str, right: int, images: int = 100, *, outcomes: bool = True) -> dict[str, Any]:
+    row = torch.arange(images) < right
+    column = {"name": "Clean", "accuracy": 100.0, "correct": images, "images": images}
+    report = {"name": name, "columns": [column], "images": images, "worst_case": 100 * right / images}
+    settings = {"images_fingerprint": "d0"}
+    return {**report, "settings": settings, **({"worst_case_outcomes": packed(row)} if outcomes else {})}
+
+
+def detector(name: str, **fooled: tuple[int, int]) -> dict[str, Any]:
+    attacks = [{"columns": [key], "success": {"fooled": k, "of": n}} for key, (k, n) in fooled.items()]
+    columns = [{"name": key, "values": {"mAP": 1.0}} for key in ("Clean", *fooled)]
+    whole = [{"columns": ["Clean"]}, *attacks]
+    return {"name": name, "cell": ["mAP"], "columns": columns, "attacks": whole, "attacked": 9, "settings": {}}
+
+
+def hypergeometric(a: int, n: int, b: int, m: int) -> float:
+    """Fisher's two-sided p-value of a of n against b of m, summed by hand."""
+
+    def probability(x: int) -> float:
+        return math.comb(n, x) * math.comb(m, a + b - x) / math.comb(n + m, a + b)
+
+    xs = range(max(0, a + b - m), min(n, a + b) + 1)
+    return sum(probability(x) for x in xs if probability(x) <= probability(a) * (1 + 1e-9))
+
+
+def test_the_same_images_are_compared_image_by_image() -> None:
+    first, _, how = reading([classifier("A", 0), classifier("B", 60), classifier("C", 62)])[0].split(". ")
+    assert first.startswith("Worst case: A keeps 0 of 100 (0.0–3.7 %), B keeps 60 of 100 (50.2–69.1 %), C keeps 62 of")
+    assert how.startswith("Not beyond chance: C over B (p 0.5)")  # two images of two: 2 * 0.5**2
+    lines = reading([classifier("A", 0), classifier("B", 60), classifier("C", 62)])
+    assert "Beyond chance: B over A (p " in lines[0] and ", C over A (p " in lines[0]
+    assert "all 3 comparisons" in lines[-1]
+
+
+def test_without_outcomes_shares_are_compared() -> None:
+    lines = reading([classifier("A", 50, outcomes=False), classifier("B", 60, outcomes=False)])
+    assert f"Not beyond chance: B over A (p {hypergeometric(50, 100, 60, 100):.2g})." in lines[0]
+
+
+def test_a_set_is_read_attack_by_attack() -> None:
+    a, b = detector("A", loss=(28, 30), DAG=(30, 30)), detector("B", loss=(26, 30), DAG=(10, 30))
+    assert kept(a, "loss") == (2, 30) and kept(a, "Clean") is None
+    loss, dag, how = reading([a, b])
+    p = sorted([hypergeometric(2, 30, 4, 30), hypergeometric(0, 30, 20, 30)])
+    assert loss.startswith("loss: A keeps 2 of 30 (") and loss.endswith(f"Not beyond chance: B over A (p {p[1]:.2g}).")
+    assert f"Beyond chance: B over A (p {2 * p[0]:.2g}). Not beyond chance: nothing." in dag
+    assert "all 2 comparisons" in how
+
+
+def test_rank_1_is_a_share_of_the_attacked_queries() -> None:
+    report = detector("A", FNA=(0, 0))
+    del report["attacks"][1]["success"]
+    report["columns"][1]["values"] = {"mAP": 3.3, "Rank-1": 3.125}
+    assert kept({**report, "attacked": 128}, "FNA") == (4, 128)
+
+
+def test_equal_shares_are_level() -> None:
+    assert "Not beyond chance: B level with A (p 1)." in reading([classifier("B", 9), classifier("A", 9)])[0]
+
+
+def test_one_report_has_nothing_to_compare() -> None:
+    assert reading([classifier("A", 10)]) == []
