@@ -179,6 +179,21 @@ def test_sizes_are_those_of_the_images(root: Path) -> None:
     assert "images of another size than the annotation says (the image's is used): 1 of 4" in notes[-1]
 
 
+@pytest.mark.parametrize(("orientation", "turned"), [(None, 0), (1, 0), (3, 1), (6, 1)])
+def test_images_that_viewers_turn_are_told(root: Path, orientation: int | None, turned: int) -> None:
+    """They are read as stored: a tool that drew their boxes as it showed them has them elsewhere."""
+    path = root / "JPEGImages" / "2007_000032.png"
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    with Image.open(path) as image:
+        image.load()
+        image.save(path, exif=exif)
+    notes: list[str] = []
+    read_annotations(root, "train", notes=notes)
+    assert sum("EXIF" in note and note.endswith("1 of 4") for note in notes) == turned
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG", ".png", ".PNG", ".bmp"])
 def test_image_files(tmp_path: Path, suffix: str) -> None:
     shots = read_annotations(write_layout(tmp_path, suffix=suffix), "train")

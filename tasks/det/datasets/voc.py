@@ -49,6 +49,7 @@ VOC_CLASSES = (
 )
 ANNOTATIONS, LISTS, IMAGES = "Annotations", "ImageSets/Main", "JPEGImages"
 
+ORIENTATION, UPRIGHT = 0x0112, 1  # EXIF's tag, and its value where an image is shown as it is stored
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 4 << 20  # bytes of an annotation file; those of VOC have some thousand
 _NAMED = 5  # classes or files that a message lists
@@ -179,6 +180,7 @@ class _Tally:
         others: objects left out, by class.
         empty: images without any object (left).
         sizes: images of another size than their annotation says.
+        turned: images whose file asks viewers to turn or mirror them (EXIF).
     """
 
     objects: int = 0
@@ -187,6 +189,7 @@ class _Tally:
     others: Counter = field(default_factory=Counter)
     empty: int = 0
     sizes: int = 0
+    turned: int = 0
 
     def remarks(self, where: str, images: int) -> list[str]:
         """One line for each kind of thing that happened."""
@@ -197,6 +200,7 @@ class _Tally:
             ("boxes clipped to the image", self.clipped, self.objects),
             ("images without any object", self.empty, images),
             ("images of another size than the annotation says (the image's is used)", self.sizes, images),
+            ("images that viewers turn (EXIF) and that are read as stored, so boxes must be too", self.turned, images),
         ]
         return [f"{where}: {event}: {count} of {total}" for event, count, total in counts if count]
 
@@ -206,7 +210,8 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
     path = root / ANNOTATIONS / f"{name}.xml"
     top = _parse(path)
     image = _find_image(root, name)
-    width, height = _image_size(image)
+    (width, height), turned = _image_size(image)
+    tally.turned += turned
     size = [(top.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
     tally.sizes += any(size) and size != [str(width), str(height)]
     boxes, labels, difficult = [], [], []
@@ -300,10 +305,10 @@ def _find_image(root: Path, name: str) -> Path:
     )
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file, from its header."""
+def _image_size(path: Path) -> tuple[tuple[int, int], bool]:
+    """Width and height of an image file, and whether viewers turn or mirror it, from its header."""
     try:
         with Image.open(path) as opened:
-            return opened.size
+            return opened.size, opened.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read the size of the image {path} ({brief(error)}); replace or remove it") from error
