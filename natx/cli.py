@@ -62,6 +62,15 @@ def add_device_arguments(parser: argparse.ArgumentParser, *, default: str | None
     parser.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own choice)")
 
 
+def fraction(text: str) -> float:
+    """A number, or a fraction such as ``4/255``, from the command line."""
+    above, _, below = text.partition("/")
+    try:
+        return float(above) / (float(below) if below else 1.0)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"a number or a fraction such as 4/255; got {text!r}") from error
+
+
 def set_up(arguments: argparse.Namespace) -> torch.device:
     """Set threads, join the process group where asked for, and return the device.
 

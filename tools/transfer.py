@@ -43,6 +43,7 @@ def main() -> None:
         subset_size=arguments.subset,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
+        folder=folder,
         meter=Meter(Console(stderr=True), console.print, enabled=first),
     )
     if first:

@@ -28,7 +28,9 @@ from natx.analysis.weights import EQ13
 from natx.attacks import PGD, Attack
 from natx.config import plain_dict
 from natx.errors import ConfigError
+from natx.judging.overwrite import keep_others
 from natx.registry import THREATS
+from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, silent
 from natx.runtime.provenance import provenance
 
@@ -106,6 +108,8 @@ def analyse(
         meter=meter,
         ema=ema,
     )
+    question = {"attack": attack.describe(), "data": data, "subset": subset_size}
+    _keep_others(folder, [file for _, file in models], question)
     beside = model(*models[names.index(opponent)], run) if opponent and "series" in what else None
     subjects = []
     for name, (config, checkpoint) in zip(names, models):
@@ -119,6 +123,8 @@ def analyse(
     figures = draw_figures(folder, subjects, sections, chosen=chosen)
     return {
         "what": list(what),
+        "data": data,
+        "subset": subset_size,
         "attack": attack.describe(),
         "temperatures": at,
         "classes": list(subjects[0].classes),
@@ -163,6 +169,17 @@ def adversary_name(name: str | None, names: Sequence[str]) -> str | None:
     if name is not None and name not in names:
         raise ConfigError(f"--adversary {name} is none of the models: give {', '.join(names)}")
     return (name or names[0]) if len(names) > 1 else None
+
+
+def _keep_others(folder: Path, files: Sequence[Path], question: dict[str, Any]) -> None:
+    """Raise ConfigError where a folder holds the analysis of other checkpoints, or of other images or attacks."""
+
+    def stored(analysis: dict[str, Any]) -> dict[str, Any]:
+        checkpoints = [model["settings"]["checkpoint_sha256"] for model in analysis["models"]]
+        return {"checkpoints": checkpoints, **{key: analysis[key] for key in question if key in analysis}}
+
+    present = [sha256(file) for file in files if file.is_file()]  # a missing one is told by name later
+    keep_others(folder / "analysis.json", {"checkpoints": present, **question}, stored=stored, option="--work-dir")
 
 
 def default_attack(config: Config, *, seed: int = 0) -> PGD:

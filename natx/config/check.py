@@ -29,16 +29,24 @@ class Kind:
         schema: what it may say.
         needs: dotted keys that must be there; None for all that the schema requires.
         reads: dotted keys that the use looks at, with what is below them; None for all.
+        hint: how what it does not read is given instead.
     """
 
     use: str
     schema: type[Section]
     needs: tuple[str, ...] | None = None
     reads: tuple[str, ...] | None = None
+    hint: str = ""
 
 
 TRAINING = Kind("training", Training)
-JUDGED = Kind("judging", Training, ("task", "data.test"), ("task", "data.test", "metric", "paper_row"))
+JUDGED = Kind(
+    "judging",
+    Training,
+    ("task", "data.test"),
+    ("task", "data.test", "metric", "paper_row"),
+    "; attacks are those of --attacks, at the radius of --eps where one is given",
+)
 CRAFTED = Kind("transfer", Training, ("task", "data.test"), ("task", "data.test"))
 ANALYSED = Kind("analysis", Training, ("task", "data"), ("task", "data", "method", "threat"))
 EXPORTED = Kind("export", Training, ("task",), ("task", "data", "method", "threat"))
@@ -88,6 +96,7 @@ def check_options(options: Iterable[str], kind: Kind, *, path: str | Path) -> No
         if kind.reads is not None and not any(_within(option, key) for key in kind.reads):
             raise ConfigError(
                 f"{path}: the option {option} is read by nothing in {kind.use}, which reads {', '.join(kind.reads)}"
+                f"{kind.hint}"
             )
 
 

@@ -62,6 +62,8 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
         reports=reports_of(checkpoint),
     )
     files = [out / name for name in ("model.safetensors", "config.json", "README.md")]
+    if files[0].exists() and not (files[2].exists() and facts.checkpoint_sha256 in files[2].read_text()):
+        raise ConfigError(f"{out} holds another model: name another --out, or remove it")
     save_weights(files[0], task, meta=meta)
     write_json(files[1], described)
     write_text(files[2], card(facts))

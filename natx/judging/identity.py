@@ -15,6 +15,7 @@ from natx.evaluation.progress import by_content
 from natx.judging.build import attack_dicts
 from natx.runtime.provenance import package_versions
 from natx.task import Task
+from natx.threat import ThreatModel
 from natx.training.fingerprints import part_fingerprints
 from natx.training.frozen_models import frozen_models
 
@@ -36,6 +37,31 @@ def other_training(config: Config, meta: dict[str, Any]) -> list[str]:
         return []
     name = Path(config.filename or "this config").name
     return [f"the checkpoint was trained with other settings of {', '.join(differing)} than {name} has now"]
+
+
+def other_conditions(meta: dict[str, Any], threats: Sequence[ThreatModel], dataset: Any) -> list[str]:
+    """Notes where a model is judged under other threat models, or on images of another size, than it was trained with.
+
+    Args:
+        meta: the checkpoint's; what it does not say is not compared.
+        threats: those of the attacks.
+        dataset: the images.
+    """
+    notes, judged = [], list(dict.fromkeys(map(str, threats)))
+    if (trained := meta.get("threat")) is not None and judged and trained not in judged:
+        notes.append(f"the model was trained under {trained} and is judged under {', '.join(judged)}")
+    if (size := meta.get("input_size")) is not None:
+        shown = list(dataset.__getitems__([0])["inputs"].shape[1:])
+        if list(size) != shown:
+            notes.append(
+                f"the model was trained on images of {_size_text(size)} and is judged on images of {_size_text(shown)}"
+            )
+    return notes
+
+
+def _size_text(size: Sequence[int]) -> str:
+    channels, height, width = size
+    return f"{height} x {width} ({channels} channel{'s' if channels > 1 else ''})"
 
 
 def normalisation_text(task: Task) -> str:

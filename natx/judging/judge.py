@@ -26,10 +26,12 @@ from natx.judging.identity import (
     chosen_images,
     decisive,
     normalisation_text,
+    other_conditions,
     other_normalisation,
     other_training,
     training_identity,
 )
+from natx.judging.overwrite import keep_other_reports
 from natx.models.weights import weights_path
 from natx.report.class_pictures import draw_class_pictures
 from natx.report.pictures import draw_pictures
@@ -74,7 +76,8 @@ def judge(
         seed: overrides the attacks' seeds.
         meter: progress display.
         pictures: folder in which examples before and after each attack are drawn.
-        progress: folder that keeps the outcomes of finished blocks of images, where the task has any per image; to be
+        progress: folder that the report is for, where one of another checkpoint, subset or attack config is refused; it
+            keeps the outcomes of finished blocks of images, where the task has any per image; to be
             cleared (:func:`natx.evaluation.progress.clear_progress`) once the report is written.
         resume: go on with what that folder holds, if it holds anything; without, a folder that does is refused.
         checks: also run the reliability checks (:func:`natx.checks.audit`), on the first process.
@@ -117,6 +120,10 @@ def judge(
         "provenance": provenance(device),
         "paper": paper_row(config, attacks) or paper,
     }
+    if progress is not None:
+        keep_other_reports(progress, settings, threat=common["threat"])
+    remarks += [*other_training(config, meta), *other_normalisation(task, meta)]
+    remarks += other_conditions(meta, [attack.threat for attack in built], dataset)
     job = _Job(config, attacks, built, task, dataset, batch_size, meter, common)
     if task.per_image_success:
         report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
@@ -128,8 +135,7 @@ def judge(
     else:
         report = _judge_set(job, pictures=pictures, with_audit=checks is not None)
     absent = [f"{column} is not applicable: {why}" for column, why in report.get("not_applicable", {}).items()]
-    remarks += [*absent, *other_training(config, meta), *other_normalisation(task, meta)]
-    report["notes"] = [*report.get("notes", []), *remarks]
+    report["notes"] = [*report.get("notes", []), *absent, *remarks]
     return report
 
 

@@ -16,7 +16,8 @@ from natx.data.classes import align_classes, check_classes
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN
 from natx.judging.build import build_attacks, load_task
-from natx.judging.identity import normalisation_text
+from natx.judging.identity import normalisation_text, other_conditions
+from natx.judging.overwrite import keep_others
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
 from natx.models.weights import weights_path
 from natx.runtime.files import sha256
@@ -36,6 +37,7 @@ def judge_transfer(
     subset_size: int | None = None,
     batch_size: int = 250,
     seed: int | None = None,
+    folder: Path | None = None,
     meter: Meter | None = None,
 ) -> dict[str, Any]:
     """The transfer matrix of checkpoints on the first target's test set; returns the content of transfer.json.
@@ -50,6 +52,7 @@ def judge_transfer(
         subset_size: only so many test images, see :func:`natx.data.subset`.
         batch_size: images per step.
         seed: overrides the attacks' seeds.
+        folder: where the matrix will be written; one of other models, images or attacks is not written over.
         meter: progress display.
 
     Raises:
@@ -79,7 +82,13 @@ def judge_transfer(
         described = {"config": str(path), "checkpoint": str(file), "checkpoint_sha256": sha256(file)}
         settings = {"weights": meta["weights"], "normalisation": normalisation_text(task)}
         models.append({"name": name, **described, **settings})
+        notes += [f"{name}: {note}" for note in other_conditions(meta, [attack.threat for attack in built], whole)]
     dataset = subset(whole, subset_size)
+    threat = ", ".join(dict.fromkeys(str(attack.threat) for attack in built))
+    question = {"models": [_weights(model) for model in models], "images": len(dataset), "threat": threat}
+    question["attack_config"] = str(attacks.filename)
+    if folder is not None:
+        keep_others(folder / "transfer.json", question, stored=_question, option="--out")
     victims = {name: tasks[name] for name in names[: len(targets)]}
     further = {name: tasks[name] for name in names[len(targets) :]}
     matrix = transfer_matrix(victims, dataset, built, sources=further, batch_size=batch_size, meter=meter)
@@ -87,7 +96,7 @@ def judge_transfer(
         "models": models,
         "images": len(dataset),
         "of": len(whole),
-        "threat": ", ".join(dict.fromkeys(str(attack.threat) for attack in built)),
+        "threat": threat,
         "clean": {target: matrix.accuracy(CLEAN, target) for target in matrix.targets},
         "attacks": [_entry(matrix, attack) for attack in built],
         "flags": matrix.flags(),
@@ -95,6 +104,18 @@ def judge_transfer(
         "settings": {"attack_config": str(attacks.filename), "batch_size": batch_size, "seed": built[0].seed},
         "provenance": provenance(device),
     }
+
+
+def _weights(model: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a model of a matrix from others."""
+    return model["name"], model["checkpoint_sha256"], model.get("weights")
+
+
+def _question(report: dict[str, Any]) -> dict[str, Any]:
+    """What a stored matrix answers."""
+    models = [_weights(model) for model in report["models"]]
+    attack_config = report["settings"]["attack_config"]
+    return {"models": models, "images": report["images"], "threat": report["threat"], "attack_config": attack_config}
 
 
 def _names(pairs: Sequence[tuple[str, str]]) -> list[str]:

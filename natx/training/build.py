@@ -22,6 +22,7 @@ from natx.registry import HOOKS, METHODS, TASKS
 from natx.runtime.progress import say, seconds
 from natx.task import Task
 from natx.terms.base import Term
+from natx.threat import ThreatModel
 from natx.training.fingerprints import decisive_settings, part_fingerprints, run_fingerprint
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
 from natx.training.images import SAME_ORDER, build_loader, build_selection, remarks, with_copies, with_generated
@@ -118,11 +119,19 @@ def _meta(
         "seed": config.seed,
         "classes": list(learner.task.classes or ()),
         **_input_size(learner.task, whole),
+        **_threat(learner.method),
         **({} if learner.task.normalisation is None else {"normalisation": learner.task.normalisation}),
         "selected_on": selection.describe(learner.task) if selection else "nothing (last epoch)",
         "terms": [cast(Term, term).describe() for term in learner.method.terms],
         **({} if ema is None else {"ema": {"decay": ema.decay, "warmup": ema.warmup}}),
     }
+
+
+def _threat(method: Method) -> dict[str, str]:
+    """The threat model that the method trains against as an entry of a checkpoint's meta; nothing where it has none."""
+    sources = [source for part in method.modules() for source in (part, getattr(part, "attack", None))]
+    threats = [source.threat for source in sources if isinstance(getattr(source, "threat", None), ThreatModel)]
+    return {"threat": str(threats[0])} if threats else {}
 
 
 def _input_size(task: Task, dataset: Any) -> dict[str, list[int]]:

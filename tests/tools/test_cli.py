@@ -557,7 +557,7 @@ def test_the_report_lies_beside_the_checkpoint_by_default(shop: Workshop, run: P
     table = shop.write("quick.py", ATTACKS)
     ran = shop.run("test.py", shop.digits(), run / "last.safetensors", "--attacks", table, "--subset", 10)
     assert ran.code == 0, ran.err
-    written = {path.name for path in (run / "test-quick").iterdir()}
+    written = {path.name for path in (run / "test-quick-last-10").iterdir()}
     assert written == {"report.json", "report.md", "report.html", "examples-PGD.png"}
 
 

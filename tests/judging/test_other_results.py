@@ -1,0 +1,190 @@
+"""Judging says what differs from the training, tries other radii, and never writes over another question's results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from workshop import DIGITS, PGD, Ran, Workshop, merged, write_config
+
+from natx.config import load_config
+from natx.errors import ConfigError
+from natx.judging.radii import at_radius
+from natx.training.run import train
+
+EPS = 51 / 255
+SHORT = {"type": "PGD", "steps": 8, "step_size": 0.03, "random_start": False}
+ATTACKS: dict[str, Any] = {"threat": {"type": "Linf", "eps": EPS}, "attacks": [SHORT]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work dir of a digits model trained against Linf 51/255."""
+    folder = tmp_path_factory.mktemp("other")
+    method = {"type": "Adversarial", "attack": {**PGD, "steps": 1}}
+    path = write_config(folder / "digits.py", merged(DIGITS, {"method": method, "train_cfg": {"max_epochs": 1}}))
+    train(load_config(path), folder / "run", device=torch.device("cpu"))
+    return folder / "run"
+
+
+def judge(shop: Workshop, weights: Path, *arguments: Any, attacks: dict[str, Any] = ATTACKS, **changes: Any) -> Ran:
+    table = shop.write("table.py", attacks)
+    return shop.run("test.py", shop.digits(**changes), weights, "--attacks", table, "--subset", 40, *arguments)
+
+
+def notes(folder: Path) -> list[str]:
+    return json.loads((folder / "report.json").read_text())["notes"]
+
+
+# --- what differs from the training -----------------------------------------------------------------------------------
+
+
+def test_another_threat_model_is_told(shop: Workshop, run: Path) -> None:
+    out = shop.folder / "out"
+    assert judge(shop, run / "best.safetensors", "--out", out).code == 0
+    assert not any("was trained under" in note for note in notes(out))
+    other = {**ATTACKS, "threat": {"type": "L2", "eps": 1.0}}
+    ran = judge(shop, run / "best.safetensors", "--out", shop.folder / "l2", attacks=other)
+    told = "the model was trained under Linf 51/255 and is judged under L2 255/255"
+    assert told in notes(shop.folder / "l2") and told in " ".join(ran.out.split())
+    both = {"attacks": [{**SHORT, "threat": ATTACKS["threat"]}, {**SHORT, "name": "weak", "threat": other["threat"]}]}
+    judge(shop, run / "best.safetensors", "--out", shop.folder / "both", attacks=both)
+    assert not any("was trained under" in note for note in notes(shop.folder / "both"))
+
+
+def test_another_image_size_is_told(shop: Workshop, run: Path) -> None:
+    test = {"type": "Digits", "train": False, "upscale": 2}
+    assert judge(shop, run / "best.safetensors", "--out", shop.folder / "out", data={"test": test}).code == 0
+    told = "the model was trained on images of 8 x 8 (1 channel) and is judged on images of 16 x 16 (1 channel)"
+    assert told in notes(shop.folder / "out")
+
+
+def test_an_option_that_nothing_reads_is_refused(shop: Workshop, run: Path) -> None:
+    line = judge(shop, run / "best.safetensors", "--cfg-options", "threat.eps=0.1").error()
+    assert "the option threat.eps is read by nothing in judging" in line and "--eps" in line
+
+
+# --- other radii ------------------------------------------------------------------------------------------------------
+
+
+def test_a_radius_scales_steps_and_is_that_of_all_attacks() -> None:
+    inner = {"type": "PGD", "steps": 3, "step_size": 0.02}
+    attacks = Config(
+        {
+            "threat": {"type": "Linf", "eps": 0.1},
+            "paper": {"row": {"Clean": "1"}},
+            "attacks": [
+                {"type": "PGD", "steps": 5, "step_size": 0.04},
+                {"type": "PGD", "steps": 5},
+                {"type": "WorstOf", "attacks": [inner], "objective": {"type": "CrossEntropy"}},
+                {"type": "Square", "threat": {"type": "Linf", "eps": 0.1}},
+            ],
+        }
+    )
+    half = at_radius(attacks, 0.05).to_dict()
+    assert half["threat"]["eps"] == half["attacks"][3]["threat"]["eps"] == 0.05
+    assert half["attacks"][0]["step_size"] == pytest.approx(0.02)
+    assert "step_size" not in half["attacks"][1]
+    assert half["attacks"][2]["attacks"][0]["step_size"] == pytest.approx(0.01)
+    assert "paper" not in half
+    assert attacks.attacks[0].step_size == 0.04  # the config itself is as it was
+
+
+def test_radii_that_make_no_sense() -> None:
+    for eps in (0.0, -0.1, float("nan")):
+        with pytest.raises(ConfigError, match="above 0"):
+            at_radius(Config(ATTACKS), eps)
+    several = Config({"attacks": [{**SHORT, "threat": {"type": "Linf", "eps": e}} for e in (8 / 255, 10 / 255)]})
+    with pytest.raises(ConfigError, match="of one radius; the attack config has 10/255, 8/255"):
+        at_radius(several, 0.1)
+    with pytest.raises(ConfigError, match="of one radius; the attack config has none"):
+        at_radius(Config({"attacks": [SHORT]}), 0.1)
+
+
+def test_one_radius_and_a_curve(shop: Workshop, run: Path) -> None:
+    copy = shutil.copytree(run, shop.folder / "run")
+    assert judge(shop, copy / "best.safetensors", "--eps", "25.5/255").code == 0
+    single = json.loads((copy / "test-table-40-eps25.5_255" / "report.json").read_text())
+    assert single["threat"] == "Linf 25.5/255"
+    assert single["attacks"][-1]["settings"]["step_size"] == pytest.approx(0.015)
+    ran = judge(shop, copy / "best.safetensors", "--eps", "25.5/255", "51/255", "102/255")
+    assert ran.code == 0
+    folder = copy / "test-table-40-curve"
+    reports = [json.loads((folder / f"eps{e}_255" / "report.json").read_text()) for e in ("25.5", "51", "102")]
+    assert [report["threat"] for report in reports] == ["Linf 25.5/255", "Linf 51/255", "Linf 102/255"]
+    assert reports[0]["columns"] == single["columns"]
+    text = (folder / "curve.md").read_text()
+    for report in reports:
+        cells = [f"{column['accuracy']:.2f}" for column in report["columns"]]
+        assert f"| {report['threat']} | {' | '.join(cells)} |" in text
+    assert text.splitlines()[0] in ran.out
+
+
+def test_bad_radii(shop: Workshop, run: Path) -> None:
+    ran = judge(shop, run / "best.safetensors", "--eps", "eight")
+    assert ran.code == 2 and "a number or a fraction such as 4/255; got 'eight'" in ran.err
+    line = judge(shop, run / "best.safetensors", "--eps", "8", "--out", shop.folder / "out").error()
+    assert "eps=8" in line and "8/255" in line
+    line = judge(shop, run / "best.safetensors", "--eps", "0.1", "0.2", "--save-adv", shop.folder / "adv").error()
+    assert "--save-adv is for one radius" in line
+
+
+# --- another question's results ---------------------------------------------------------------------------------------
+
+
+def test_the_default_folder_names_the_checkpoint_and_the_subset(shop: Workshop, run: Path) -> None:
+    copy = shutil.copytree(run, shop.folder / "run")
+    for weights, arguments, name in (
+        ("best", (), "test-table-40"),
+        ("last", (), "test-table-last-40"),
+        ("last", ("--seed", "3"), "test-table-last-40-seed3"),
+    ):
+        assert judge(shop, copy / f"{weights}.safetensors", *arguments).code == 0
+        settings = json.loads((copy / name / "report.json").read_text())["settings"]
+        assert Path(settings["checkpoint"]).stem == weights
+
+
+def test_a_report_of_another_question_is_not_written_over(shop: Workshop, run: Path) -> None:
+    out = ("--out", shop.folder / "out")
+    assert judge(shop, run / "best.safetensors", *out).code == 0
+    before = (shop.folder / "out" / "report.json").read_bytes()
+    smaller = judge(shop, run / "best.safetensors", "--subset", "30", *out).error()
+    assert "holds the result of another data" in smaller and "--out" in smaller
+    harder = {**ATTACKS, "threat": {"type": "Linf", "eps": 0.3}}
+    assert "another threat (Linf 51/255 there" in judge(shop, run / "best.safetensors", *out, attacks=harder).error()
+    other = shop.folder / "other.safetensors"
+    shutil.copy(run / "best.safetensors", other)
+    with other.open("r+b") as file:  # other weights in a file of the same make
+        file.seek(-4, 2)
+        file.write(b"\0\0\0\0")
+    assert "another checkpoint sha256" in judge(shop, other, *out).error()
+    assert (shop.folder / "out" / "report.json").read_bytes() == before
+    assert judge(shop, run / "best.safetensors", *out).code == 0  # the same question may be asked again
+
+
+def test_matrices_analyses_and_exports_are_kept_too(shop: Workshop, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.folder)
+    config, table = shop.digits(), shop.write("table.py", ATTACKS)
+    best, last = shop.folder / "best.safetensors", shop.folder / "last.safetensors"
+    shutil.copy(run / "best.safetensors", best)
+    shutil.copy(run / "best.safetensors", last)
+    with last.open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\0\0\0\0")
+    commands = {
+        "transfer.py": (["--attacks", table, "--subset", 20], shop.folder / "work_dirs/transfer/transfer.json"),
+        "analyze.py": (["--subset", 20, "--what", "weights", "--work-dir", "a"], shop.folder / "a/analysis.json"),
+        "export.py": (["--out", "e"], shop.folder / "e/model.safetensors"),
+    }
+    for tool, (arguments, result) in commands.items():
+        assert shop.run(tool, config, best, *arguments).code == 0, tool
+        before = result.read_bytes()
+        line = shop.run(tool, config, last, *arguments).error()
+        assert "holds the result of another" in line or "holds another model" in line
+        assert result.read_bytes() == before
+        assert shop.run(tool, config, best, *arguments).code == 0, tool
