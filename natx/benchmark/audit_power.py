@@ -158,7 +158,17 @@ def _family(honest: list[Record]) -> list[str]:
         shares = f"{low:.1f} to {high:.1f} %", f"{100 * FAMILY:.0f} %"
         lines.append(f"| {' | '.join(map(str, (images, len(honest), len(alarms), chance, *shares, robust)))} |")
     lines += ["", "What is red on all images too is no accident: the net does not keep that check's tolerance."]
+    for check in CHECKS:
+        groups = [record["group"] for record in honest if check.id in _red(record, last)]
+        counts = ", ".join(
+            f"{group} {groups.count(group)} of {_size(honest, group)}" for group in dict.fromkeys(groups)
+        )
+        lines += [f"That is so of {check.id} ({check.title}): {counts}."] if groups else []
     return lines
+
+
+def _size(records: list[Record], group: str) -> int:
+    return sum(record["group"] == group for record in records)
 
 
 def _each_check(honest: list[Record], masked: list[Record]) -> list[str]:

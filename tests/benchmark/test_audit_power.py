@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from natx.benchmark.audit_subjects import (
 )
 from natx.checks import CHECKS
 
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "audit_power.json"
 KNOWN = {check.id for check in CHECKS}
 
 
@@ -92,9 +94,14 @@ def test_wrong_verdicts_are_counted_by_check_and_by_model() -> None:
     assert "Made by `python x.py` on a CPU in 2 min of computing." in page
     assert "| 1000 | 4 | 2 | 0 | 0.0 to 49.0 % | 5 % | 2 |" in page  # what is red on all images is no chance
     assert "| 200 | 4 | 1 | 1 | 4.6 to 69.9 % | 5 % | 3 |" in page
+    assert "That is so of G11 (drop from 1 to 10 random starts): group 0 1 of 1, group 1 1 of 1." in page
     rows = {line.split()[1]: line for line in page.splitlines() if line.startswith("| G")}
     assert rows["G11"].endswith("| 0 of 4 | 0 of 4 | 2 of 4 | – | – | – |")
     assert rows["G9"].endswith("| 0 of 4 | 0 of 4 | 0 of 4 | 1 of 1 | 0 of 1 | 0 of 1 |")
     assert rows["G16"].endswith("| 1 of 1 | 1 of 1 | 1 of 1 |") and "| – | – | – | – | – | – |" in rows["G5"]
     assert "| group 0 | G9 G16 | none | G9 | G6 G9 | 100 |" in page.replace("G9 G6", "G6 G9")
     assert "- honest 0, 1000 images: G11 3, red at 2, p 0.001" in page
+
+
+def test_the_published_page_is_its_records() -> None:
+    assert RESULTS.with_suffix(".md").read_text() == markdown(json.loads(RESULTS.read_text()))
