@@ -70,8 +70,16 @@ def _audited(subject: Subject, data: Any, parts: Sequence[Evaluation | None], im
         draws=DRAWS,
         batch_size=TEST,
     )
-    checks = {verdict.id: [verdict.verdict, verdict.figure, verdict.threshold, verdict.p_value] for verdict in verdicts}
+    checks = {
+        verdict.id: [verdict.verdict, *map(_rounded, (verdict.figure, verdict.threshold, verdict.p_value))]
+        for verdict in verdicts
+    }
     return {"robust": robust_wording(verdicts), "checks": checks}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits are as many as anyone reads."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _joined(parts: Sequence[Evaluation | None]) -> Evaluation:
@@ -160,15 +168,10 @@ def _family(honest: list[Record]) -> list[str]:
     lines += ["", "What is red on all images too is no accident: the net does not keep that check's tolerance."]
     for check in CHECKS:
         groups = [record["group"] for record in honest if check.id in _red(record, last)]
-        counts = ", ".join(
-            f"{group} {groups.count(group)} of {_size(honest, group)}" for group in dict.fromkeys(groups)
-        )
+        sizes = {group: sum(record["group"] == group for record in honest) for group in groups}
+        counts = ", ".join(f"{group} {groups.count(group)} of {size}" for group, size in sizes.items())
         lines += [f"That is so of {check.id} ({check.title}): {counts}."] if groups else []
     return lines
-
-
-def _size(records: list[Record], group: str) -> int:
-    return sum(record["group"] == group for record in records)
 
 
 def _each_check(honest: list[Record], masked: list[Record]) -> list[str]:
