@@ -113,7 +113,7 @@ def judge(
         "precision": "float32",
         **({"head": meta["head"]} if "head" in meta else {}),
     }
-    common = {
+    common: dict[str, Any] = {
         "name": name or Path(config.filename or "model").stem,
         "threat": ", ".join(dict.fromkeys(str(attack.threat) for attack in built)),
         "settings": settings,

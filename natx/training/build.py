@@ -130,8 +130,8 @@ def _meta(
 def _threat(method: Method) -> dict[str, str]:
     """The threat model that the method trains against as an entry of a checkpoint's meta; nothing where it has none."""
     sources = [source for part in method.modules() for source in (part, getattr(part, "attack", None))]
-    threats = [source.threat for source in sources if isinstance(getattr(source, "threat", None), ThreatModel)]
-    return {"threat": str(threats[0])} if threats else {}
+    threats = [getattr(source, "threat", None) for source in sources]
+    return next(({"threat": str(threat)} for threat in threats if isinstance(threat, ThreatModel)), {})
 
 
 def _input_size(task: Task, dataset: Any) -> dict[str, list[int]]:
