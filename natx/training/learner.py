@@ -69,7 +69,7 @@ class Learner(BaseModel):
                     scalars = self.method(self.task, self.augmented(batch), epoch=self.epoch)
                     for name, value in scalars.items():
                         if "loss" in name:
-                            expect(torch.isfinite(value).all(), partial(_not_finite, name), value.mean())
+                            expect(torch.isfinite(value), partial(_not_finite, name), value)
                 return scalars
             if mode == "predict":
                 return self.task.predict(batch)
