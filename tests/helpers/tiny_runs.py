@@ -39,9 +39,10 @@ def tiny_config(method: dict[str, Any], **changes: Any) -> Config:
 
 
 def run(config: Config, folder: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Train; the state in ``last.pth``."""
+    """Train; the state in ``last.pth`` but for the averages of the log, which hold times."""
     train(config, folder, device=torch.device("cpu"), resume=resume)
-    return torch.load(folder / "last.pth", weights_only=True)
+    state = torch.load(folder / "last.pth", weights_only=True)
+    return {name: part for name, part in state.items() if name != "logs"}
 
 
 class Stopped(Exception):
