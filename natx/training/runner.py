@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import OPTIMIZERS, VISBACKENDS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from natx.errors import ConfigError, NonFiniteError
 from natx.registry import require_known
@@ -129,6 +130,12 @@ class NatxRunner(Runner):
                 raise ConfigError(f"vis_backends: {error}") from error
         with _fitting("visualizer", visualizer):
             return super().build_visualizer(visualizer)
+
+    def _init_model_weights(self) -> None:
+        """Give all processes the first one's weights; mmengine's stops at state that is no tensor (a perturbation)."""
+        for value in self.model.state_dict().values():
+            if isinstance(value, Tensor):
+                broadcast(value)
 
     def dump_config(self) -> None:
         """Nothing yet: a resume that is refused must not overwrite the config of the run in the folder."""
