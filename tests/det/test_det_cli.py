@@ -301,6 +301,7 @@ def test_a_plain_mmdet_checkpoint_is_judged(shop: Workshop, digits: Path) -> Non
         ran = judge(shop, checkpoint, base(digits), "--subset", 2)
         assert ran.code == 0, ran.err
         reports.append(json.loads((shop.folder / "out" / "report.json").read_text()))
+        (shop.folder / "out").rename(shop.folder / checkpoint.stem)  # the report of another file is not written over
     assert reports[0]["columns"] == reports[1]["columns"] and reports[0]["images"] == 2
     assert [column["name"] for column in reports[0]["columns"]] == ["Clean", "loss_cls"]
     assert reports[0]["settings"]["trained_epochs"] == "unknown"
