@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -162,7 +163,8 @@ def pretended() -> Iterator[torch.device]:
         raise RuntimeError("tests on the device lie in tests/devices, whose files have processes of their own")
     Backend.available = True
     try:
-        with Factories():
+        # It has no allocator of its own whose cache could be emptied.
+        with Factories(), mock.patch.object(torch.accelerator, "empty_cache", lambda: None):
             yield torch.device(NAME)
     finally:
         Backend.available = False
