@@ -126,6 +126,7 @@ class FreeAdversarial(Method):
         last = self._round
         if last is None or last.epoch != epoch or last.done == self.replays:
             return None
+        last = _Round(epoch, last.index.to(index.device), last.pixels.to(index.device), last.done)  # read from a file?
         refusal = ConfigError(
             f"FreeAdversarial(replays={self.replays}, fresh={self.fresh:g}) got other images after {last.done} of "
             f"{self.replays} steps: its batches come from a ReplaySampler with the same settings"

@@ -80,18 +80,22 @@ class FreeTraining(Method):
         perturbation = self._moved()
         if perturbation is None or self._epoch != epoch or perturbation.shape != x.shape:
             perturbation = torch.zeros_like(x)
-        self._leaf, self._epoch = perturbation.requires_grad_(), epoch
+        self._leaf, self._epoch = perturbation.to(x.device).requires_grad_(), epoch
         x_adv = (x + (self._leaf if mask is None else self._leaf * mask.to(x.dtype))).clamp(0, 1)
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The perturbation that the next step starts from, for a run that goes on inside an epoch."""
-        moved = self._moved()
-        return {} if moved is None else {"perturbation": moved, "epoch": self._epoch}
+        """What the next step's perturbation is made from, for a run that goes on inside an epoch."""
+        if self._leaf is None:
+            return {}
+        return {"perturbation": self._leaf.detach(), "gradient": self._leaf.grad, "epoch": self._epoch}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`get_extra_state`."""
-        self._leaf, self._epoch = state.get("perturbation"), state.get("epoch", -1)
+        self._leaf, self._epoch = None, state.get("epoch", -1)
+        if state:
+            self._leaf = state["perturbation"].clone().requires_grad_()
+            self._leaf.grad = state["gradient"]
 
     def _moved(self) -> Tensor | None:
         """The perturbation after the step that the last backward asks for."""
