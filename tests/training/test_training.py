@@ -491,3 +491,14 @@ def test_a_schedule_that_mmengine_refuses_without_a_word_has_a_reason(shop: Work
     restarts = {"type": "CosineRestartLR", "periods": [1, 1], "restart_weights": [1, 0.5], "by_epoch": True}
     with pytest.raises(ConfigError, match="eta_min"):
         train(shop.load(param_scheduler=[restarts]), shop.folder / "run", device=CPU)
+
+
+def test_processes_share_tensors_alone_at_the_start(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method's state may hold more (a perturbation that it carries on), which mmengine's broadcast stops at."""
+    shared: list[Any] = []
+    monkeypatch.setattr("natx.training.runner.broadcast", shared.append)
+    method = {"type": "FreeTraining", "threat": PGD["threat"], "replays": 2}
+    runner = build_runner(shop.load(method=method), shop.folder / "run", device=CPU)
+    assert any(not isinstance(value, Tensor) for value in runner.model.state_dict().values())
+    runner._init_model_weights()
+    assert len(shared) >= len(runner.model.task.state_dict()) and all(isinstance(value, Tensor) for value in shared)

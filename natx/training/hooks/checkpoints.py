@@ -140,15 +140,15 @@ class Checkpoints(Hook):
         """
         learner, epoch = learner_of(runner), runner.epoch + 1
         self._check_finite(runner, f"epoch {epoch}")
-        judged = self.ema.task if self.ema else learner.task
+        task = self.ema.task if self.ema else learner.task
         with runner.stop.at_once() if self._unscored else nullcontext():
-            scores = self._score(runner, judged, epoch)
+            scores = self._score(runner, task, epoch)
         score = None if scores is None or self.selection is None else scores[self.selection.metric]
         better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
         if better:
             self.best = {"epoch": epoch, "score": score, "scores": scores or {}}
         if runner.rank == 0:
-            self._write_weights(runner, judged, epoch, better)
+            self._write_weights(runner, task, epoch, better)
         self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter)
         barrier()
 
@@ -169,22 +169,22 @@ class Checkpoints(Hook):
         if not state.finite(learner_of(runner).task):
             raise CheckpointError(f"weights are not finite after {where}: the checkpoint before it is kept")
 
-    def _score(self, runner: Runner, judged: Task, epoch: int) -> dict[str, float] | None:
+    def _score(self, runner: Runner, task: Task, epoch: int) -> dict[str, float] | None:
         if self.selection is None or (epoch % self.selection.every and epoch != runner.max_epochs):
             return None
-        scores = self.selection(judged)
+        scores = self.selection(task)
         runner.logger.info(
             f"epoch {epoch}: " + ", ".join(f"{k} {v:.2f} %" for k, v in scores.items()) + f" on {self.selection.name}"
         )
         runner.visualizer.add_scalars({f"select/{k}": v for k, v in scores.items()}, step=epoch)
         return scores
 
-    def _write_weights(self, runner: Runner, judged: Task, epoch: int, better: bool) -> None:
+    def _write_weights(self, runner: Runner, task: Task, epoch: int, better: bool) -> None:
         folder = _folder(runner)
         meta = {**self.meta, "epoch": epoch, "best": self.best}
         if better:
-            save_weights(folder / "best.safetensors", judged, meta=meta)
-        save_weights(folder / "last.safetensors", judged, meta=meta)
+            save_weights(folder / "best.safetensors", task, meta=meta)
+        save_weights(folder / "last.safetensors", task, meta=meta)
 
     def _write_state(self, runner: Runner, *, epoch: int, batches: int, iteration: int) -> None:
         """Write ``last.pth``; all processes take part."""
