@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 from safetensors import safe_open
 from torch import Tensor
+from workshop import Workshop, environment
 
 import natx
 import tasks.cls  # noqa: F401 - registers its tasks
@@ -245,19 +246,17 @@ def test_a_file_cannot_make_timm_read_another_one(tmp_path: Path) -> None:
         natx.load(path)
 
 
-def test_the_tool_is_the_function(tmp_path: Path) -> None:
+def test_the_tool_is_the_function(tmp_path: Path, shop: Workshop) -> None:
     path = run(tmp_path / "run", OWN)
     (tmp_path / "c.py").write_text(
         f"custom_imports = dict(imports=['tasks.cls'], allow_failed_imports=False)\ntask = {OWN!r}\n"
     )
-    tool = [sys.executable, str(ROOT / "tools" / "export.py"), str(tmp_path / "c.py")]
-    good = subprocess.run([*tool, str(path), "--out", str(tmp_path / "out")], capture_output=True, text=True)
-    assert good.returncode == 0 and "README.md" in good.stdout, good.stderr
+    good = shop.run("export.py", tmp_path / "c.py", path, "--out", tmp_path / "out")
+    assert good.code == 0 and "README.md" in good.out, good.err
     assert "threat model: none named" in (tmp_path / "out" / "README.md").read_text()
     code = "import natx, sys; print(natx.load(sys.argv[1]).task.num_classes)"  # finds the adapter by itself
-    fresh = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+    fresh = subprocess.run([sys.executable, "-c", code, str(path)], env=environment(), capture_output=True, text=True)
     assert fresh.stdout == "4\n", fresh.stderr
-    bad = subprocess.run([*tool, str(tmp_path / "none.safetensors"), "--out", "x"], capture_output=True, text=True)
-    assert bad.returncode == 2 and bad.stderr.startswith("error: no checkpoint") and bad.stderr.count("\n") == 1
-    file = subprocess.run([*tool, str(path), "--out", str(path)], capture_output=True, text=True)
-    assert file.returncode == 2 and "best.safetensors is a file" in file.stderr and file.stderr.count("\n") == 1
+    missing = shop.run("export.py", tmp_path / "c.py", tmp_path / "none.safetensors", "--out", "x")
+    assert missing.error().startswith("error: no checkpoint")
+    assert "best.safetensors is a file" in shop.run("export.py", tmp_path / "c.py", path, "--out", path).error()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ import pytest
 import torch
 from detector_runs import SIDE, generated
 from detectors import ssd
+from forks import run_pair
 from torch.utils._pytree import tree_leaves
-from workshop import environment
 
 from natx.attacks import Attack, build_attack
 from natx.evaluation import evaluate_set
@@ -26,7 +24,6 @@ from tasks.det.metrics import DetectionMAP
 
 RANKS, BATCH, EMPTY = 2, 2, "test_000002"  # five images are three batches; one has nothing to detect
 THREAT = {"type": "Linf", "eps": 32 / 255}  # the digits are bright
-ENVIRONMENT = environment(Path(__file__).parent)
 
 
 def images(root: Path) -> VOCDetection:
@@ -86,17 +83,9 @@ def judged(folder: Path) -> dict[str, Any]:
     }
 
 
-WORKER = """
-import json, sys, torch
-from pathlib import Path
-from test_det_distributed import RANKS, judged
-
-torch.set_num_threads(1)
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-(folder / f"judged{rank}.json").write_text(json.dumps(judged(folder)))
-torch.distributed.destroy_process_group()
-"""
+def work(folder: Path, rank: int) -> None:
+    """What each of the two processes computes."""
+    (folder / f"judged{rank}.json").write_text(json.dumps(judged(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +99,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tree.getroot().remove(thing)
     tree.write(path)
     learnt(folder / "voc", folder / "weights.safetensors")
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), str(rank)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(RANKS)
-    ]
-    for worker in workers:
-        error = worker.communicate()[1]
-        assert worker.returncode == 0, error[-3000:]
+    run_pair(work, folder)
     return folder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,11 @@ import pytest
 import torch
 from detector_runs import THREAT, base, mtd_nat
 from detectors import CLASSES, detector, faster, retina, square_batch, ssd
+from forks import run_tool
 from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
-from workshop import ROOT, environment, write_config
+from workshop import write_config
 
 from natx.attacks import build_attack
 from natx.batch import Batch
@@ -91,15 +90,8 @@ def test_a_killed_run_of_mtd_with_nat_ends_with_the_weights_of_one_that_was_not(
     content = base(tmp_path / "voc", custom_imports=imports, data=data, method=method)
     path, run = write_config(tmp_path / "nat.py", content), tmp_path / "killed"
     whole = train(load_config(path), tmp_path / "whole", device=CPU)
-    options = ["--work-dir", str(run), "--device", "cpu", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "train.py"), str(path), *options],
-        env=environment(tmp_path, NATX_TEST_KILL="yes"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = (path, "--work-dir", run)
+    done = run_tool("train.py", *words, folders=(tmp_path,), NATX_TEST_KILL="yes")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert load_state(run / "last.pth")["meta"]["epoch"] == 1
     train(load_config(path), run, device=CPU, resume=True)

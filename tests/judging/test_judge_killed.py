@@ -1,25 +1,21 @@
-"""tools/test.py killed, by itself or as one of two processes, and gone on with by --resume, also under torchrun."""
+"""tools/test.py killed, by itself or as one of two processes, and gone on with by --resume."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Fork, run_tool, run_tool_pair
 from safetensors.torch import load_file, save_file
-from workshop import DIGITS, ROOT, Workshop, environment, merged, write_config
+from workshop import DIGITS, Workshop, merged, write_config
 
 from natx.config import load_config
-from natx.evaluation.progress import Block
 from natx.evaluation.robust import _Judging
 from natx.judging.judge import judge
 from natx.training.run import train
@@ -39,6 +35,21 @@ plain, blocks = Block.plain, []
 def dying(block):
     blocks.append(block)
     if len(blocks) == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(block)
+
+Block.plain = dying
+"""
+# The same for the second of two processes, in its second block of the first attack.
+DYING_SECOND = """
+import os, signal
+from natx.evaluation.progress import Block
+
+plain, blocks = Block.plain, []
+
+def dying(block):
+    blocks.append(block)
+    if os.environ["RANK"] == "1" and len(blocks) == 6:  # four of the clean pass and one of the attack are on the disk
         os.kill(os.getpid(), signal.SIGKILL)
     return plain(block)
 
@@ -68,7 +79,7 @@ class Judged:
         self.folder, self.weights = folder, folder / "run" / "best.safetensors"
         content = merged(DIGITS, {"train_cfg": {"max_epochs": 8}})
         self.config = write_config(folder / "digits.py", content)
-        for name, module in (("dying", DYING), ("noting", NOTING)):
+        for name, module in (("dying", DYING), ("dying_second", DYING_SECOND), ("noting", NOTING)):
             (folder / f"{name}.py").write_text(module)
             imports = {"custom_imports": {"imports": ["tasks.cls", name]}}
             write_config(folder / f"with_{name}.py", merged(content, imports))
@@ -80,18 +91,10 @@ class Judged:
         given += [changed.get("table", self.table), "--out", out, "--subset", IMAGES, "--batch-size", BATCH]
         return [*map(str, given), "--name", "tiny", *more]
 
-    def process(self, module: str, out: Path, *more: str, launcher: tuple[str, ...] = ()) -> tuple[int, str]:
-        """The tool in a process of its own, with a module; exit status (negative for a signal) and errors."""
-        tool = [str(ROOT / "tools" / "test.py"), *self.arguments(out, *more, config=self.folder / f"with_{module}.py")]
-        done = subprocess.run(
-            [sys.executable, *launcher, *tool, "--device", "cpu", "--threads", "1"],
-            env=environment(self.folder),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stderr[-3000:]
+    def pair(self, module: str, out: Path, *more: str) -> list[Fork]:
+        """The tool in two processes, with a module."""
+        words = self.arguments(out, *more, config=self.folder / f"with_{module}.py")
+        return run_tool_pair("test.py", *words, folders=(self.folder,))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 def killed(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an evaluation that was killed when its clean pass and two blocks of its first attack were kept."""
     out = tmp_path_factory.mktemp("killed") / "out"
-    assert judged.process("dying", out)[0] == -signal.SIGKILL
+    words = judged.arguments(out, config=judged.folder / "with_dying.py")
+    died = run_tool("test.py", *words, folders=(judged.folder,))
+    assert died.returncode == -signal.SIGKILL, died.stderr
     return out
 
 
@@ -173,55 +178,18 @@ def test_what_was_killed_is_not_begun_anew_without_being_asked(shop: Workshop, j
     assert "not finished: add --resume" in shop.run("test.py", *judged.arguments(killed)).error()
 
 
-def one_of_two(shop: Workshop, rank: int, port: int, arguments: list[str]) -> None:
-    """The tool as torchrun starts it; the second process kills itself in its second block of the first attack."""
-    torch.set_num_threads(1)
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": RANKS, "RANK": rank, "LOCAL_RANK": rank}
-    os.environ.update({name: str(value) for name, value in where.items()})
-    plain, kept = Block.plain, []
-
-    def dying(block: Block) -> dict[str, Any]:
-        kept.append(block)
-        if rank == 1 and len(kept) == 6:  # four of the clean pass and one of the attack are on the disk
-            os.kill(os.getpid(), signal.SIGKILL)
-        return plain(block)
-
-    Block.plain = dying
-    shop.run("test.py", *arguments, "--launcher", "pytorch")
-
-
-def pair(shop: Workshop, arguments: list[str]) -> list[int]:
-    """Exit statuses of the two processes (gloo)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(RANKS):
-        process = os.fork()
-        if process == 0:
-            try:
-                one_of_two(shop, rank, port, arguments)
-            finally:
-                os._exit(3)
-        processes.append(process)
-    second = os.waitpid(processes[1], 0)[1]
-    os.kill(processes[0], signal.SIGKILL)  # as the launcher does; it waits for the other one, or has failed by now
-    return [os.waitstatus_to_exitcode(status) for status in (os.waitpid(processes[0], 0)[1], second)]
-
-
-def test_torchrun_goes_on_with_two_processes_of_which_one_was_killed(
+def test_two_processes_of_which_one_was_killed_are_gone_on_with(
     shop: Workshop, judged: Judged, whole: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first, second = pair(shop, judged.arguments(out))
-    assert first in (-signal.SIGKILL, 3) and second == -signal.SIGKILL
+    _, second = judged.pair("dying_second", out)
+    assert second.returncode == -signal.SIGKILL, second.stderr
     before = blocks(out)
     assert [name for name, _ in before].count("Clean") == 9 and len(before) >= 10 and len(set(before)) == len(before)
     line = shop.run("test.py", *judged.arguments(out, "--resume")).error()
     assert "processes was 2 and is 1 now" in line
-    launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}")
-    code, errors = judged.process("noting", out, "--launcher", "pytorch", "--resume", launcher=launcher)
-    assert code == 0, errors
+    for fork in judged.pair("noting", out, "--resume"):
+        assert fork.returncode == 0, fork.stderr
     report = json.loads((out / "report.json").read_text())
     assert numbers(report) == whole and report["settings"]["processes"] == RANKS
     assert not list(out.glob("progress*"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from workshop import Workshop
 
 from natx.attacks import PGD, Attack, Transfer, build_attack
 from natx.batch import START
@@ -356,12 +355,8 @@ data = dict(test=dict(type="TinyDataset", count=20, seed={seed}))
 """
 
 
-def run_tool(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools" / "transfer.py"), *words, "--device", "cpu", "--threads", "1"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-
-
-def test_the_tool_writes_a_matrix(tmp_path: Path) -> None:
+def test_the_tool_writes_a_matrix(tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     words = []
     for name, width, seed in (("first", 6, 5), ("second", 4, 5), ("other", 4, 6)):
         (tmp_path / f"{name}.py").write_text(CONFIG.format(width=width, seed=seed))
@@ -370,10 +365,9 @@ def test_the_tool_writes_a_matrix(tmp_path: Path) -> None:
     (tmp_path / "attacks.py").write_text(
         'threat = dict(type="Linf", eps=0.15)\nattacks = [dict(type="PGD", steps=4, step_size=0.05)]\n'
     )
-    ran = run_tool(
-        tmp_path, *words[0], "--source", *words[1], "--attacks", "attacks.py", "--out", "out", "--subset", "10"
-    )
-    assert ran.returncode == 0, ran.stderr
+    options = ("--attacks", "attacks.py", "--out", "out", "--subset", 10)
+    ran = shop.run("transfer.py", *words[0], "--source", *words[1], *options)
+    assert ran.code == 0, ran.err
     report = json.loads((tmp_path / "out" / "transfer.json").read_text())
     assert (report["images"], report["of"], [model["name"] for model in report["models"]]) == (
         10,
@@ -384,7 +378,5 @@ def test_the_tool_writes_a_matrix(tmp_path: Path) -> None:
     assert set(attack["accuracy"]) == {"first", "second"} and set(attack["accuracy"]["second"]) == {"first"}
     text = (tmp_path / "out" / "transfer.md").read_text()
     assert f"| first | **{attack['accuracy']['first']['first']:.2f}** |" in text
-    bad = run_tool(tmp_path, *words[0], *words[2], "--attacks", "attacks.py")
-    assert bad.returncode == 2 and bad.stderr == (
-        "error: other.py is tested on other images than first.py: compare models of one test set\n"
-    )
+    bad = shop.run("transfer.py", *words[0], *words[2], "--attacks", "attacks.py")
+    assert bad.error() == "error: other.py is tested on other images than first.py: compare models of one test set"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from workshop import environment
+from forks import run_pair
 
 from natx.attacks import Attack, build_attack
 from natx.evaluation import evaluate_set
@@ -22,7 +20,6 @@ from tasks.reid.metrics import Retrieval
 
 RANKS, BATCH, BLOCK = 2, 3, 5  # seven queries are three batches; 24 training images are five blocks
 SIZE = {"height": 64, "width": 32}
-ENVIRONMENT = environment(Path(__file__).parent)
 
 
 def model() -> ReIDTask:
@@ -62,18 +59,10 @@ def copied(root: Path, folder: Path) -> None:
     stored.make_copies(model(), Market1501(root, **SIZE), climb, folder=folder, batch_size=BATCH)
 
 
-WORKER = """
-import json, sys, torch
-from pathlib import Path
-from test_reid_distributed import RANKS, copied, judged
-
-torch.set_num_threads(1)
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-(folder / f"judged{rank}.json").write_text(json.dumps(judged(folder / "street")))
-copied(folder / "street", folder / "copies")
-torch.distributed.destroy_process_group()
-"""
+def work(folder: Path, rank: int) -> None:
+    """What each of the two processes computes."""
+    (folder / f"judged{rank}.json").write_text(json.dumps(judged(folder / "street")))
+    copied(folder / "street", folder / "copies")
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +70,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, draw_street: Callable[..., Pa
     """The folder into which two processes wrote what they computed."""
     folder = tmp_path_factory.mktemp("pair")
     draw_street(folder / "street")
-    command = [sys.executable, "-c", WORKER, str(folder)]
-    workers = [
-        subprocess.Popen([*command, str(rank)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for rank in range(RANKS)
-    ]
-    for worker in workers:
-        error = worker.communicate()[1]
-        assert worker.returncode == 0, error[-3000:]
+    run_pair(work, folder)
     return folder
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import run_tool
 from mmengine.config import Config
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from workshop import ROOT, Workshop, environment, merged, write_config
+from workshop import Workshop, merged, write_config
 
 from natx.attacks import PGD
 from natx.config import load_config, plain_dict
@@ -415,15 +414,8 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(
     monkeypatch.syspath_prepend(tmp_path)
     content = base(folder / "street", custom_imports={"imports": ["tasks.reid", "natx_test_reid_killer"]})
     path, run = write_config(tmp_path / "killed.py", content), tmp_path / "run"
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "train.py"), str(path), "--work-dir", str(run), "--device", "cpu"]
-        + ["--threads", "1"],
-        env=environment(tmp_path, NATX_TEST_KILL="yes"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = (path, "--work-dir", run)
+    done = run_tool("train.py", *words, folders=(tmp_path,), NATX_TEST_KILL="yes")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert load_state(run / "last.pth")["meta"]["epoch"] == 1
     train(load_config(path), run, device=CPU, resume=True)

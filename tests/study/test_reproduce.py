@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from forks import run_tool
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Ran, Workshop, environment, merged, nat, write_config
+from workshop import DIGITS, Ran, Workshop, merged, nat, write_config
 
 from natx.study import load_table, run_row
 from natx.training.frozen_models import frozen_models
@@ -123,15 +123,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 run_row(study, row, folder / "whole", seed=seed, device=torch.device("cpu"), options=None)
     finally:
         sys.path.remove(str(folder))
-    command = [sys.executable, str(ROOT / "tools" / "reproduce.py"), "two", "--tables", str(tables), "--device", "cpu"]
-    killed = subprocess.run(
-        [*command, "--work-dir", str(folder / "killed"), "--threads", "1"],
-        env=environment(folder, NATX_TEST_KILL="seed1/nat"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("two", "--tables", tables, "--work-dir", folder / "killed")
+    killed = run_tool("reproduce.py", *words, folders=(folder,), NATX_TEST_KILL="seed1/nat")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     return {"folder": folder, "tables": tables, "finished": stamps(folder / "killed")}
 

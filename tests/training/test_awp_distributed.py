@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import run_pair
+from mmengine.model import MMDistributedDataParallel
 from torch import Tensor
-from workshop import environment
 
 from natx.registry import METHODS
 from natx.testing import TinyCNNTask, TinyDataset
 from natx.training.learner import Learner
 
-ROOT = Path(__file__).resolve().parents[2]
 RANKS, IMAGES = 2, 12
-ENVIRONMENT = environment(Path(__file__).parent)
 NAT = {
     "type": "Adversarial",
     "views": ("clean", "adv"),
@@ -56,34 +53,19 @@ def step(model: Any, part: slice) -> dict[str, Tensor]:
     return {"loss": loss.detach(), **{name: parameter.grad for name, parameter in bare.task.named_parameters()}}
 
 
-WORKER = """
-import sys, torch
-from mmengine.model import MMDistributedDataParallel
-from test_awp_distributed import IMAGES, METHODS_TESTED, RANKS, learner, step
-
-torch.set_num_threads(1)
-folder, rank = sys.argv[1], int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-size = IMAGES // RANKS
-for name in METHODS_TESTED:
-    model = MMDistributedDataParallel(module=learner(name), broadcast_buffers=False)
-    torch.save(step(model, slice(rank * size, (rank + 1) * size)), f"{folder}/{name}{rank}.pth")
-torch.distributed.destroy_process_group()
-"""
+def work(folder: Path, rank: int) -> None:
+    """What each of the two processes computes."""
+    size = IMAGES // RANKS
+    for name in METHODS_TESTED:
+        model = MMDistributedDataParallel(module=learner(name), broadcast_buffers=False)
+        torch.save(step(model, slice(rank * size, (rank + 1) * size)), folder / f"{name}{rank}.pth")
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which two processes wrote what they computed."""
     folder = tmp_path_factory.mktemp("pair")
-    command = [sys.executable, "-c", WORKER, str(folder)]
-    workers = [
-        subprocess.Popen([*command, str(rank)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for rank in range(RANKS)
-    ]
-    for worker in workers:
-        errors = worker.communicate()[1]
-        assert worker.returncode == 0, errors[-3000:]
+    run_pair(work, folder)
     return folder
 
 

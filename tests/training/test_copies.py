@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import Fork, run_tool
 from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
-from workshop import environment
 
+import natx.training.copies
 from natx.attacks import PGD, Copies
 from natx.batch import COPIES
 from natx.config import load_config
@@ -199,31 +200,24 @@ def test_a_complete_folder_costs_nothing(tmp_path: Path, small_blocks: None) -> 
     assert task.seen == 0 and files(folder) == before
 
 
-# Dies (SIGKILL) when half of the second block is written.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import natx.training.copies, test_copies, torch
+def made_until_half_of_the_second_block(folder: Path) -> None:
+    """In a process that dies (SIGKILL) there."""
+    natx.training.copies.BLOCK = BLOCK
+    sync = os.fsync
 
-torch.set_num_threads(1)
-natx.training.copies.BLOCK = test_copies.BLOCK
-sync = os.fsync
+    def fsync(handle: int) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{handle}")).startswith(".block-00001."):
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(handle)
 
-def fsync(handle):
-    if os.path.basename(os.readlink(f"/proc/self/fd/{handle}")).startswith(".block-00001."):
-        os.ftruncate(handle, os.fstat(handle).st_size // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    sync(handle)
-
-os.fsync = fsync
-test_copies.make(Path(sys.argv[1]))
-"""
+    os.fsync = fsync
+    make(folder)
 
 
 def test_a_killed_process_leaves_whole_blocks_and_the_next_one_goes_on(tmp_path: Path, small_blocks: None) -> None:
     folder, undisturbed = tmp_path / "killed", make(tmp_path / "undisturbed")
-    command = [sys.executable, "-c", KILLED, str(folder)]
-    done = subprocess.run(command, env=environment(Path(__file__).parent), capture_output=True, text=True, check=False)
+    done = Fork(made_until_half_of_the_second_block, folder).wait()
     assert done.returncode == -signal.SIGKILL, done.stderr
     (unfinished,) = folder.glob(".*.tmp")
     assert unfinished.name.startswith(".block-00001.npy.")
@@ -549,15 +543,8 @@ def test_a_training_on_copies_that_was_killed_ends_with_the_weights_of_one_that_
     monkeypatch.setattr("natx.training.copies.BLOCK", 8)
     config = on_copies(tmp_path, imports=("natx_test_copies_killer",), train_cfg={"max_epochs": 2})
     run, store = tmp_path / "killed" / "run", tmp_path / "killed" / "adversaries"
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(run)]
-    done = subprocess.run(
-        [*command, "--device", "cpu", "--threads", "1"],
-        env=environment(tmp_path, NATX_TEST_KILL="yes"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = (config, "--work-dir", run)
+    done = run_tool("train.py", *words, folders=(tmp_path,), NATX_TEST_KILL="yes")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert load_state(run / "last.pth")["meta"]["epoch"] == 1
     written = listed(store, "copies-*/block-*.npy")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from forks import run_pair
+from mmengine.model import MMDistributedDataParallel
 from safetensors.torch import load_file
 from torch import Tensor
 from workshop import DIGITS, ROOT, environment, merged, nat, write_config
@@ -24,7 +26,6 @@ from natx.training.learner import Learner
 
 RANKS, IMAGES = 2, 12
 LINF = {"type": "Linf", "eps": 0.1}
-ENVIRONMENT = environment(Path(__file__).parent)
 
 
 # --- what one process and two compute, in float64 and without batch norm: only the splitting differs ------------------
@@ -76,30 +77,20 @@ def outcomes() -> dict[str, Any]:
     return found
 
 
-def train(folder: str, rank: int) -> None:
+def train(folder: Path, rank: int) -> None:
     """One epoch of a net with batch norm, and this process's weights and statistics at its end."""
-    config = load_config(Path(folder) / "digits.py")
-    runner = build_runner(config, Path(folder) / "run", device=torch.device("cpu"))
+    runner = build_runner(load_config(folder / "digits.py"), folder / "run", device=torch.device("cpu"))
     runner.train()
-    torch.save(runner.model.module.task.upstream.state_dict(), f"{folder}/trained{rank}.pth")
+    torch.save(runner.model.module.task.upstream.state_dict(), folder / f"trained{rank}.pth")
 
 
-WORKER = """
-import json, sys, torch
-from mmengine.model import MMDistributedDataParallel
-from test_distributed import IMAGES, RANKS, learner, outcomes, step, train
-
-torch.set_num_threads(1)
-folder, rank = sys.argv[1], int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-model = MMDistributedDataParallel(module=learner(), broadcast_buffers=False)
-size = IMAGES // RANKS
-torch.save(step(model, slice(rank * size, (rank + 1) * size)), f"{folder}/step{rank}.pth")
-with open(f"{folder}/outcomes{rank}.json", "w") as file:
-    json.dump(outcomes(), file)
-train(folder, rank)
-torch.distributed.destroy_process_group()
-"""
+def work(folder: Path, rank: int) -> None:
+    """What each of the two processes computes."""
+    model = MMDistributedDataParallel(module=learner(), broadcast_buffers=False)
+    size = IMAGES // RANKS
+    torch.save(step(model, slice(rank * size, (rank + 1) * size)), folder / f"step{rank}.pth")
+    (folder / f"outcomes{rank}.json").write_text(json.dumps(outcomes()))
+    train(folder, rank)
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +99,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     changes = {"launcher": "pytorch", "train_cfg": {"max_epochs": 1}, "data": {"batch_size": 20}}
     write_config(folder / "digits.py", merged(DIGITS, changes))
-    command = [sys.executable, "-c", WORKER, str(folder)]
-    workers = [
-        subprocess.Popen([*command, str(rank)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-        for rank in range(RANKS)
-    ]
-    for worker in workers:
-        assert (worker.communicate()[1], worker.returncode)[1] == 0
+    run_pair(work, folder)
     return folder
 
 
@@ -170,7 +155,7 @@ def test_torchrun_trains_and_writes_one_set_of_checkpoints(tmp_path: Path) -> No
     tool = [str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(tmp_path / "run")]
     done = subprocess.run(
         [*command, *tool, "--launcher", "pytorch", "--device", "cpu", "--threads", "1"],
-        env=ENVIRONMENT,
+        env=environment(),
         cwd=ROOT,
         capture_output=True,
         text=True,

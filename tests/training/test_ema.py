@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Fork, run_pair, run_tool
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Workshop, environment, merged, write_config
+from workshop import DIGITS, Workshop, merged, write_config
 
 from natx.config import load_config
 from natx.data import build_dataset, hold_out
@@ -187,18 +186,12 @@ def test_a_killed_run_goes_on_with_its_average(tmp_path: Path, shop: Workshop) -
     whole = shop.run("train.py", shop.digits(**changes), "--work-dir", tmp_path / "whole")
     assert whole.code == 0, whole.err
 
-    def train(kill: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "tools" / "train.py"), str(path), "--work-dir", str(tmp_path / "killed")]
-        return subprocess.run(
-            [*command, "--resume", "--device", "cpu", "--threads", "1"],
-            env=environment(tmp_path, NATX_TEST_KILL=kill),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def train(kill: str = "") -> Fork:
+        words = (path, "--work-dir", tmp_path / "killed", "--resume")
+        return run_tool("train.py", *words, folders=(tmp_path,), NATX_TEST_KILL=kill)
 
-    assert train(kill="2 4").returncode == -signal.SIGKILL
+    died = train(kill="2 4")
+    assert died.returncode == -signal.SIGKILL, died.stderr
     resumed = train()
     assert resumed.returncode == 0, resumed.stderr
     assert "1 of 3 epochs done" in resumed.stdout
@@ -212,23 +205,11 @@ def test_a_killed_run_goes_on_with_its_average(tmp_path: Path, shop: Workshop) -
         assert all(torch.equal(states[0][part][key], states[1][part][key]) for key in states[0][part]), part
 
 
-WORKER = """
-import sys, torch
-from test_ema import parallel
-
-torch.set_num_threads(1)
-folder, rank = sys.argv[1], int(sys.argv[2])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-parallel(folder, rank)
-torch.distributed.destroy_process_group()
-"""
-
-
-def parallel(folder: str, rank: int) -> None:
+def parallel(folder: Path, rank: int) -> None:
     """One epoch of two processes, with generated images beside the real ones; this process's average at its end."""
-    runner = build_runner(load_config(Path(folder) / "digits.py"), Path(folder) / "run", device=CPU)
+    runner = build_runner(load_config(folder / "digits.py"), folder / "run", device=CPU)
     runner.train()
-    torch.save(hook(runner, "EMA").task.upstream.state_dict(), f"{folder}/average{rank}.pth")
+    torch.save(hook(runner, "EMA").task.upstream.state_dict(), folder / f"average{rank}.pth")
 
 
 def test_processes_end_with_equal_averages(tmp_path: Path) -> None:
@@ -239,18 +220,7 @@ def test_processes_end_with_equal_averages(tmp_path: Path) -> None:
     }
     changes = {"launcher": "pytorch", "train_cfg": {"max_epochs": 1}, "ema": FAST, "data": data}
     write_config(tmp_path / "digits.py", merged(DIGITS, changes))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path), str(rank)],
-            env=environment(Path(__file__).parent),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        message = worker.communicate()[1]
-        assert worker.returncode == 0, message
+    run_pair(parallel, tmp_path)
     first, second = (torch.load(tmp_path / f"average{rank}.pth", weights_only=True) for rank in range(2))
     saved = load_file(tmp_path / "run" / "last.safetensors")
     for key, value in saved.items():

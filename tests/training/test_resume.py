@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forks import Fork, run_tool
 from safetensors.torch import load_file
-from workshop import DIGITS, ROOT, Workshop, environment, merged, nat, write_config
+from workshop import DIGITS, Workshop, merged, nat, write_config
 
 from natx.models.weights import read_meta
 
@@ -64,16 +63,9 @@ DEATHS = [
 EPOCHS = 4
 
 
-def train(config: Path, work_dir: Path, *arguments: str, kill: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config), "--work-dir", str(work_dir)]
-    return subprocess.run(
-        [*command, "--device", "cpu", "--threads", "1", *arguments],
-        env=environment(config.parent, NATX_TEST_KILL=kill),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def train(config: Path, work_dir: Path, *arguments: str, kill: str = "") -> Fork:
+    words = (config, "--work-dir", work_dir, *arguments)
+    return run_tool("train.py", *words, folders=(config.parent,), NATX_TEST_KILL=kill)
 
 
 @pytest.fixture(scope="module")
