@@ -3,13 +3,14 @@
 #   make demo-reid   the same for person re-identification on drawn pedestrians (about 5 minutes)
 #   make demo-det    the same for object detection on pasted digits (about 6 minutes)
 #   make test        runs the whole test suite
+#   make test-paths  runs the tests that compute with the kernels of other processors
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # One thread: on small images more threads are slower, much slower beside another busy process.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo demo-reid demo-det test lint bench clean
+.PHONY: demo demo-reid demo-det test test-paths lint bench clean
 demo: $(VENV)/.ready
 	$(ONE_THREAD) $(BIN)/python tools/demo.py --device cpu --threads 1
 
@@ -21,6 +22,16 @@ demo-det: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What computes, without the tests that start processes: kernels round differently from processor to processor.
+NUMERIC := tests/analysis tests/attacks tests/checks tests/data tests/evaluation tests/methods tests/models \
+	tests/objectives tests/runtime tests/terms tests/reid/test_reid_objectives.py tests/reid/test_ranking.py \
+	--ignore tests/evaluation/test_eval_resume.py --deselect tests/models/test_checkpoint.py
+ON_PATH = $(ONE_THREAD) $(1) $(BIN)/python -m pytest -n 2 --dist loadfile $(NUMERIC)
+test-paths: $(VENV)/.ready
+	$(call ON_PATH,MKL_CBWR=COMPATIBLE)
+	$(call ON_PATH,MKL_CBWR=AVX2)
+	$(call ON_PATH,ATEN_CPU_CAPABILITY=default)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
