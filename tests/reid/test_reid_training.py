@@ -266,7 +266,7 @@ def test_a_report_has_every_column_its_values_and_the_paper_s_row(report: dict[s
 
 
 def test_a_person_with_a_single_query_is_reported_under_ifgsm(report: dict[str, Any]) -> None:
-    notes = {attack["columns"][0]: attack["notes"] for attack in report["attacks"]}
+    notes = {attack["columns"][0]: [n for n in attack["notes"] if "guide" in n] for attack in report["attacks"]}
     assert notes["FNA"] == notes["SMA"] == []
     (note,) = notes["IFGSM"]
     assert note.startswith("1 of 7 attacked images have no guide of their identity but themselves")
