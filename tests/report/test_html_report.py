@@ -17,6 +17,7 @@ from page_reader import Reader, check_page
 from PIL import Image
 from rich.console import Console
 
+from natx.analysis.report import analysis_page
 from natx.attacks import PGD
 from natx.checks import CHECKS as CHECKED
 from natx.checks.case import Case
@@ -32,6 +33,7 @@ from natx.report.comparison_page import comparison_page
 from natx.report.report import write_report
 from natx.report.report_page import report_page
 from natx.report.text import console_table, markdown_table
+from natx.report.transfer import transfer_page
 from natx.testing import TinyCNNTask, TinyDataset, fit
 from natx.threat import Linf
 
@@ -471,6 +473,7 @@ addEventListener("load", () => {
       loaded: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name),
       broken: [...page.images].filter(image => !image.naturalWidth).length, images: page.images.length,
       boxes: [...page.querySelectorAll(".scroll")].filter(box => box.scrollWidth > box.clientWidth).length,
+      whole: [...page.querySelectorAll(".scroll")].slice(0, 1).every(box => box.scrollWidth <= box.clientWidth),
       labels: boxes.length, overlaps: boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => meet(a, b))).length,
       headlines: headlines.map(cell => cell.getBoundingClientRect().right <=
         cell.closest(".scroll").getBoundingClientRect().right),
@@ -514,6 +517,13 @@ def test_a_browser_shows_the_pages_at_any_width_and_loads_nothing(tmp_path: Path
     (tmp_path / "set.html").write_text(report_page(set_report(), folder=tmp_path))
     runs = read_runs([write(tmp_path / n, report(90.0, p, name=name)) for n, p in (("a", 40.0), ("b", 41.0))])
     (tmp_path / "many.html").write_text(comparison_page(compare(runs)))
+    results = ROOT / "results"
+    analysis = json.loads((results / "analysis_small" / "analysis.json").read_text())
+    (tmp_path / "analysis.html").write_text(analysis_page(analysis, folder=results / "analysis_small"))
+    matrix = json.loads((results / "transfer_small" / "transfer.json").read_text())
+    (tmp_path / "transfer.html").write_text(transfer_page(matrix))
+    many = read_runs(sorted((results / "cifar10_small").glob("*.json")))
+    (tmp_path / "seeds.html").write_text(comparison_page(compare(many)))
     # What the probe must notice, or it would prove nothing.
     svg = '<svg><text x="10" y="20">100.0</text><text x="20" y="20">99.0</text></svg>'
     far = (
@@ -522,14 +532,16 @@ def test_a_browser_shows_the_pages_at_any_width_and_loads_nothing(tmp_path: Path
     (tmp_path / "bad.html").write_text(
         f'<div style="width:2000px">wide<img src="http://127.0.0.1:9/x.png">{svg}{far}</table></div></div>'
     )
-    *good, bad, _ = probe(tmp_path, ["one.html", "set.html", "many.html", "bad.html"])
+    pages = ["one.html", "set.html", "many.html", "analysis.html", "transfer.html", "seeds.html"]
+    *good, bad, _ = probe(tmp_path, [*pages, "bad.html"])
     assert bad["scroll"] >= 2000 and bad["loaded"] == ["http://127.0.0.1:9/x.png"] and bad["broken"] == 1
     assert bad["overlaps"] == 1 and bad["headlines"] == [False]
-    assert [found["width"] for found in good] == [360, 1200] * 3
+    assert [found["width"] for found in good] == [360, 1200] * len(pages)
     for found in good:
         assert found["scroll"] <= found["width"] and found["loaded"] == [] and found["broken"] == 0, found
         assert brightness(found["back"]) > brightness(found["text"]) and found["overlaps"] == 0, found
     assert good[0]["labels"] > 20 and good[4]["headlines"] == good[5]["headlines"] == [True]
+    assert good[11]["whole"]  # ten columns with their deviations fit 1,200 pixels
     assert good[0]["images"] == 1 and good[0]["boxes"] > 0  # tables scroll inside their boxes on a phone
     for found in probe(tmp_path, ["one.html", "many.html"], dark=True):
         assert brightness(found["back"]) < 150 < 550 < brightness(found["text"])

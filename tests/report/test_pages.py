@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +128,10 @@ def test_the_markdown_of_a_study_does_not_have_the_name_of_its_page() -> None:
     assert markdown_file("a/study.md") == Path("a/study.md")
     with pytest.raises(ConfigError, match="its page gets the same name with .html; got study.html"):
         markdown_file("study.html")
+
+
+def test_a_wheel_has_the_templates_and_the_style() -> None:
+    settings = tomllib.loads((RESULTS.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"]["natx.report"]
+    names = [f"{TEMPLATES.name}/{path.name}" for path in TEMPLATES.iterdir()]
+    assert len(names) > 5 and all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)
