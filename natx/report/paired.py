@@ -40,7 +40,7 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
         return None
     tests = {names: _test(runs) for names, runs in pairs.items()}
     adjusted = dict(zip(tests, holm([p for _, p in tests.values()])))
-    cells = {names: f"{points:+.2f} p {adjusted[names]:.2g}" for names, (points, _) in tests.items()}
+    cells = {names: f"{points:+.2f}, p {adjusted[names]:.2g}" for names, (points, _) in tests.items()}
     names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
     lines = [TableRow([row, *(cells.get((row, other), "") for other in names[:-1])]) for row in names[1:]]
     images = len(next(iter(pairs.values()))[0][0])

@@ -94,7 +94,7 @@ def test_pairs_on_the_same_images_are_tested_exactly() -> None:
     a = report([1] * 20, [1] * 9 + [0] * 11)
     b = report([1] * 20, [0] * 8 + [1] * 2 + [0] * 10)  # 8 images only a gets right, 1 only b
     table = paired_table({"A": [a], "B": [b]})
-    assert table.head == ["", "A"] and [row.cells for row in table.rows] == [["B", f"-35.00 p {exact(8, 1):.2g}"]]
+    assert table.head == ["", "A"] and [row.cells for row in table.rows] == [["B", f"-35.00, p {exact(8, 1):.2g}"]]
     assert "worst case" in table.caption and "20 images" in table.caption and "the 1 pairs" in table.caption
 
 
@@ -103,8 +103,8 @@ def test_three_rows_are_corrected_for_three_pairs() -> None:
     table = paired_table(rows)
     p = dict(zip(("BA", "CA", "CB"), holm([exact(10, 0), exact(9, 0), exact(1, 0)])))
     assert [row.cells for row in table.rows] == [
-        ["B", f"-25.00 p {p['BA']:.2g}", ""],
-        ["C", f"-22.50 p {p['CA']:.2g}", f"+2.50 p {p['CB']:.2g}"],
+        ["B", f"-25.00, p {p['BA']:.2g}", ""],
+        ["C", f"-22.50, p {p['CA']:.2g}", f"+2.50, p {p['CB']:.2g}"],
     ]
 
 
@@ -112,7 +112,7 @@ def test_several_seeds_are_one_vote_an_image() -> None:
     a = [report([1] * 4, [1, 1, 0, 0], seed=0), report([1] * 4, [1, 0, 1, 0], seed=1)]
     b = [report([1] * 4, [0, 0, 0, 1], seed=0), report([1] * 4, [0, 0, 1, 0], seed=1), report([1] * 4, [1] * 4, seed=2)]
     table = paired_table({"A": a, "B": b})  # by image: +2, +1, 0, -1 of two seeds
-    assert table.rows[0].cells == ["B", f"-25.00 p {exact(2, 1):.2g}"]
+    assert table.rows[0].cells == ["B", f"-25.00, p {exact(2, 1):.2g}"]
 
 
 def test_only_outcomes_of_the_same_images_are_compared() -> None:
