@@ -38,9 +38,13 @@ class Comparison:
 def reading(reports: Sequence[Report]) -> list[str]:
     """A sentence a column: what each report keeps of its images, and which differences are beyond chance.
 
+    Empty for one report, and where none says what it keeps.
+
     Args:
         reports: on the same data; the first is what the others are held against.
     """
+    if len(reports) < 2:
+        return []
     columns = [WORST] if any("worst_case" in report for report in reports) else column_names(reports)
     columns = [name for name in columns if name != CLEAN and all(kept(report, name) for report in reports)]
     pairs = {(a, b): None for b in range(1, len(reports)) for a in (0, b - 1)}
@@ -86,13 +90,14 @@ def _sentence(reports: Sequence[Report], column: str, tests: Sequence[tuple[Comp
         parts.append(f"{report['name']} keeps {right} of {images} ({interval_text(right, images)} %)")
     beyond: list[str] = []
     within: list[str] = []
-    for test, p in tests:
-        if test.column == column:
-            high, low = (test.second, test.first) if test.gap > 0 else (test.first, test.second)
-            word = "over" if test.gap else "level with"
-            text = f"{high['name']} {word} {low['name']} (p {p:.2g})"
-            (beyond if p < LEVEL else within).append(text)
-    return (
-        f"{column}: {', '.join(parts)}. Beyond chance: {', '.join(beyond) or 'nothing'}. "
-        f"Not beyond chance: {', '.join(within) or 'nothing'}."
-    )
+    compared = [(test, p) for test, p in tests if test.column == column]
+    for test, p in compared:
+        high, low = (test.second, test.first) if test.gap > 0 else (test.first, test.second)
+        text = f"{high['name']} {'over' if test.gap else 'level with'} {low['name']} (p {p:.2g})"
+        (beyond if p < LEVEL else within).append(text)
+    if not beyond:
+        return (
+            f"{column}: {', '.join(parts)}. No difference beyond chance (smallest p {min(p for _, p in compared):.2g})."
+        )
+    verdicts = [f"Beyond chance: {', '.join(beyond)}", *([f"not beyond chance: {', '.join(within)}"] if within else [])]
+    return f"{column}: {', '.join(parts)}. {'; '.join(verdicts)}."
