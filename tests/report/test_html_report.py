@@ -130,7 +130,7 @@ def test_checks_have_words_beside_colours_and_red_ones_come_first(tmp_path: Path
 
 def test_what_a_check_tolerates_is_said_with_its_side() -> None:
     tolerances = {check.id: check.not_applicable("").tolerance for check in CHECKED}
-    assert tolerances["G12"] == "at least 0.1 cosine" and tolerances["G2"] == "up to 6 points"
+    assert tolerances["G12"] == "at least 0.1 cosine" and tolerances["G2"] == "up to 10 points"
     assert tolerances["G6"] == "up to 1 %" and tolerances["AA-RAND"] == tolerances["G14"] == ""
 
 
