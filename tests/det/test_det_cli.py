@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -18,7 +18,7 @@ import pytest
 import torch
 from detector_runs import ONE_STEP, SIDE, THREAT, base, detection, folder, generated, mtd_nat
 from detectors import faster, retina, ssd
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from PIL import Image
 from safetensors.torch import save_file
@@ -46,14 +46,6 @@ ATTACKS = {
     "threat": THREAT,
     "attacks": [{**ONE_STEP, "name": "loss_cls", "objective": {"type": "ImageLoss", "name": "loss_cls"}}],
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def unformatted() -> Iterator[None]:
-    """mmengine formats each run's config twice, which takes longer than these trainings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, "pretty_text", "")
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import torch
 from detector_runs import THREAT, base, mtd_nat
 from detectors import CLASSES, detector, faster, retina, square_batch, ssd
 from forks import run_tool
-from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
 from workshop import write_config
@@ -34,14 +33,6 @@ CPU = torch.device("cpu")
 FAMILIES = pytest.mark.parametrize("family", [ssd, retina, faster])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def unformatted() -> Iterator[None]:
-    """mmengine formats each run's config twice, which takes longer than these trainings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, "pretty_text", "")
-        yield
-
-
 @pytest.fixture(scope="module")
 def models() -> dict[Any, DetectionTask]:
     return {family: detector(family()).eval() for family in (ssd, retina, faster)}
@@ -58,13 +49,12 @@ def refused(kind: type[UserError], build: Callable[[], Any], *parts: str) -> Non
 
 # ------------------------------------------------------------------------------------------------ resuming
 
-# Named in custom_imports: an unformatted config, and SIGKILL after the first step of the second epoch.
+# Named in custom_imports: SIGKILL after the first step of the second epoch.
 KILLER = """
 import os, signal
-from mmengine.config import Config
 from natx.training.hooks import LogValues
 
-Config.pretty_text, check = "", LogValues.after_train_iter
+check = LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):

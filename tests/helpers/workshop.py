@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mmengine.config.config
 import pytest
 from mmengine.logging import MMLogger
 
 from natx.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
+# Copies of configs are written as they are: yapf takes a second or more to lay out each, and no test reads the layout.
+mmengine.config.config.FormatCode = lambda text, **_: (text, True)
 
 
 def environment(*folders: Path, **variables: str) -> dict[str, str]:

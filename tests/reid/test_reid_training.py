@@ -87,14 +87,6 @@ def base(root: Path, **changes: Any) -> dict[str, Any]:
     return merged(content, changes)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def unformatted() -> Any:
-    """mmengine formats each run's config twice, which takes longer than these trainings."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Config, "pretty_text", "")
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, draw_street: Callable[..., Path]) -> Path:
     """Configs beside a small street, and trainings on offline copies without and with the nasty term."""
@@ -386,13 +378,12 @@ def test_a_query_in_a_subset_is_attacked_as_in_the_whole_set(folder: Path, weigh
 
 # --- resuming --------------------------------------------------------------------------------------------------------
 
-# Named in custom_imports: an unformatted config, and SIGKILL after the second step of the second epoch.
+# Named in custom_imports: SIGKILL after the second step of the second epoch.
 KILLER = """
 import os, signal
-from mmengine.config import Config
 from natx.training.hooks import LogValues
 
-Config.pretty_text, check = "", LogValues.after_train_iter
+check = LogValues.after_train_iter
 
 
 def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):

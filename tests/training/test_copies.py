@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from forks import Fork, run_tool
-from mmengine.config import Config
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -81,12 +80,6 @@ def attack(**settings: Any) -> PGD:
 def make(folder: Path, *, task: Counting | None = None) -> Path:
     """All copies; a subprocess calls this too."""
     return make_copies(task or source(), images(), attack(), folder=folder, batch_size=BATCH)
-
-
-@pytest.fixture(autouse=True)
-def unformatted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mmengine formats each run's config twice, which takes longer than these trainings."""
-    monkeypatch.setattr(Config, "pretty_text", "")
 
 
 @pytest.fixture
@@ -513,14 +506,13 @@ def test_the_plan_names_the_source_and_what_the_copies_cost(tmp_path: Path) -> N
     assert not (tmp_path / "adversaries").exists()
 
 
-# Named in custom_imports: small blocks, a config left unformatted, and SIGKILL at one step of the target.
+# Named in custom_imports: small blocks, and SIGKILL at one step of the target.
 KILLER = """
 import os, signal
 import natx.training.copies
-from mmengine.config import Config
 from natx.training.hooks import LogValues
 
-natx.training.copies.BLOCK, Config.pretty_text = 8, ""
+natx.training.copies.BLOCK = 8
 check = LogValues.after_train_iter
 
 
