@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,7 @@ def analyse(
     names = list(subject_names(configs) if names is None else names)
     _check_request(what, names, count=len(models), batch_size=batch_size)
     opponent = adversary_name(adversary, names)
-    softened = {*(temperatures or nasty_temperatures(configs) or [DEFAULT_TEMPERATURE])} - {1.0}
-    at = [1.0, *sorted(check_temperature(value) for value in softened)]
+    at = _temperatures(temperatures or nasty_temperatures(configs) or [DEFAULT_TEMPERATURE])
     attack = attack or default_attack(configs[0], seed=seed)
     run = Run(
         attack,
@@ -110,12 +109,7 @@ def analyse(
     )
     question = {"attack": attack.describe(), "data": data, "subset": subset_size}
     _keep_others(folder, [file for _, file in models], question)
-    beside = model(*models[names.index(opponent)], run) if opponent and "series" in what else None
-    subjects = []
-    for name, (config, checkpoint) in zip(names, models):
-        run.adversary = None if name == opponent else beside
-        subjects.append(subject(name, config, checkpoint, run))
-        check_alike(subjects[0], subjects[-1])
+    subjects = _subjects(dict(zip(names, models)), run, opponent=opponent if "series" in what else None)
     chosen = class_number(shown, subjects[0].classes)
     eps = attack.threat.eps if attack.threat.norm == "Linf" else None
     sections = _sections(subjects, what, temperatures=at, eps=eps)
@@ -131,15 +125,7 @@ def analyse(
         "outputs": list(subjects[0].outputs),
         "shown": subjects[0].classes[chosen],
         "adversary": opponent if "series" in what else None,
-        "models": [
-            {
-                "name": one.name,
-                "settings": one.settings,
-                "notes": one.collected.notes,
-                **plain(section, largest=LARGEST),
-            }
-            for one, section in zip(subjects, sections)
-        ],
+        "models": [_plain_model(one, section) for one, section in zip(subjects, sections)],
         "figures": figures,
         "notes": _notes(subjects, what),
         "missing": missing,
@@ -158,6 +144,28 @@ def _check_request(what: Sequence[str], names: Sequence[str], *, count: int, bat
         raise ConfigError(f"--names takes a different name for each of {count} models; got {', '.join(names)}")
     if [*what] == ["series"] and count == 1:
         raise ConfigError(ONE_MODEL)
+
+
+def _temperatures(values: Sequence[float]) -> list[float]:
+    """The temperatures in order, 1 among them; raises ConfigError for one that is not above 0."""
+    return [1.0, *sorted(check_temperature(value) for value in {*values} - {1.0})]
+
+
+def _subjects(models: Mapping[str, tuple[Config, Path]], run: Run, *, opponent: str | None) -> list[Subject]:
+    """Every model run over the same images; the opponent is asked about the pixels of the others."""
+    beside = None if opponent is None else model(*models[opponent], run)
+    subjects: list[Subject] = []
+    for name, (config, checkpoint) in models.items():
+        run.adversary = None if name == opponent else beside
+        subjects.append(subject(name, config, checkpoint, run))
+        check_alike(subjects[0], subjects[-1])
+    return subjects
+
+
+def _plain_model(one: Subject, section: dict[str, Any]) -> dict[str, Any]:
+    """A model's part of analysis.json."""
+    numbers = plain(section, largest=LARGEST)
+    return {"name": one.name, "settings": one.settings, "notes": one.collected.notes, **numbers}
 
 
 def adversary_name(name: str | None, names: Sequence[str]) -> str | None:
