@@ -134,7 +134,7 @@ def test_epochs_sample_anew_and_the_steps_of_an_attack_do_not(step_size: float) 
     task, batch = detector(faster()).eval(), square_batch()
     attack = {"type": "PGD", "threat": THREAT, "steps": 3, "step_size": step_size, "random_start": False}
     method = {"type": "Adversarial", "attack": {**attack, "objective": {"type": "ImageLoss"}}}
-    learner = Learner(task, METHODS.build(method), seed=3).eval()
+    learner = Learner(task, METHODS.build(method)).eval()
     looks, drawn = watched(task)
     found = []
     for epoch in (0, 1, 0):
@@ -150,7 +150,7 @@ def test_epochs_sample_anew_and_the_steps_of_an_attack_do_not(step_size: float) 
     for now, later, again in zip(*found):
         assert torch.equal(now, again) and not torch.equal(now, later)
     looks.clear()
-    build_attack(method["attack"]).judge(task, batch)  # an evaluation has no epochs: the first one's draws
+    build_attack(method["attack"]).judge(task, batch)  # an evaluation has no epochs and no run: the first's draws
     assert torch.equal(looks[0], found[0][1])
 
 
