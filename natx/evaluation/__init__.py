@@ -1,4 +1,4 @@
-"""Evaluation: the judge."""
+"""Evaluation: outcomes of images and sets under attacks; ``natx.judging`` goes from configs to a report."""
 
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation, evaluate
