@@ -264,7 +264,9 @@ def test_what_does_not_fit_is_refused_before_an_adversary_is_trained(tmp_path: P
     config = with_adversary(tmp_path, generated={"type": "NPZ", "path": str(tmp_path / "none.npz")})
     with pytest.raises(UserError, match=r"no file .*none\.npz"):
         train(config, tmp_path / "run", device=CPU)
-    config = with_adversary(tmp_path, copies={"source": {}, "attack": {}})
+    attack = {"type": "PGD", "threat": {"type": "Linf", "eps": 0.1}, "steps": 1}
+    copies = {"source": {"config": str(tmp_path / "vanilla.py")}, "attack": attack}
+    config = with_adversary(tmp_path, copies=copies)
     with pytest.raises(UserError, match="cannot be combined"):
         train(config, tmp_path / "run", device=CPU)
     assert not (tmp_path / "adversaries").exists()

@@ -43,7 +43,7 @@ def refused(kind: type[UserError], build: Callable[[], Any], *parts: str) -> Non
     with pytest.raises(kind) as error:
         build()
     text = str(error.value)
-    assert "\n" not in text and len(text) < 400
+    assert "\n" not in text and len(text) < 500
     assert [part for part in parts if part not in text] == [], text
 
 
