@@ -9,9 +9,12 @@ re-identification takes twice as many images (its neck normalises vectors) and c
 from __future__ import annotations
 
 import ast
+import ctypes
+import gc
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -71,6 +74,15 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """Large networks one after the other: what a test freed goes back to the system before the next one."""
+    yield
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def dicts(node: Any) -> Iterator[dict[str, Any]]:
