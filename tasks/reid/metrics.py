@@ -13,11 +13,11 @@ from natx.errors import DataError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
 from natx.registry import METRICS
+from tasks.reid.chance import chance
 from tasks.reid.picture import Portrait, Search, draw_searches
 from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
 
 NEAREST, NAMED = 5, 5
-CHANCE_WIDTH = 8  # of random features, whose ranking shows what chance gives
 
 
 @METRICS.register_module()
@@ -79,11 +79,11 @@ class Retrieval(Metric):
 
     def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """What a ranking at random scores on the set; how many queries have no match and whose they are."""
-        matched = torch.from_numpy(Protocol(**_protocol(dataset, dataset.queries)).matched())
-        noise = torch.randn(len(dataset.labels), CHANCE_WIDTH, generator=torch.Generator().manual_seed(0))
-        chance = self.ranking(noise, dataset).values()
-        values = "/".join(f"{chance[key]:.2f}" for key in self.cell)
-        chance_note = f"a ranking at random gives {'/'.join(self.cell)} of about {values}"
+        protocol = Protocol(**_protocol(dataset, dataset.queries))
+        matched = torch.from_numpy(protocol.matched())
+        expectation = chance(protocol)
+        values = "/".join(f"{expectation[key]:.2f}" for key in self.cell)
+        chance_note = f"a ranking at random gives {'/'.join(self.cell)} of {values} on average"
         if bool(matched.all()):
             return [chance_note]
         identities = dataset.labels[dataset.queries][~matched].unique().tolist()

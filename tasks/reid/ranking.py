@@ -62,10 +62,7 @@ class Ranking:
         """
         matched = self.matched
         if not matched.any():
-            raise DataError(
-                f"none of {len(matched)} queries has an image of its identity from another camera in the gallery: "
-                "there is nothing to rank; check the data set's folders"
-            )
+            raise no_match(len(matched))
         first = self.first[matched]
         values = {"mAP": 100 * float(self.precision[matched].mean())}
         return values | {f"Rank-{k}": 100 * float((first <= k).mean()) for k in self.ks}
@@ -111,9 +108,14 @@ class Protocol:
         same_camera = self._cameras[person] == self.query_cameras[query]
         return person[~same_camera], person[same_camera]
 
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many right images a query has in the gallery, and how many images it ranks; int64 ``[Q]`` each."""
+        sizes = np.array([[len(part) for part in self.split(query)] for query in range(len(self))])
+        return sizes[:, 0], len(self.usable) - sizes[:, 1]
+
     def matched(self) -> np.ndarray:
         """Which queries have a right image in the gallery, bool ``[Q]``."""
-        return np.array([len(self.split(query)[0]) > 0 for query in range(len(self))])
+        return self.counts()[0] > 0
 
 
 def rank(
@@ -285,6 +287,14 @@ def _nearest(row: np.ndarray, top: int) -> np.ndarray:
     near = np.flatnonzero(row <= np.partition(row, top - 1)[top - 1])  # ascending, with all that equal the last one
     near = near[np.argsort(row[near], kind="stable")[:top]]
     return near[row[near] < np.inf]
+
+
+def no_match(queries: int) -> DataError:
+    """Why a set without any right image cannot be judged."""
+    return DataError(
+        f"none of {queries} queries has an image of its identity from another camera in the gallery: there is nothing "
+        "to rank; check the data set's folders"
+    )
 
 
 def _array(values: Any) -> np.ndarray:
