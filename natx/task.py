@@ -104,6 +104,19 @@ class Task(nn.Module):
     def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take a weight file's own mean and std a channel, of pixels in [0,1], unless the config has named others."""
 
+    def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
+        """Load the weights of a classifier, under the names of ``upstream``, without its class layer.
+
+        Args:
+            tensors: a state dict.
+            source: where it is from, for messages.
+
+        Raises:
+            ConfigError: the task has no such part.
+            CheckpointError: weights of another architecture.
+        """
+        raise ConfigError(f"a {type(self).__name__} has no backbone that a classifier's weights could start")
+
     def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """A foreign file's weights under the names of ``upstream``, where the library knows how; else as they are."""
         return tensors

@@ -21,8 +21,6 @@ from natx.models.weights import FORMAT, WeightFile, few, load_safely, read_weigh
 from natx.runtime.files import write_atomic
 from natx.task import Task
 
-COUNTER = "num_batches_tracked"  # of batch norm, which files written before torch 0.4.1 lack; no weight
-
 
 def plain(value: Any) -> Any:
     """A copy made of tensors and plain Python types; numpy scalars become numbers, unknown types are refused."""
@@ -102,6 +100,19 @@ def load_weights(task: Task, path: str | Path, *, without_head: bool = False, em
     return meta
 
 
+def adopt_backbone(task: Task, file: WeightFile) -> str:
+    """Start a task from the backbone of a classifier, normalised as there; returns what was taken, in words.
+
+    Raises:
+        ConfigError: the task has no such part.
+        CheckpointError: weights of another architecture.
+    """
+    task.load_backbone(file.under(task.upstream.state_dict()), source=str(file.path))
+    if file.normalisation is not None:
+        task.adopt_normalisation(*file.normalisation)
+    return f"the backbone of {file.source}"
+
+
 def adopt(task: Task, file: WeightFile) -> str:
     """Load a file's weights, class names and normalisation into a task; returns what was taken, in words.
 
@@ -142,7 +153,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], *, source: str) -> 
         CheckpointError: in one line, which keys or shapes differ.
     """
     initial = {key: value.clone() for key, value in module.state_dict().items() if isinstance(value, Tensor)}
-    counters = {key: value for key, value in initial.items() if key.endswith(COUNTER) and key not in tensors}
+    counters = {key: value for key, value in initial.items() if is_counter(key) and key not in tensors}
     try:
         module.load_state_dict({**tensors, **counters})
     except RuntimeError as error:
@@ -171,6 +182,11 @@ def _misfit(initial: dict[str, Tensor], tensors: dict[str, Tensor], *, source: s
     return f"{source} does not fit the model ({' '.join(str(reason).split())[:200]})"
 
 
+def is_counter(name: str) -> bool:
+    """Whether a name is of a counter of batch norm, which is no weight: files written before torch 0.4.1 lack them."""
+    return name.endswith("num_batches_tracked")
+
+
 def _weights(names: Iterable[str]) -> set[str]:
     """The names but for batch norm's counters."""
-    return {name for name in names if not name.endswith(COUNTER)}
+    return {name for name in names if not is_counter(name)}

@@ -35,6 +35,12 @@ AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counte
 # A task's settings that say where other weights lie, and what they are where those of a file take their place.
 SOURCES: dict[str, Any] = {"pretrained": False, "checkpoint": None, "checkpoint_ema": False, "new_head": False}
 DEEPEST, NAMED = 3, 8  # entries inside entries; names in a message
+# What numpy's scalars and arrays are made by, as training programs leave them beside the weights (an accuracy).
+NUMPY = (
+    "dtype",
+    "ndarray",
+    *(f"{core}.multiarray.{made}" for core in ("core", "_core") for made in ("scalar", "_reconstruct")),
+)
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std a channel
 NORMALISATION = (("mu", "sigma"), ("mean", "std"))  # what a layer before the network calls them
 CHANNELS = 4  # of an image, at most
@@ -157,12 +163,26 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
+class Inert:
+    """Stands in for an object of numpy that a file asks for: it takes whatever it is given and keeps nothing."""
+
+    def __init__(self, *content: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def load_safely(path: Path) -> Any:
-    """The content of a torch file: tensors and plain containers; raises CheckpointError for anything else."""
+    """The content of a torch file: tensors and plain containers; raises CheckpointError for anything else.
+
+    numpy's scalars and arrays come as :class:`Inert`: nothing of numpy is called.
+    """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(Inert, f"numpy.{name}") for name in NUMPY]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
         raise CheckpointError(

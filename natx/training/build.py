@@ -17,7 +17,8 @@ from natx.data import build_dataset
 from natx.data.classes import check_classes
 from natx.methods import Method
 from natx.methods.base import Setting
-from natx.models.checkpoint import load_weights
+from natx.models.checkpoint import adopt_backbone, load_weights
+from natx.models.weights import read_weights
 from natx.registry import HOOKS, METHODS, TASKS
 from natx.runtime.progress import say, seconds
 from natx.task import Task
@@ -93,9 +94,13 @@ def build_learner(config: Config, *, seed: int) -> Learner:
 
 def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.device) -> None:
     """Give the learner the weights it starts from and its classes; check it against the data and its companions."""
-    if config.get("start", {}).get("checkpoint") is not None:
-        start = load_weights(learner.task, config.start.checkpoint, ema=bool(config.start.get("ema", False)))
-        say(f"start: {start['weights']}")
+    start = config.get("start") or {}
+    if start.get("checkpoint") is not None:
+        checkpoint, ema = start["checkpoint"], bool(start.get("ema", False))
+        if start.get("part") == "backbone":
+            say(f"start: {adopt_backbone(learner.task, read_weights(checkpoint, ema=ema))}")
+        else:
+            say(f"start: {load_weights(learner.task, checkpoint, ema=ema)['weights']}")
     check_classes(whole, learner.task.classes, owner="the weights to start from", remedy=f"{SAME_ORDER}, or {NEW_HEAD}")
     learner.task.check_data(whole)
     learner.task.classes = getattr(whole, "classes", None)

@@ -47,13 +47,16 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
     """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
 
     A counterpart of the same architecture takes the run's task settings (input size, classes); the weights that it
-    starts from, its schedule, batch size and seed are its own. ``options`` of the entry override everything.
+    starts from, its schedule, batch size and seed are its own. ``options`` of the entry override everything. A
+    classifier whose backbone is to start another task keeps its own task and images.
     """
     recipe = load_config(entry["config"], kind=TRAINING)
     recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
     for key in ("amp", "launcher", "vis_backends", "log_interval"):
         if key in config:
             recipe[key] = config[key]
+    if entry.get("part") == "backbone":
+        return with_options(recipe, entry["options"], kind=TRAINING) if entry.get("options") else recipe
     if all(recipe.task.get(key) == config.task.get(key) for key in ("type", "model")):
         start = {key: recipe.task[key] for key in SOURCES if key in recipe.task}
         recipe.task = {key: value for key, value in config.task.items() if key not in SOURCES} | start

@@ -81,7 +81,8 @@ def _start(config: Config) -> str:
     """The weights that a training starts from."""
     start = config.get("start") or {}
     if start:
-        return f"the weights of {start.get('checkpoint') or start.get('config')}"
+        part = "backbone" if start.get("part") == "backbone" else "weights"
+        return f"the {part} of {start.get('checkpoint') or start.get('config')}"
     if config.task.get("checkpoint"):
         return f"the weights of {config.task.checkpoint}"
     return "the library's pretrained weights" if config.task.get("pretrained") else f"random, seed {config.seed}"

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from natx.errors import CheckpointError, ConfigError
-from natx.models.checkpoint import COUNTER
+from natx.models.checkpoint import is_counter
 from natx.models.weights import WeightFile, few
 from natx.runtime.progress import say
 from tasks.reid.compat import build_model
 
 # The keys of a checkpoint that depend on the number of identities.
 HEAD = ("classifier.",)
+IMAGENET_CLASSES = 1000  # of the head in torchreid's files of weights that were trained on ImageNet
 SINGLE_HEAD = "resnet50, osnet_x1_0 and osnet_x0_25 are among those with one head"
 
 
@@ -37,8 +38,8 @@ def create_model(
         name: a name in torchreid's model zoo.
         num_classes: number of identities C.
         image_size: (height, width) in pixels.
-        pretrained: take torchreid's ImageNet weights.
-        weights: local backbone weights instead (torchreid's, torchvision's or natx's); its head may be another
+        pretrained: take torchreid's ImageNet weights where ``weights`` gives none.
+        weights: local backbone weights (torchreid's, torchvision's or natx's); its head may be ImageNet's or another
             one's class layer (``fc``), but not a classifier of another number of identities.
         new_head: leave the classifier of the file out.
         last_stride: stride of the last stage; 1 doubles the height and width of its maps (ResNets), None keeps
@@ -50,7 +51,7 @@ def create_model(
         ConfigError: unknown model, several heads, no last stage to change.
         CheckpointError: the weights do not fit.
     """
-    net: Any = build_model(name, num_classes=num_classes, pretrained=pretrained)
+    net: Any = build_model(name, num_classes=num_classes, pretrained=pretrained and weights is None)
     if last_stride is not None:
         _set_last_stride(net, last_stride, name)
     width = _feature_width(net, name, num_classes=num_classes, image_size=image_size)
@@ -60,7 +61,8 @@ def create_model(
         net.bnneck = nn.BatchNorm1d(width)
         net.bnneck.bias.requires_grad_(False)
     if weights is not None:
-        _load_backbone(net, weights, new_head=new_head)
+        say(f"backbone weights: {weights.source}")
+        load_backbone(net, weights.under(net.state_dict()), source=str(weights.path), new_head=new_head)
     return net
 
 
@@ -100,15 +102,25 @@ def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
             module.stride = (stride, stride)
 
 
-def _load_backbone(net: nn.Module, file: WeightFile, *, new_head: bool) -> None:
-    """Load all weights but a class layer of other images (``fc``) and a head that the file lacks."""
+def load_backbone(net: nn.Module, weights: dict[str, Tensor], *, source: str, new_head: bool) -> None:
+    """Load all weights but a class layer of other images and a head that is not there.
+
+    Such layers are ``fc`` (torchvision, timm) and ImageNet's 1000 classes in torchreid's own files. Batch norm's
+    counters may be missing, as they are in files written before torch 0.4.1.
+
+    Raises:
+        CheckpointError: the weights do not fit.
+    """
     initial = net.state_dict()
-    weights = file.under(initial)
-    if new_head:
+    head = weights.get("classifier.weight")
+    of_imagenet = head is not None and len(head) == IMAGENET_CLASSES != len(initial["classifier.weight"])
+    if of_imagenet and not new_head:
+        say(f"the head of {IMAGENET_CLASSES} ImageNet classes in {source} is left out")
+    if new_head or of_imagenet:
         weights = {key: value for key, value in weights.items() if not key.startswith(HEAD)}
     optional = (*HEAD, "bnneck.", "fc.")
     wrong = [key for key in initial if key in weights and initial[key].shape != weights[key].shape]
-    needed = [key for key in initial if not key.startswith(optional) and not key.endswith(COUNTER)]
+    needed = [key for key in initial if not key.startswith(optional) and not is_counter(key)]
     absent = [key for key in needed if key not in weights]
     unknown = [key for key in weights if key not in initial and not key.startswith(optional)]
     if wrong or absent or unknown:
@@ -117,8 +129,7 @@ def _load_backbone(net: nn.Module, file: WeightFile, *, new_head: bool) -> None:
             key = wrong[0]
             misfit = f"{key} is {tuple(weights[key].shape)}, the model's {tuple(initial[key].shape)}"
         raise CheckpointError(
-            f"{file.path} cannot start this training: {misfit}; it has {few(weights)}; give backbone weights of the "
+            f"{source} cannot start this training: {misfit}; it has {few(weights)}; give backbone weights of the "
             "same model, without the classifier of another set of identities"
         )
-    say(f"backbone weights: {file.source}")
     net.load_state_dict({key: weights.get(key, value) for key, value in initial.items()})

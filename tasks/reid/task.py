@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError, DataError
+from natx.errors import CheckpointError, ConfigError, DataError
+from natx.models.checkpoint import is_counter
 from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
 from tasks.reid.losses import batch_hard_triplet
-from tasks.reid.models import HEAD, create_model, features
+from tasks.reid.models import HEAD, create_model, features, load_backbone
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -35,8 +36,8 @@ class ReIDTask(Task):
         num_classes: number of training identities C.
         height: of the images in pixels.
         width: of the images in pixels.
-        pretrained: take torchreid's ImageNet weights.
-        checkpoint: local backbone weights instead.
+        pretrained: take torchreid's ImageNet weights, unless ``checkpoint`` gives others.
+        checkpoint: local backbone weights, of torchreid, torchvision, timm or natx.
         checkpoint_ema: take the average of the weights that the file holds beside them.
         new_head: draw a new classifier where that of the file would fit, for other identities of the same number.
         last_stride: 1 for ResNets as in BoT, None to keep torchreid's.
@@ -44,8 +45,8 @@ class ReIDTask(Task):
         label_smoothing: of the identity loss.
         margin: of the batch-hard triplet loss.
         triplet_weight: weight of the triplet loss; 0 trains on identities alone.
-        mean: normalisation mean a channel.
-        std: normalisation standard deviation a channel.
+        mean: normalisation mean a channel; by default that of the weights' file, where it names one, else ImageNet's.
+        std: normalisation standard deviation a channel; likewise.
         channels_last: run the network in channels-last memory format.
     """
 
@@ -71,8 +72,8 @@ class ReIDTask(Task):
         label_smoothing: float = 0.1,
         margin: float = 0.3,
         triplet_weight: float = 1.0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -83,8 +84,10 @@ class ReIDTask(Task):
                 "ReIDTask needs 0 <= label_smoothing < 1, margin >= 0 and triplet_weight >= 0; "
                 f"got {label_smoothing}, {margin} and {triplet_weight}"
             )
+        self.own_normalisation = bool(mean or std)
+        mean, std = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
         if len(mean) != 3 or len(std) != 3:
-            raise ConfigError(f"mean {tuple(mean)} and std {tuple(std)} need one value for each of 3 channels")
+            raise ConfigError(f"mean {mean} and std {std} need one value for each of 3 channels")
         weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
         net = create_model(
             model,
@@ -103,18 +106,44 @@ class ReIDTask(Task):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
-        self.register_buffer("mean", torch.tensor(tuple(mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(tuple(std)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        if weights is not None and weights.normalisation is not None:
+            self.adopt_normalisation(*weights.normalisation)
 
     @property
     def normalisation(self) -> dict[str, list[float]]:
         """See :attr:`Task.normalisation`."""
         return {"mean": channel_values(self.mean), "std": channel_values(self.std)}
 
+    def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """See :meth:`Task.adopt_normalisation`; those of another number of channels are left."""
+        if not self.own_normalisation and len(mean) == len(std) == self.mean.shape[1]:
+            for buffer, values in ((self.mean, mean), (self.std, std)):
+                buffer.copy_(torch.tensor(values).view_as(buffer))
+
     @property
     def upstream(self) -> nn.Module:
         """torchreid's network; with BNNeck the neck's weights lie beside its own as ``bnneck.*``."""
         return self.net
+
+    def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See :meth:`Task.convert`; nothing is converted, but weights with or without a neck say which they are.
+
+        Raises:
+            CheckpointError: all fits but the neck and the classifier.
+        """
+        misfits = {name.split(".")[0] for name in tensors.keys() ^ self.net.state_dict().keys() if not is_counter(name)}
+        if "bnneck" in misfits and misfits <= {"bnneck", "classifier"}:
+            has = "has a batch-norm neck (bnneck.*) and the model none"
+            if hasattr(self.net, "bnneck"):
+                has = "has no batch-norm neck (bnneck.*) and the model one"
+            raise CheckpointError(f"the file {has}: set task.bnneck={not hasattr(self.net, 'bnneck')}")
+        return tensors
+
+    def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
+        """See :meth:`Task.load_backbone`."""
+        load_backbone(self.net, tensors, source=source, new_head=True)
 
     def pixels(self, batch: Batch) -> Tensor:
         """See :meth:`Task.pixels`; uint8 is divided by 255. Float64 networks keep float64 pixels.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -111,6 +112,30 @@ def test_a_refusal_lists_what_the_file_has(tmp_path: Path, content: Any, present
     with pytest.raises(CheckpointError) as error:
         load_weights(small(), tmp_path / "a.pth")
     assert present in message(error)
+
+
+class Asks:
+    """Pickles as a call of a function of numpy."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def test_numbers_of_numpy_beside_the_weights_call_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, path = small(1).net.state_dict(), tmp_path / "model.pth.tar"
+    beside = {"rank1": np.float32(0.5), "cmc": np.arange(3.0), "best": np.int64(3), "seen": [np.bool_(True)]}
+    torch.save({"state_dict": raw, **beside}, path)
+    before = torch.serialization.get_safe_globals()
+    monkeypatch.setattr("numpy._core.multiarray.scalar", lambda *_: pytest.fail("numpy was called"))
+    assert all(torch.equal(value, raw[name]) for name, value in read_weights(path).tensors.items())
+    assert torch.serialization.get_safe_globals() == before
+    for function, name in ((np.load, "numpy.load"), (np.fromfile, "fromfile")):
+        torch.save({"state_dict": raw, "best": Asks(function, "secret.npy")}, path)
+        with pytest.raises(CheckpointError, match=name):
+            read_weights(path)
 
 
 def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:

@@ -279,10 +279,13 @@ def test_judging_does_without_a_head_of_another_number_of_identities(
 
 def test_judging_refuses_another_network_whatever_its_head(folder: Path, weights: Path) -> None:
     attacks = load_config(folder / "attacks.py")
-    for options in ({"task.model": "shufflenet_v2_x0_5"}, {"task.bnneck": False}):
+    for option, value, reason in (
+        ("task.model", "shufflenet_v2_x0_5", "another architecture"),
+        ("task.bnneck", False, "set task.bnneck=True"),
+    ):
         with pytest.raises(CheckpointError) as error:
-            judge(config(folder, **options, **{"task.num_classes": 9}), weights, attacks, device=CPU)
-        refused(error, "another architecture")
+            judge(config(folder, **{option: value, "task.num_classes": 9}), weights, attacks, device=CPU)
+        refused(error, reason)
 
 
 def test_training_and_adversaries_refuse_a_head_of_another_number_of_identities(

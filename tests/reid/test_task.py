@@ -190,12 +190,12 @@ def test_images_of_another_size_or_range_are_refused() -> None:
 
 
 def test_backbone_weights_start_a_training_and_another_head_is_refused(tmp_path: Path) -> None:
-    own = build_model("osnet_x0_25", 1000, loss="softmax", pretrained=False).state_dict()
+    own = build_model("osnet_x0_25", 751, loss="softmax", pretrained=False).state_dict()
     torch.save({k: v for k, v in own.items() if not k.startswith("classifier")}, tmp_path / "backbone.pth")
     task = osnet(checkpoint=tmp_path / "backbone.pth")
     assert torch.equal(task.net.conv1.conv.weight, own["conv1.conv.weight"])
     torch.save(own, tmp_path / "head.pth")
-    with pytest.raises(CheckpointError, match=r"classifier.weight is \(1000, 512\)"):
+    with pytest.raises(CheckpointError, match=r"classifier.weight is \(751, 512\)"):
         osnet(checkpoint=tmp_path / "head.pth")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="keys missing"):

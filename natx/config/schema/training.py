@@ -110,6 +110,10 @@ class Start(Section):
     checkpoint: str | Path | None = entry("the weights themselves", default=None)
     task: Task = entry("the model that they are of, beside `checkpoint`", default=None)
     ema: bool = entry("take the average of the weights that `checkpoint` holds beside them", default=False)
+    part: Literal["all", "backbone"] = entry(
+        "`'backbone'`: what a classifier has before its class layer, trained on images of its own, starts another task",
+        default="all",
+    )
 
 
 WRAPPED = ("optimizer", "paramwise_cfg", "clip_grad", "constructor")  # of optim_wrapper, beside its class's arguments
