@@ -273,6 +273,11 @@ class Attack:
         return self.threat
 
     @property
+    def single_step(self) -> bool:
+        """Whether it takes one gradient step."""
+        return False
+
+    @property
     def takes_start(self) -> bool:
         """Whether the attack begins at the pixels that a batch holds under ``start``, where it holds any."""
         return False

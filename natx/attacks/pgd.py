@@ -146,6 +146,11 @@ class PGD(Attack):
         self.step_size = self.threat.eps / STEPS_ACROSS if step_size is None else step_size
 
     @property
+    def single_step(self) -> bool:
+        """See :attr:`Attack.single_step`."""
+        return self.steps == 1 and self.restarts == 1
+
+    @property
     def takes_start(self) -> bool:
         """Yes, unless restarts would all start alike."""
         return self.restarts == 1

@@ -63,6 +63,11 @@ class SingleStep(Attack):
             raise ConfigError(f"{type(self.objective).__name__} has no gradient at the clean image: use noise > 0")
 
     @property
+    def single_step(self) -> bool:
+        """See :attr:`Attack.single_step`; yes."""
+        return True
+
+    @property
     def reach(self) -> ThreatModel:
         """See :attr:`Attack.reach`."""
         return self.threat if self.clip else self._wider(max(1.0, self.noise + self.step))

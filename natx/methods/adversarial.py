@@ -60,6 +60,11 @@ class Adversarial(Method):
         self.tally = attack.tally
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
+    @property
+    def single_step(self) -> bool:
+        """See :attr:`Method.single_step`."""
+        return self.attack.single_step
+
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`; an attack that cannot attack the task is refused."""
         super().prepare(task, device)

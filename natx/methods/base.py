@@ -78,6 +78,11 @@ class Method(nn.Module):
         """What should be known of the settings before a training begins, a line each."""
         return []
 
+    @property
+    def single_step(self) -> bool:
+        """Whether its adversarial images are one step away, which a network can learn to withstand alone."""
+        return False
+
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Pixels of each view ``[N, C, H, W]``."""
         raise NotImplementedError
@@ -143,6 +148,11 @@ class Around(Method):
     def terms(self) -> nn.ModuleList:  # type: ignore[override]
         """The terms of the method inside."""
         return self.method.terms
+
+    @property
+    def single_step(self) -> bool:
+        """See :attr:`Method.single_step`."""
+        return self.method.single_step
 
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`."""

@@ -85,6 +85,11 @@ class FreeAdversarial(Method):
         self.replays, self.fresh = replays, float(fresh)
         self._round: _Round | None = None  # no buffer: never shared between processes
 
+    @property
+    def single_step(self) -> bool:
+        """See :attr:`Method.single_step`."""
+        return self.attack.single_step
+
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`; a training starts with a new round."""
         super().prepare(task, device)

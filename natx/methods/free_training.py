@@ -69,6 +69,11 @@ class FreeTraining(Method):
         self._leaf: Tensor | None = None  # the perturbation that the last loss was taken at
         self._epoch = -1
 
+    @property
+    def single_step(self) -> bool:
+        """See :attr:`Method.single_step`; yes."""
+        return True
+
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`; a training starts without a perturbation."""
         super().prepare(task, device)

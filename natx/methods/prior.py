@@ -83,6 +83,11 @@ class Remembering(Method):
         self._moves: Callable[..., Tensor] | None = None
         self._epochs = 0
 
+    @property
+    def single_step(self) -> bool:
+        """See :attr:`Method.single_step`; yes."""
+        return True
+
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`; makes room for every image's perturbation."""
         self._moves, self._epochs = setting.moves, setting.epochs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,28 +12,38 @@ from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook, SyncBuffersHook
 
-from natx.config import fingerprint, plain_dict, seeded
+from natx.config import TRAINING, fingerprint, plain_dict, seeded, with_options
 from natx.config.schema.built import Built
 from natx.data import build_dataset
 from natx.data.classes import check_classes
+from natx.errors import ConfigError
 from natx.methods import Method
 from natx.methods.base import Setting
 from natx.models.checkpoint import adopt_backbone, load_weights
 from natx.models.weights import read_weights
-from natx.registry import HOOKS, METHODS, TASKS
+from natx.registry import HOOKS, METHODS, TASKS, THREATS
 from natx.runtime.progress import say, seconds
 from natx.task import Task
 from natx.terms.base import Term
 from natx.threat import ThreatModel
 from natx.training.fingerprints import decisive_settings, part_fingerprints, run_fingerprint
+from natx.training.guard import Guard
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
-from natx.training.images import SAME_ORDER, build_loader, build_selection, remarks, with_copies, with_generated
+from natx.training.hooks.checkpoints import STATE
+from natx.training.images import (
+    SAME_ORDER,
+    build_loader,
+    build_selection,
+    remarks,
+    training_threat,
+    with_copies,
+    with_generated,
+)
 from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
 NEW_HEAD = "start from the weights without their class layer (task.checkpoint with task.new_head=True)"
-STATE = "last.pth"  # what a run is resumed from
 
 
 def build_runner(
@@ -60,13 +71,15 @@ def build_runner(
     begin(learner, images=count, config=config, folder=None if rehearsal else work_dir)
     loader = build_loader(config, images)
     ema = _build_ema(config)
+    guard = build_guard(config, learner, selection, images=count, folder=None if rehearsal else work_dir, device=device)
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
         for remark in [*remarks(whole, loader), *learner.method.notes()]:
             say(f"note: {remark}")
         meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
-    checkpoints = Checkpoints(selection, meta=meta, settings=decisive_settings(config), ema=ema, every=every)
+    settings = decisive_settings(config)
+    checkpoints = Checkpoints(selection, meta=meta, settings=settings, ema=ema, guard=guard, every=every)
     if resume and (work_dir / STATE).exists():  # refused before anything is written
         checkpoints.read(work_dir / STATE, world_size=get_dist_info()[1])
     return NatxRunner(
@@ -88,8 +101,13 @@ def build_learner(config: Config, *, seed: int) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = TASKS.build(plain_dict(config.task))
-        method: Method = METHODS.build(seeded(plain_dict(config.method), seed, by=Built(METHODS)))
+        method = _build_method(config, seed=seed)
     return Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
+
+
+def _build_method(config: Config, *, seed: int) -> Method:
+    method: Method = METHODS.build(seeded(plain_dict(config.method), seed, by=Built(METHODS)))
+    return method
 
 
 def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.device) -> None:
@@ -109,8 +127,81 @@ def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.devi
 
 def begin(learner: Learner, *, images: int, config: Config, folder: Path | None) -> None:
     """Tell the method of the training that begins; see :class:`natx.methods.base.Setting`."""
+    learner.method.begin(_setting(learner, images=images, config=config, folder=folder))
+
+
+def _setting(learner: Learner, *, images: int, config: Config, folder: Path | None) -> Setting:
     moves = learner.moved if learner.augments else None
-    learner.method.begin(Setting(images, config.train_cfg.max_epochs, folder, moves))
+    return Setting(images, config.train_cfg.max_epochs, folder, moves)
+
+
+def build_guard(
+    config: Config,
+    learner: Learner,
+    selection: Selection | None,
+    *,
+    images: int,
+    folder: Path | None,
+    device: torch.device,
+) -> Guard | None:
+    """What looks for catastrophic overfitting: there by default where a classifier is trained on single steps.
+
+    It takes a look under FGSM more than the choice of the best epoch does anyway, and what it tells cannot be seen
+    otherwise before the training ends; it changes what is trained only where ``guard.stronger`` says how.
+
+    Args:
+        config: a training config.
+        learner: what trains.
+        selection: how the best epoch is chosen; its images are looked at.
+        images: number of training images.
+        folder: of the run; None in a rehearsal.
+        device: where it trains.
+
+    Raises:
+        ConfigError: a guard that cannot look, or stronger settings that do not fit.
+    """
+    settings, threat = plain_dict(config.get("guard") or {}), training_threat(plain_dict(config.method))
+    wanted = config.get("guard") is not None
+    if not wanted and ("guard" in config or not learner.method.single_step):
+        return None
+    able = selection is not None and threat is not None and learner.task.per_image_success
+    if selection is None or not able:
+        if not wanted:
+            return None
+        raise ConfigError(
+            "guard compares accuracies under two attacks on held-out images: it needs data.heldout, a method that "
+            "trains against a threat model, and a task in which an image by itself is right or wrong"
+        )
+    stronger = settings.get("stronger", ())
+    methods = [_stronger_method(config, stronger[: i + 1]) for i in range(len(stronger))]  # refused now, or never
+    if stronger and any(True for method in (learner.method, *methods) for _ in method.parameters()):
+        raise ConfigError(
+            "guard.stronger exchanges the method, and this one, or a stronger one, trains networks of its own, whose "
+            "place in the optimiser nothing could take: leave guard.stronger out"
+        )
+
+    def method_after(times: int) -> Method:
+        method = _stronger_method(config, stronger[:times])
+        method.prepare(learner.task, device)
+        method.begin(_setting(learner, images=images, config=config, folder=folder))
+        return method.to(device)
+
+    model = threat if isinstance(threat, ThreatModel) else THREATS.build(threat)
+    return Guard(selection, model, seed=config.seed, method_after=method_after, **settings)
+
+
+def _stronger_method(config: Config, options: Sequence[dict[str, Any]]) -> Method:
+    """The method of a config under overrides, each on top of those before it."""
+    changed = Config(plain_dict(config), filename=config.filename)
+    for overrides in options:
+        if other := [key for key in overrides if key != "method" and not key.startswith("method.")]:
+            raise ConfigError(
+                f"guard.stronger overrides keys of the method, as {{'method.attack.noise': 2.0}}; got {other[0]!r}"
+            )
+        changed = with_options(changed, overrides, kind=TRAINING)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return _build_method(changed, seed=config.seed)
 
 
 def _meta(

@@ -73,6 +73,7 @@ def _what(rehearsal: Rehearsal) -> list[str]:
         f"method: {_method(config.method)}, views {' + '.join(learner.method.views)}, "
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
         f"best: {best}",
+        *([] if rehearsal.guard is None else [f"guard: {rehearsal.guard.describe()}"]),
         *(f"note: {remark}" for remark in [*remarks(loader.dataset, loader), *learner.method.notes()]),
     ]
 

@@ -32,6 +32,7 @@ from natx.training.frozen_models import (
     needs_training,
     stored_folder,
 )
+from natx.training.guard import Guard
 from natx.training.hooks import Checkpoints
 from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
@@ -64,7 +65,27 @@ class Rehearsal:
     @property
     def selection(self) -> Selection | None:
         """How the best epoch is chosen."""
-        return next(hook.selection for hook in self.runner.hooks if isinstance(hook, Checkpoints))
+        return self._checkpoints.selection
+
+    @property
+    def guard(self) -> Guard | None:
+        """What looks for catastrophic overfitting."""
+        return self._checkpoints.guard
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return next(hook for hook in self.runner.hooks if isinstance(hook, Checkpoints))
+
+    def looks(self) -> float:
+        """Forwards and backwards of one image that all looks at held-out images take."""
+        if self.selection is None:
+            return 0
+        epochs = self.runner.max_epochs
+        scored = -(-epochs // self.selection.every)
+        passes = scored * self.selection.cost()
+        if self.guard is None:
+            return passes
+        return passes + sum(n * self.guard.cost(scored=s) for n, s in ((scored, True), (epochs - scored, False)))
 
     def first_batch(self, *, images: int) -> Batch:
         """The first images of the first epoch, as the loader hands them out."""
@@ -89,10 +110,9 @@ class Rehearsal:
     def seconds(self) -> float:
         """The time of the training: its steps, and the looks at the held-out images by counting passes."""
         step, runner = self.seconds_per_step(), self.runner
-        looks = 0 if self.selection is None else -(-runner.max_epochs // self.selection.every)
         forwards, backwards = self.learner.method.cost()
         per_pass = step / (runner.train_dataloader.batch_size * (forwards + backwards))
-        return step * runner.max_iters + (0 if self.selection is None else looks * self.selection.cost() * per_pass)
+        return step * runner.max_iters + self.looks() * per_pass
 
 
 @dataclass

@@ -59,9 +59,7 @@ def restore(runner: Runner, average: Task | None, state: dict[str, Any], *, sour
     """
     learner, meta = learner_of(runner), state["meta"]
     device = next(learner.parameters()).device
-    load_into(learner.task.upstream, state["weights" if average is None else "live"], source=str(source))
-    if average is not None:
-        load_into(average.upstream, state["weights"], source=str(source))
+    _load_weights(learner, average, state, source=str(source))
     _load_method(learner, state["method"], source=str(source))
     runner.optim_wrapper.load_state_dict(state["optimizer"])
     for scheduler, settings in zip(runner.param_schedulers, state["schedulers"]):
@@ -77,6 +75,27 @@ def restore(runner: Runner, average: Task | None, state: dict[str, Any], *, sour
         iteration=meta["iter"],
         generators=partial(_set_generators, own["generators"], device) if meta["batches"] else None,
     )
+
+
+def go_back(runner: Runner, average: Task | None, state: dict[str, Any], *, source: Path) -> None:
+    """Take weights, their average, the optimiser's memory and the method's own state from the end of an earlier epoch.
+
+    Learning rates and all else that schedules set stay as they are now, and so do counters and logs: the training goes
+    on, and does not begin again. A method with another kind of state than the earlier one keeps its own.
+
+    Raises:
+        CheckpointError: the state does not fit the model.
+    """
+    learner, optimizer = learner_of(runner), runner.optim_wrapper
+    _load_weights(learner, average, state, source=str(source))
+    if learner.method.state_dict().keys() == state["method"].keys():
+        _load_method(learner, state["method"], source=str(source))
+    scheduled = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, settings in zip(optimizer.param_groups, scheduled):
+        group.update(settings)
+    optimizer.zero_grad()
+    _load_of_this_process(learner, state["processes"][runner.rank])
 
 
 def finite(module: nn.Module) -> bool:
@@ -104,6 +123,12 @@ def _load_of_this_process(learner: Learner, state: dict[str, Any]) -> None:
             buffers[name].copy_(buffer)
     if state.get("carried"):
         learner.method.load_state_dict(state["carried"], strict=False)
+
+
+def _load_weights(learner: Learner, average: Task | None, state: dict[str, Any], *, source: str) -> None:
+    load_into(learner.task.upstream, state["weights" if average is None else "live"], source=source)
+    if average is not None:
+        load_into(average.upstream, state["weights"], source=source)
 
 
 def _load_method(learner: Learner, state: dict[str, Any], *, source: str) -> None:

@@ -102,6 +102,22 @@ class Ema(Section):
     warmup: float = entry("share of all steps before averaging begins", default=0.025, ge=0, lt=1)
 
 
+class Guard(Section):
+    """`guard`: catastrophic overfitting, looked for after every epoch (FGSM against PGD-10 on held-out images)."""
+
+    gap: float = entry(
+        "points by which the accuracy under FGSM may be above that under PGD-10, beyond chance",
+        default=20.0,
+        gt=0,
+        lt=100,
+    )
+    stronger: Sequence[dict[str, Any]] = entry(
+        "overrides of `method` by dotted key, one dict for each time that the training goes back to the last good "
+        "epoch and on with them; they add up. None: it tells, and keeps the last good weights as best",
+        default=(),
+    )
+
+
 class Start(Section):
     """`start`: weights of another training to begin with."""
 
@@ -142,6 +158,10 @@ class Training(Section):
     heldout_seed: int | Literal["run"] = entry("which images are held out; `'run'`: drawn from `seed`", default=0)
     metric: Annotated[Any, Built(METRICS)] = entry("of tasks that are measured over a whole set", default=None)
     ema: Ema | None = entry("average of the weights", default=None)
+    guard: Guard | None = entry(
+        "left out: `dict()` where a classifier is trained on single steps and images are held out; None: nobody looks",
+        default=None,
+    )
     start: Start | None = entry("weights to begin with", default=None)
     amp: Literal["bfloat16"] | None = entry("run the whole step, attack included, in bfloat16", default=None)
     sync_bn: bool = entry("batch-norm statistics over all processes", default=False)

@@ -20,11 +20,15 @@ from natx.runtime.files import clear_unfinished
 from natx.task import Task
 from natx.training import state
 from natx.training.fingerprints import differing_keys
+from natx.training.guard import Guard, Look
 from natx.training.hooks.ema import EMA
 from natx.training.hooks.values import LogValues
 from natx.training.learner import learner_of
 from natx.training.selection import Selection
 
+BEST, LAST = "best.safetensors", "last.safetensors"
+STATE = "last.pth"  # what a run is resumed from
+GOOD = "good.pth"  # the state of the last epoch that the guard found good
 LOOK = 10  # several processes agree on a stop or a checkpoint every so many iterations: it is a wait for all of them
 UNSCORED = 60.0  # seconds of training since the last write that are kept before an epoch is scored, which takes a while
 
@@ -40,11 +44,16 @@ class Checkpoints(Hook):
     With an average of the weights it is the average that is scored and that all three files hold as the weights;
     ``last.pth`` then has the weights that training goes on with under ``live``.
 
+    With a guard, an epoch that it finds overfitted is never the best where another one is. Where the guard knows
+    stronger settings, the state of the last good epoch is kept in ``good.pth``, and the training goes on from there
+    with them; ``last.pth`` is written after that, so a process killed in between looks and goes back again.
+
     Args:
         selection: scores an epoch; None keeps the last weights as the best.
         meta: plain values stored with the weights (model, classes, config fingerprint).
         settings: what in the config decides the weights, to name what differs where a resume is refused.
         ema: the run's average of the weights.
+        guard: looks for catastrophic overfitting after each epoch.
         every: seconds between two states inside an epoch; None for none.
     """
 
@@ -57,10 +66,14 @@ class Checkpoints(Hook):
         meta: dict[str, Any],
         settings: dict[str, Any] | None = None,
         ema: EMA | None = None,
+        guard: Guard | None = None,
         every: float | None = None,
     ) -> None:
         self.selection, self.meta, self.settings, self.ema, self.every = selection, meta, settings or {}, ema, every
+        self.guard = guard
         self.best: dict[str, Any] = {}
+        # Epochs that overfitted, the last one that did not, and how often the training went back.
+        self.guarded: dict[str, Any] = {"overfitted": [], "good": 0, "back": 0}
         self._found: tuple[Path, dict[str, Any]] | None = None
         self._written = 0.0
         self._unscored = False  # the state holds an epoch that is trained and not scored
@@ -98,6 +111,9 @@ class Checkpoints(Hook):
         (path, saved), self._found = self._found, None
         if runner.rank == 0:
             clear_unfinished(path.parent)
+        self.guarded = saved.get("guard", self.guarded)
+        if self.guarded["back"] and self.guard is not None:
+            learner_of(runner).method = self.guard.method_after(self.guarded["back"])
         state.restore(runner, self.ema.task if self.ema else None, saved, source=path)
         self.best, meta = saved["best"], saved["meta"]
         inside = f" and {meta['batches']} batches of the next" if meta["batches"] else ""
@@ -105,6 +121,8 @@ class Checkpoints(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock; from now on a stop waits for the end of the iteration."""
+        if self._can_go_back and runner.iter == 0:
+            self._write_state(runner, epoch=0, batches=0, iteration=0, name=GOOD)
         self._written = time.monotonic()
         runner.stop.deferred = True
 
@@ -143,14 +161,62 @@ class Checkpoints(Hook):
         task = self.ema.task if self.ema else learner.task
         with runner.stop.at_once() if self._unscored else nullcontext():
             scores = self._score(runner, task, epoch)
+            look = self._guard(runner, learner.task, epoch, scores=None if self.ema else scores)
+        overfitted = look is not None and look.overfitted
         score = None if scores is None or self.selection is None else scores[self.selection.metric]
-        better = self.selection is None or (score is not None and (not self.best or score > self.best["score"]))
+        better = self._better(score, overfitted=overfitted)
         if better:
-            self.best = {"epoch": epoch, "score": score, "scores": scores or {}}
+            self.best = {"epoch": epoch, "score": score, "scores": scores or {}, "overfitted": overfitted}
+        if better and runner.rank == 0:
+            self._write_weights(runner, task, epoch, BEST)
+        self._end_of_look(runner, epoch, look)
         if runner.rank == 0:
-            self._write_weights(runner, task, epoch, better)
+            self._write_weights(runner, task, epoch, LAST)
+        if self._can_go_back and not overfitted:
+            self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter, name=GOOD)
         self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter)
         barrier()
+
+    @property
+    def _can_go_back(self) -> bool:
+        return self.guard is not None and bool(self.guard.stronger)
+
+    def _better(self, score: float | None, *, overfitted: bool) -> bool:
+        """Whether an epoch with this score is the best so far."""
+        if self.selection is None:
+            return True
+        if score is None or not self.best:
+            return score is not None
+        if overfitted != self.best.get("overfitted", False):
+            return not overfitted
+        return score > self.best["score"]
+
+    def _guard(self, runner: Runner, task: Task, epoch: int, *, scores: dict[str, float] | None) -> Look | None:
+        """Look for catastrophic overfitting of the weights that are trained, and log what was seen."""
+        if self.guard is None:
+            return None
+        look = self.guard(task, robust=None if scores is None else scores.get("robust"))
+        runner.logger.info(f"epoch {epoch}: guard: FGSM {look.fgsm:.2f} %, PGD-10 {look.pgd:.2f} %")
+        runner.visualizer.add_scalars({"guard/fgsm": look.fgsm, "guard/pgd": look.pgd}, step=epoch)
+        return look
+
+    def _end_of_look(self, runner: Runner, epoch: int, look: Look | None) -> None:
+        """Tell of an epoch that overfitted, and go back where that is asked for."""
+        if self.guard is None or look is None:
+            return
+        if not look.overfitted:
+            self.guarded = {**self.guarded, "good": epoch}
+            return
+        good, times = self.guarded["good"], self.guarded["back"]
+        best = self.best["epoch"] if self.best and not self.best.get("overfitted") else None
+        remark = self.guard.remark(look, best=best, good=good if self._can_go_back else None, times=times)
+        runner.logger.warning(f"epoch {epoch}: {remark}")
+        self.guarded = {**self.guarded, "overfitted": [*self.guarded["overfitted"], epoch]}
+        if self._can_go_back:
+            self.guarded["back"] = times + 1
+            path = _folder(runner) / GOOD
+            learner_of(runner).method = self.guard.method_after(times + 1)
+            state.go_back(runner, self.ema.task if self.ema else None, load_state(path), source=path)
 
     def _agreed(self, runner: Runner, *, last: bool) -> tuple[bool, bool]:
         """(whether to stop, whether a state is due), the same on all processes."""
@@ -179,15 +245,13 @@ class Checkpoints(Hook):
         runner.visualizer.add_scalars({f"select/{k}": v for k, v in scores.items()}, step=epoch)
         return scores
 
-    def _write_weights(self, runner: Runner, task: Task, epoch: int, better: bool) -> None:
-        folder = _folder(runner)
-        meta = {**self.meta, "epoch": epoch, "best": self.best}
-        if better:
-            save_weights(folder / "best.safetensors", task, meta=meta)
-        save_weights(folder / "last.safetensors", task, meta=meta)
+    def _write_weights(self, runner: Runner, task: Task, epoch: int, name: str) -> None:
+        guarded = {} if self.guard is None else {"guard": self.guarded}
+        meta = {**self.meta, "epoch": epoch, "best": self.best, **guarded}
+        save_weights(_folder(runner) / name, task, meta=meta)
 
-    def _write_state(self, runner: Runner, *, epoch: int, batches: int, iteration: int) -> None:
-        """Write ``last.pth``; all processes take part."""
+    def _write_state(self, runner: Runner, *, epoch: int, batches: int, iteration: int, name: str = STATE) -> None:
+        """Write ``last.pth``, or the same under another name; all processes take part."""
         if batches:
             self._check_finite(runner, f"epoch {epoch + 1}, iteration {batches}")
         for hook in runner.hooks:
@@ -198,9 +262,8 @@ class Checkpoints(Hook):
             position = {"epoch": epoch, "batches": batches, "iter": iteration, "world_size": runner.world_size}
             settings = json.dumps(self.settings, default=str)
             meta = {**self.meta, **position}
-            save_state(
-                _folder(runner) / "last.pth", {**captured, "best": self.best, "settings": settings, "meta": meta}
-            )
+            own = {"best": self.best, "guard": self.guarded, "settings": settings, "meta": meta}
+            save_state(_folder(runner) / name, {**captured, **own})
         self._written = time.monotonic()
 
 
