@@ -36,7 +36,7 @@ test-paths: $(VENV)/.ready
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy natx tasks tools
+	$(BIN)/mypy natx natx_bench tasks tools
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/benchmark.py

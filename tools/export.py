@@ -1,40 +1,12 @@
 #!/usr/bin/env python
-"""Export a classifier: python tools/export.py CONFIG CHECKPOINT --out DIR
+"""`natx export` from a checkout that is not installed: python tools/export.py --help"""
 
-Writes model.safetensors (upstream keys: loads in plain timm), config.json and a model card, README.md.
-Configs are code: run only those you trust.
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from natx import cli  # noqa: E402
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    # After the arguments, so that --help and mistakes in them do not wait for torch.
-    from natx.config import EXPORTED, load_config
-    from natx.export.weights import export
-
-    config = load_config(arguments.config, kind=EXPORTED, options=arguments.cfg_options)
-    files = export(config, Path(arguments.checkpoint), cli.output_folder(arguments.out), ema=arguments.ema)
-    cli.console().print(f"written: {', '.join(map(str, files))}", soft_wrap=True)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="the training config of the model")
-    parser.add_argument("checkpoint", help=".safetensors, or a .pth with tensors only")
-    parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--cfg-options", nargs="+", action=cli.Options, help="override config values: key.sub=value")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser.parse_args()
-
+from natx.cli.main import start  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main, debug="--debug" in sys.argv)
+    start("export", sys.argv[1:])

@@ -1,66 +1,12 @@
 #!/usr/bin/env python
-"""Train a model: python tools/train.py configs/cls/r18_cifar10_nat.py [--work-dir DIR] [--resume] [--amp]
+"""`natx train` from a checkout that is not installed: python tools/train.py --help"""
 
-Configs are code: run only those you trust.
-"""
-
-import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a checkout without installing
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from natx import cli  # noqa: E402
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    # After the arguments, so that --help and mistakes in them do not wait for torch.
-    from mmengine.dist import get_dist_info
-
-    from natx.config import TRAINING, load_config, with_options
-    from natx.training.plan import describe_plan
-    from natx.training.run import train
-
-    device = cli.set_up(arguments)
-    config = load_config(arguments.config, kind=TRAINING)
-    own_seed = config.seed
-    config = with_options(config, overrides(arguments), kind=TRAINING)
-    name = Path(arguments.config).stem + ("" if config.seed == own_seed else f"-seed{config.seed}")
-    work_dir = cli.output_folder(arguments.work_dir or Path("work_dirs") / name)
-    timing = arguments.dry_run and not arguments.no_timing
-    plan = describe_plan(config, work_dir, device=device, timing=timing)
-    if get_dist_info()[0] == 0:
-        print("\n".join(plan), flush=True)
-    if arguments.dry_run:
-        return
-    best = train(config, work_dir, device=device, resume=arguments.resume)
-    if get_dist_info()[0] == 0:
-        print(f"done: {best}\nnext: python tools/test.py {arguments.config} {best} --attacks configs/attacks/...")
-
-
-def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the arguments change in the config, by dotted key."""
-    options = {**(arguments.cfg_options or {}), "launcher": arguments.launcher}
-    options |= {} if arguments.seed is None else {"seed": arguments.seed}
-    return options | ({"amp": "bfloat16"} if arguments.amp else {})
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a training config, e.g. configs/cls/r18_cifar10_nat.py")
-    parser.add_argument(
-        "--work-dir",
-        help="where to write (default: work_dirs/<config name>, with -seed<N> for another seed)",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir, if there is one")
-    parser.add_argument("--amp", action="store_true", help="run the whole step, attack included, in bfloat16")
-    parser.add_argument("--dry-run", action="store_true", help="build everything, print what it is and costs, and stop")
-    parser.add_argument("--no-timing", action="store_true", help="with --dry-run: no timed steps")
-    cli.add_common_arguments(parser)
-    return parser.parse_args()
-
+from natx.cli.main import start  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main, debug="--debug" in sys.argv)
+    start("train", sys.argv[1:])

@@ -14,8 +14,10 @@ from natx.config.check import (
     check,
     plain_dict,
 )
+from natx.config.find import CHECKOUT, SHIPPED, find_config, find_file, header, shadow, shipped_configs
 from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
-from natx.config.load import CHECKOUT, load_config, with_options
+from natx.config.frozen import frozen_models
+from natx.config.load import load_config, with_options
 from natx.config.seeds import seeded
 
 __all__ = [
@@ -26,16 +28,23 @@ __all__ = [
     "EXPORTED",
     "JUDGED",
     "MODEL",
-    "STUDY",
     "PAPER_TABLES",
+    "SHIPPED",
+    "STUDY",
     "TRAINING",
     "VOLATILE_DATA",
     "Kind",
     "check",
     "essence",
+    "find_config",
+    "find_file",
     "fingerprint",
+    "frozen_models",
+    "header",
     "load_config",
     "plain_dict",
     "seeded",
+    "shadow",
+    "shipped_configs",
     "with_options",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from natx.config.load import CHECKOUT
+from natx.config.find import CHECKOUT
 from natx.config.schema.attacks import AttackConfig
 from natx.config.schema.built import Built
 from natx.config.schema.parts import FrozenModel

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from natx.config.check import Kind, check, check_options, plain_dict
+from natx.config.find import find_config, find_file, shadow
+from natx.config.frozen import frozen_models
 from natx.errors import ConfigError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def load_config(path: str | Path, *, kind: Kind | None = None, options: dict[str, Any] | None = None) -> Config:
     """Read a Python config with its ``_base_`` files and apply ``options`` (dotted keys, as ``--cfg-options``).
 
     Args:
-        path: the file; a shipped config is found from any folder.
+        path: the file, or its name; see :func:`natx.config.find.find_config`. Its bases and the configs of its frozen
+            models are found in the same way, after those that lie beside the file.
         kind: what it is to be; it and the options are checked against that kind's schema. None reads it unchecked.
         options: overrides.
 
     Raises:
         ConfigError: the file is missing, is no Python config, fails when it is executed, or says what nothing reads.
     """
-    path = Path(path)
-    if not path.is_file() and (CHECKOUT / path).is_file():
-        path = CHECKOUT / path  # a shipped config's adversary, when the tool runs from another folder
-    if not path.is_file():
-        raise ConfigError(f"no config at {path}: shipped configs are under configs/")
-    if path.suffix != ".py":
-        raise ConfigError(f"configs are Python files (.py); got {path}")
+    path = find_config(path)
     config = _executed(path)
+    _name_beside(config, path.parent)
     if options:
         return with_options(config, options, kind=kind)
     if kind is not None:
@@ -60,6 +58,11 @@ def with_options(config: Config, options: dict[str, Any], *, kind: Kind | None =
 
 def _executed(path: Path) -> Config:
     """The config of a file; whatever its code raises becomes one line with the file and the line."""
+    with _shipped_bases():
+        return _read(path)
+
+
+def _read(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except SyntaxError as error:
@@ -70,9 +73,35 @@ def _executed(path: Path) -> Config:
         root: BaseException = error
         while root.__context__ is not None:  # mmengine's own text lists sys.path and leaves out the reason
             root = root.__context__
-        raise ConfigError(f"{path}: custom_imports fails: {root}") from error
+        raise ConfigError(shadow() or f"{path}: custom_imports fails: {root}") from error
     except Exception as error:  # a config is code: it can raise anything
         raise ConfigError(_duplicate(error) or f"{_place(error, path)}: {type(error).__name__}: {error}") from error
+
+
+def _name_beside(config: Config, folder: Path) -> None:
+    """Give frozen models whose config lies in the folder of the config that names it that path."""
+    for entry in frozen_models(config):
+        name = entry.get("config")
+        if isinstance(name, str) and (folder / name).is_file():
+            entry["config"] = str((folder / name).absolute())
+
+
+@contextmanager
+def _shipped_bases() -> Iterator[None]:
+    """While configs are read, a base that does not lie beside the file naming it is a shipped one."""
+    beside = Config._get_cfg_path
+
+    def found(base: str, filename: str) -> tuple[str, str | None]:
+        path, scope = beside(base, filename)
+        if scope is None and not Path(path).is_file() and (shipped := find_file(base, suffix=".py")) is not None:
+            path = str(shipped)
+        return path, scope
+
+    Config._get_cfg_path = staticmethod(found)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = staticmethod(beside)
 
 
 def _reader(error: BaseException) -> Any:

@@ -44,7 +44,7 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=ema)
     if not task.per_image_success or task.normalisation is None:
-        raise ConfigError(f"{type(task).__name__} cannot be exported: tools/export.py is for image classification")
+        raise ConfigError(f"{type(task).__name__} cannot be exported: natx export is for image classification")
     settings = {key: value for key, value in plain_dict(config.task).items() if key not in SOURCES}
     meta = {
         **{key: meta[key] for key in KEPT if key in meta},

@@ -10,14 +10,13 @@ import numpy as np
 from mmengine.config import Config
 
 from natx.attacks import Attack
-from natx.config import VOLATILE_DATA, fingerprint, plain_dict
+from natx.config import VOLATILE_DATA, fingerprint, frozen_models, plain_dict
 from natx.evaluation.progress import by_content
 from natx.judging.build import attack_dicts
 from natx.runtime.provenance import package_versions
 from natx.task import Task
 from natx.threat import ThreatModel
 from natx.training.fingerprints import part_fingerprints
-from natx.training.frozen_models import frozen_models
 
 
 def training_identity(config: Config) -> str:

@@ -109,7 +109,7 @@ def evaluate(
     on_unsupported: OnUnsupported = "refuse",
     meter: Meter | None = None,
 ) -> Result:
-    """Judge a classifier under attacks, in eval mode and fp32, as tools/test.py does.
+    """Judge a classifier under attacks, in eval mode and fp32, as ``natx test`` does.
 
     The model's modes, gradient flags, device and precision are the same before and after, also when interrupted.
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from natx.config import shadow
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import adopt
 from natx.models.weights import SOURCES, WeightFile, read_weights
@@ -91,18 +92,17 @@ def _named_task(settings: Any, path: Path) -> Task:
     """The task that a file's metadata describes, without weights."""
     if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
         raise CheckpointError(
-            f"{path} does not say which task it holds: export it with tools/export.py CONFIG {path.name}, or load it "
+            f"{path} does not say which task it holds: export it with natx export CONFIG {path.name}, or load it "
             "with the library it comes from"
         )
     name = settings["type"]
     if name not in TASKS.module_dict:
-        for module in SHIPPED:
-            import_module(module)
+        _import_shipped()
     # Looked up in the table itself: the registry would go on to import a dotted name, which a file must not decide.
     kind = TASKS.module_dict.get(name)
     if kind is None or not kind.per_image_success:
         loadable = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
-        raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use tools/test.py with its config")
+        raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use natx test with its config")
     arguments = {key: value for key, value in settings.items() if key != "type" and key not in SOURCES}
     if unsafe := _unsafe(arguments):
         raise CheckpointError(f"{path} was not loaded: its task sets {unsafe}, which could read or run something else")
@@ -111,6 +111,17 @@ def _named_task(settings: Any, path: Path) -> Task:
             return TASKS.build({"type": name, **arguments})
     except ConfigError as error:
         raise CheckpointError(f"{path} names a task that cannot be built: {error}") from error
+
+
+def _import_shipped() -> None:
+    """Register the tasks of natx's own adapters; raises ConfigError where other files hide them."""
+    try:
+        for module in SHIPPED:
+            import_module(module)
+    except ImportError as error:
+        if (reason := shadow()) is None:
+            raise
+        raise ConfigError(reason) from error
 
 
 def _unsafe(settings: Any) -> str | None:

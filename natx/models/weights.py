@@ -124,7 +124,7 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
 
     Args:
         path: the file, or a folder with ``model.safetensors`` or ``pytorch_model.bin``, as timm's ``save_for_hf`` and
-            ``tools/export.py`` write it, whose ``config.json`` is read too.
+            ``natx export`` write it, whose ``config.json`` is read too.
         ema: take the average of the weights.
 
     Raises:

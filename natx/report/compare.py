@@ -107,25 +107,25 @@ def _read(path: Path) -> dict[str, Any]:
         if not path.is_file():
             below = sorted(path.parent.glob(f"*/{REPORT}")) if path.name == REPORT else []
             hint = f"; there is {below[0]}" if below else ""
-            raise DataError(f"no report at {path}: give the folder or the report.json that tools/test.py wrote{hint}")
+            raise DataError(f"no report at {path}: give the folder or the report.json that natx test wrote{hint}")
         report = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise DataError(f"{path} is no report: give the report.json that tools/test.py wrote") from error
+        raise DataError(f"{path} is no report: give the report.json that natx test wrote") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}): give the report.json that tools/test.py wrote") from error
+        raise DataError(f"{path} is no JSON ({error}): give the report.json that natx test wrote") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): give a report.json that can be") from error
     missing = [key for key in NEEDED if key not in report] if isinstance(report, dict) else list(NEEDED)
     if missing:
-        raise DataError(f"{path} is no report, it lacks {', '.join(missing)}: give what tools/test.py wrote")
+        raise DataError(f"{path} is no report, it lacks {', '.join(missing)}: give what natx test wrote")
     wrong = [key for key, fits in _fits(report).items() if not fits]
     if wrong:
-        raise DataError(f"{path} is no report, of another kind are {', '.join(wrong)}: give what tools/test.py wrote")
+        raise DataError(f"{path} is no report, of another kind are {', '.join(wrong)}: give what natx test wrote")
     return report
 
 
 def _fits(report: dict[str, Any]) -> dict[str, bool]:
-    """Whether the parts of a report that a comparison reads are what tools/test.py writes."""
+    """Whether the parts of a report that a comparison reads are what natx test writes."""
 
     def all_have(key: str, needed: set[str]) -> bool:
         entries = report[key]

@@ -49,10 +49,17 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def command_line() -> str:
+    """How this process was started: ``natx ...``, or ``python`` and its script."""
+    script = Path(sys.argv[0])
+    by_natx = script.stem == "natx" or script.name == "__main__.py" and script.parent.name == "natx"
+    return shlex.join(["natx", *sys.argv[1:]] if by_natx else ["python", *sys.argv])
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
     """Plain values for a report."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line(),
         "packages": package_versions(),
         "git": git_revision(),
         "device": device_name(device),

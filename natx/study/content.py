@@ -70,9 +70,9 @@ class StudyContent:
 
 
 def made_by(*words: str, options: dict[str, Any] | None) -> str:
-    """A tool's command line as it is printed in what it made."""
+    """A command line as it is printed in what it made."""
     overrides = ["--cfg-options", *(f"{key}={value}" for key, value in options.items())] if options else []
-    return " ".join(["python", *words, *overrides])
+    return " ".join([*words, *overrides])
 
 
 def study_content(study: Study, work_dir: Path, *, command: str, options: dict[str, Any] | None = None) -> StudyContent:

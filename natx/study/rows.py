@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
-from natx.config import ATTACKS, CHECKOUT, STUDY, load_config, plain_dict, with_options
+from natx.config import ATTACKS, STUDY, find_file, frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
 from natx.judging.build import build_attacks, paper_row
-from natx.training.frozen_models import frozen_models, task_of
+from natx.training.frozen_models import task_of
 
 Checkpoint = Literal["best", "last"]
 
@@ -108,7 +108,7 @@ class Study:
 
     def missing(self) -> str | None:
         """That the attack config is not there, so that rows can be trained and not judged; None where it is."""
-        if self.attacks is None or any((root / self.attacks).is_file() for root in (Path(), CHECKOUT)):
+        if self.attacks is None or find_file(self.attacks, suffix=".py") is not None:
             return None
         return f"there is no attack config {self.attacks}: nothing can be judged"
 

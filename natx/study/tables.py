@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
-from natx.config import CHECKOUT, PAPER_TABLES, check
+from natx.config import PAPER_TABLES, SHIPPED, check, find_file
 from natx.errors import ConfigError
 from natx.study.rows import Row, Study
 
@@ -24,9 +24,7 @@ def read_tables(path: str | Path = TABLES) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, no JSON, or says what its schema does not know.
     """
-    path = Path(path)
-    if not path.is_file() and (CHECKOUT / path).is_file():
-        path = CHECKOUT / path  # the shipped file, when the tool runs from another folder
+    path = find_file(path) or Path(path)
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -70,8 +68,8 @@ def load_table(
     tables = content["tables"]
     if name not in tables:
         raise ConfigError(
-            f"no table is called {name}; there are {', '.join(tables)} (Table 12 is a study: tools/study.py "
-            "configs/studies/table12.py)"
+            f"no table is called {name}; there are {', '.join(tables)} (Table 12 is a study: natx study "
+            "studies/table12)"
         )
     if seeds is not None and seeds < 1 or subset is not None and subset < 1:
         raise ConfigError(f"--seeds and --subset must be at least 1; got {seeds} and {subset}")
@@ -112,7 +110,7 @@ def printed_row(config: Config, attacks: Config) -> dict[str, Any] | None:
     Returns:
         The first table's row that names both; None where there is none, or no file with tables.
     """
-    tables = read_tables()["tables"] if (CHECKOUT / TABLES).is_file() else {}
+    tables = read_tables()["tables"] if (SHIPPED / TABLES).is_file() else {}
     for name, table in tables.items():
         if not _same_file(table["attacks"], attacks):
             continue
@@ -127,7 +125,7 @@ def _same_file(shipped: Any, config: Config) -> bool:
     """Whether a config was read from a shipped file."""
     if not isinstance(shipped, str) or config.filename is None:
         return False
-    return (CHECKOUT / shipped).resolve() == Path(config.filename).resolve()
+    return (SHIPPED / shipped).resolve() == Path(config.filename).resolve()
 
 
 def _report_folder(attacks: str | None, subset: int | None) -> str:

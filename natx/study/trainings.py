@@ -13,13 +13,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
-from natx.config import TRAINING, fingerprint, load_config, plain_dict, with_options
+from natx.config import TRAINING, fingerprint, frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.runtime.files import write_json
 from natx.runtime.locks import exclusive
 from natx.study.rows import Row, Study
 from natx.training.build import build_learner
-from natx.training.frozen_models import DONE, adversary_recipe, frozen_models, needs_training
+from natx.training.frozen_models import DONE, adversary_recipe, needs_training
 from natx.training.rehearsal import without_weights
 from natx.training.run import train
 

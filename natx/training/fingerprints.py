@@ -8,10 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config import essence, fingerprint, plain_dict
+from natx.config import essence, fingerprint, frozen_models, plain_dict
 from natx.models.weights import SOURCES
 from natx.runtime.files import sha256
-from natx.training.frozen_models import frozen_models
 
 SHOWN = 60  # letters of a value in an error
 ABSENT = object()

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 from natx.batch import Batch
-from natx.config import plain_dict
+from natx.config import frozen_models, plain_dict
 from natx.errors import ConfigError, DataError
 from natx.models.weights import SOURCES
 from natx.runtime.device import forked_rng
@@ -28,7 +28,6 @@ from natx.training.frozen_models import (
     DONE,
     adversary_recipe,
     adversary_store,
-    frozen_models,
     needs_training,
     stored_folder,
 )

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 
-from natx.config import TRAINING, check, fingerprint, plain_dict
+from natx.config import TRAINING, check, fingerprint, frozen_models, plain_dict
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.runtime.files import sha256, write_json
 from natx.runtime.locks import exclusive, sole_use
@@ -21,7 +21,6 @@ from natx.training.frozen_models import (
     DONE,
     adversary_recipe,
     adversary_store,
-    frozen_models,
     needs_training,
     stored_folder,
 )

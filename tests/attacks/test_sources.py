@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 
 from natx.attacks.sources import with_sources
+from natx.config import frozen_models
 from natx.errors import ConfigError
-from natx.training.frozen_models import frozen_models
 
 PLAIN, OTHER = {"config": "plain.py", "checkpoint": "a.safetensors"}, {"config": "other.py", "checkpoint": "b"}
 

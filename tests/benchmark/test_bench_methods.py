@@ -1,10 +1,7 @@
-"""The item ``methods`` of tools/benchmark.py: what it counts, and the ratio it predicts from that."""
+"""The item ``methods`` of `natx bench`: what it counts, and the ratio it predicts from that."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+import natx_bench
+import natx_bench.methods
 from natx.benchmark import run_item
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+ROOT = Path(__file__).resolve().parents[2]
 SETTING = {"model": "m", "batch_size": 2, "threads": 1, "device": "cpu", "command": "c", "machine": {"amx": False}}
 # PGD-10 and then one view: the attack in eval mode and to the pixels, the view in train mode and to the weights.
 ATTACK = {("eval", "forward"): 10, ("eval", "to pixels"): 10}
@@ -34,16 +33,8 @@ STOP_EARLY = {"fat", "las_awp", "las_pgd_at"}  # announced is the most that it c
 
 
 @pytest.fixture(scope="module")
-def methods() -> Iterator[ModuleType]:
-    """tools/bench_items/methods.py as the tool sees it: its folder comes first where Python looks for modules."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        module = import_module("bench_items.methods")
-    finally:
-        sys.path.remove(str(TOOLS))
-    yield module
-    for name in [n for n in sys.modules if n.split(".")[0] == "bench_items"]:
-        del sys.modules[name]
+def methods() -> ModuleType:
+    return natx_bench.methods
 
 
 @pytest.fixture
@@ -76,7 +67,7 @@ def test_passes_are_counted_as_by_hand(methods: ModuleType, bench: Any, name: st
 
 def test_every_method_is_measured_and_spends_what_it_announces(methods: ModuleType, bench: Any) -> None:
     names = methods.names()
-    shipped = {path.stem for path in (TOOLS.parent / "configs/cls").glob("r8_cifar10_*.py")}
+    shipped = {path.stem for path in (ROOT / "configs/cls").glob("r8_cifar10_*.py")}
     assert {f"r8_cifar10_{name}" for name in names} == shipped - {"r8_cifar10_nat_w0006"}
     for name in set(names) - set(BY_HAND):
         spent, (forwards, backwards) = passes(methods, bench, name)
@@ -127,7 +118,7 @@ def test_the_item_reports_the_method_farthest_above_its_count(
             return seconds["vt" if run.func.learner.method.views == ("clean",) else "pgd_at"]
         return 1.0 if run.args[-1] == methods.FORWARD else 2.0
 
-    found = run_item(import_module("bench_items").ITEMS["methods"], bench, SETTING)
+    found = run_item(natx_bench.ITEMS["methods"], bench, SETTING)
     details = found["details"]
     rows = {row["config"]: row for row in details["steps"]}
     # Each pass takes 1: VT has 2 of them and PGD-AT 22.

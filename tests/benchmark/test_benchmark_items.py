@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import natx_bench
 from natx.attacks import PGD, Attack, Attacked, Victim
 from natx.attacks.base import Success
 from natx.benchmark import NotRun, run_item
 from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Patterns, recipe, step_units
+from natx.cli.bench import main as bench_command
 from natx.config import load_config
 from natx.errors import ConfigError
 from natx.judging.build import build_attacks
@@ -27,7 +28,6 @@ from natx.threat import Linf
 from tasks.cls import ClassificationTask
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / "tools"
 CPU = torch.device("cpu")
 MACHINE = {"amx": False, "threads": 1}
 SETTING = {"model": "m", "batch_size": 8, "threads": 1, "device": "cpu", "command": "python x", "machine": MACHINE}
@@ -40,16 +40,8 @@ ORDER = [
 
 
 @pytest.fixture(scope="module")
-def items() -> Iterator[ModuleType]:
-    """tools/bench_items as the tool sees it: its folder comes first where Python looks for modules."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        module = import_module("bench_items")
-    finally:
-        sys.path.remove(str(TOOLS))
-    yield module
-    for name in [n for n in sys.modules if n.split(".")[0] == "bench_items"]:
-        del sys.modules[name]
+def items() -> ModuleType:
+    return natx_bench
 
 
 @pytest.fixture
@@ -58,12 +50,12 @@ def bench(items: ModuleType) -> Any:
 
 
 def theme(name: str) -> ModuleType:
-    return import_module(f"bench_items.{name}")
+    return import_module(f"natx_bench.{name}")
 
 
 def test_the_report_lists_items_in_their_order(items: ModuleType) -> None:
     assert list(items.ITEMS) == ORDER
-    files = {path.stem for path in (TOOLS / "bench_items").glob("*.py")}
+    files = {path.stem for path in (ROOT / "natx_bench").glob("*.py")}
     assert files == {*items.THEMES, "__init__", "common", "cifar", "fresh"}
 
 
@@ -133,7 +125,7 @@ class Breaks(Attack):
 
 @pytest.fixture
 def row(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """tools/bench_items/whole_row.py with an untrained net that gets all of its eight images right."""
+    """natx_bench/whole_row.py with an untrained net that gets all of its eight images right."""
     module, data = theme("whole_row"), Patterns(8)
     task = theme("cifar").network(bench, model="resnet8_cifar")
     with torch.no_grad():
@@ -245,9 +237,9 @@ def test_memory_is_measured_by_the_tool_itself(
     items: ModuleType, bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh, fake = theme("fresh"), tmp_path / "tool.py"
-    assert fresh.TOOL == TOOLS / "benchmark.py"
+    assert fresh.COMMAND == (sys.executable, "-m", "natx", "bench")
     assert set(items.WORKS) == {"attack", "train", "reid", "det_mtd", "det_std"}
-    monkeypatch.setattr(fresh, "TOOL", fake)
+    monkeypatch.setattr(fresh, "COMMAND", (sys.executable, str(fake)))
     fake.write_text(
         "import json, os, sys\n"
         "print('a warning')\n"
@@ -272,16 +264,12 @@ def test_the_memory_worker_sees_the_feature_maps(items: ModuleType, bench: Any) 
 
 @pytest.fixture
 def command_line(items: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Runs tools/benchmark.py's main() with arguments in an empty folder, which it returns."""
-    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOLS / "benchmark.py")
-    tool = importlib.util.module_from_spec(spec)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec.loader.exec_module(tool)
+    """Runs `natx bench` with arguments in an empty folder, which it returns."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Path:
-        monkeypatch.setattr(sys, "argv", ["tools/benchmark.py", *arguments])
-        tool.main()
+        monkeypatch.setattr(sys, "argv", ["natx", "bench", *arguments])
+        bench_command(arguments)
         return tmp_path
 
     return run
@@ -292,7 +280,7 @@ def test_chosen_items_go_to_the_file(command_line: Callable[..., Path], capsys: 
     assert "epoch_times ...\n  not run: epoch times need a GPU" in capsys.readouterr().out
     (found,) = json.loads((folder / "b.json").read_text())["items"]
     assert (found["name"], found["threads"], found["model"]) == ("epoch_times", 1, "resnet8_cifar")
-    assert found["command"].startswith("python tools/benchmark.py --only epoch_times --out b.json")
+    assert found["command"].startswith("natx bench --only epoch_times --out b.json")
     assert "not run: epoch times" in (folder / "b.md").read_text()
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from natx import cli
+from natx.cli.main import start
 from natx.data import subset
 from natx.models.checkpoint import save_weights
 from natx.testing import fit
@@ -31,18 +29,11 @@ method = dict(type="Standard", terms=[dict(type="NastyKL", temperature=5.0)])
 COUNT = 120
 
 
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("analyze_tool", ROOT / "tools" / "analyze.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def run(*arguments: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["analyze.py", *map(str, arguments), "--device", "cpu"])
         patch.setitem(sys.modules, "umap", None)  # its compiler alone takes longer than all tests here
-        cli.run(tool().main, debug=False)
+        start("analyze", [*map(str, arguments), "--device", "cpu"])
 
 
 @pytest.fixture(scope="module")

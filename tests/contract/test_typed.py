@@ -10,7 +10,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("package", ["natx", "tasks"])
+@pytest.mark.parametrize("package", ["natx", "natx_bench", "tasks"])
 def test_the_marker_of_types_is_shipped(package: str) -> None:
     settings = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert (REPO / package / "py.typed").is_file()

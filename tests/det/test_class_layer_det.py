@@ -80,5 +80,5 @@ def test_convolutional_heads_have_none(config: Any, name: str) -> None:
 
 def test_a_file_of_it_is_no_classifier_of_images(tmp_path: Path) -> None:
     save_weights(tmp_path / "best.safetensors", detector(faster()), meta={"task": {"type": "DetectionTask"}})
-    with pytest.raises(CheckpointError, match="holds a 'DetectionTask'; natx.load knows .*tools/test.py"):
+    with pytest.raises(CheckpointError, match="holds a 'DetectionTask'; natx.load knows .*natx test"):
         natx.load(tmp_path / "best.safetensors")

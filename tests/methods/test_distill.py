@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from natx.attacks import PGD
 from natx.batch import TEACHER
-from natx.config import load_config
+from natx.config import frozen_models, load_config
 from natx.errors import ConfigError
 from natx.methods import AWP, SAM, Adversarial, Distillation, Standard
 from natx.models.adversary import Adversary
@@ -24,7 +24,6 @@ from natx.task import Output, Task
 from natx.terms import ARD, IAD, KD, RSLAD, NastyKL, TaskLoss, View
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset
 from natx.threat import Linf
-from natx.training.frozen_models import frozen_models
 from natx.training.learner import Learner
 from natx.training.plan import describe_plan
 from natx.training.run import train

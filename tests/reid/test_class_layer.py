@@ -78,6 +78,6 @@ def test_the_network_is_left_as_it_was() -> None:
 def test_a_file_of_it_is_no_classifier_of_images(tmp_path: Path) -> None:
     settings = {"type": "ReIDTask", "model": "osnet_x0_25", "num_classes": PEOPLE, "height": 64, "width": 32}
     save_weights(tmp_path / "best.safetensors", osnet(), meta={"task": settings})
-    with pytest.raises(CheckpointError, match="holds a 'ReIDTask'; natx.load knows .*tools/test.py") as error:
+    with pytest.raises(CheckpointError, match="holds a 'ReIDTask'; natx.load knows .*natx test") as error:
         natx.load(tmp_path / "best.safetensors")
     assert "\n" not in str(error.value)

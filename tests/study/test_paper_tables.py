@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from natx.config import load_config, plain_dict, with_options
+from natx.config import frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.judging.build import build_attacks
 from natx.study import load_table, printed_row, table_names
 from natx.testing import TinyCNNTask
-from natx.training.frozen_models import frozen_models
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES: dict[str, Any] = json.loads((ROOT / "configs" / "paper" / "tables.json").read_text())["tables"]

@@ -19,8 +19,8 @@ from mmengine.logging import MMLogger
 from safetensors.torch import load_file
 from workshop import DIGITS, Ran, Workshop, merged, nat, write_config
 
+from natx.config import frozen_models
 from natx.study import load_table, run_row
-from natx.training.frozen_models import frozen_models
 
 # Named in custom_imports: kills its own process (SIGKILL) in the second epoch of the folder that NATX_TEST_KILL names.
 KILLER = """

@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from workshop import DIGITS, ROOT, Workshop, merged, nat, write_config
 
+from natx.config import frozen_models
 from natx.models.checkpoint import save_state
 from natx.report.summary import Beside, summary_table, with_average
 from natx.runtime.files import write_json
@@ -21,7 +22,6 @@ from natx.study import Row, Study, describe_study, draw_figure, load_study
 from natx.study.figure import points
 from natx.study.times import epoch_report, epoch_seconds
 from natx.study.trainings import row_training
-from natx.training.frozen_models import frozen_models
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
 ATTACKS: dict[str, Any] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -439,7 +439,7 @@ def test_help_and_misspelt_arguments_wait_for_no_library(tool: str, arguments: l
 def test_what_the_tools_offer_is_what_there_is() -> None:
     """They say so themselves, as asking natx would take as long as importing it."""
     for tool, name, there in (("analyze", "WHAT", WHAT), ("reproduce", "TABLES", str(TABLES))):
-        assert runpy.run_path(str(ROOT / "tools" / f"{tool}.py"))[name] == there
+        assert getattr(import_module(f"natx.cli.{tool}"), name) == there
 
 
 @pytest.mark.parametrize("tool", ["train.py", "test.py", "demo.py"])

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 from workshop import DIGITS, Workshop, merged, nat, write_config
 
-from natx.config import load_config
+from natx.config import frozen_models, load_config
 from natx.data import build_dataset
 from natx.errors import DataError
 from natx.models.checkpoint import save_weights
 from natx.models.weights import read_meta
 from natx.registry import TASKS
 from natx.training.build import build_runner
-from natx.training.frozen_models import adversary_recipe, frozen_models
+from natx.training.frozen_models import adversary_recipe
 from natx.training.images import build_selection, with_generated
 from natx.training.run import train
 from tasks.cls import ClassificationTask

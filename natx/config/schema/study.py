@@ -31,7 +31,7 @@ class Audit(Section):
 
 
 class StudyConfig(Section):
-    """A study config (tools/study.py)."""
+    """A study config (natx study)."""
 
     title: str = entry("heading")
     seeds: Sequence[int] = entry("of every row")
@@ -87,7 +87,7 @@ class TableGroup(Section):
 
 
 class Table(Section):
-    """A table of the paper (tools/reproduce.py)."""
+    """A table of the paper (natx reproduce)."""
 
     title: str = entry("heading")
     about: str | None = entry("what it asks", default=None)
@@ -100,7 +100,7 @@ class Table(Section):
 
 
 class Tables(Section):
-    """The data file of `tools/reproduce.py`."""
+    """The data file of `natx reproduce`."""
 
     tables: dict[str, Table] = entry("tables by name")
     paper: str | None = entry("the paper's title", default=None)

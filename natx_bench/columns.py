@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 import torch
 
-from bench_items.cifar import EPS, STEP, STEPS, network
-from bench_items.common import SECONDS, Bench, item, watch
 from natx.attacks import PGD
 from natx.benchmark import Measured, interleave
 from natx.benchmark.opponents import (
@@ -27,6 +25,8 @@ from natx.benchmark.training import Patterns, train_until
 from natx.evaluation import CLEAN, evaluate
 from natx.models.checkpoint import load_weights
 from natx.threat import Linf
+from natx_bench.cifar import EPS, STEP, STEPS, network
+from natx_bench.common import SECONDS, Bench, item, watch
 from tasks.cls import ClassificationTask
 from tasks.cls.datasets import CIFAR10
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench_items.cifar import EPS, STEP, STEPS, images, network, pgd10
-from bench_items.common import Bench, item
 from natx.batch import Batch
 from natx.benchmark import Measured
 from natx.benchmark.opponents import Pixels, bare_pgd, peer
+from natx_bench.cifar import EPS, STEP, STEPS, images, network, pgd10
+from natx_bench.common import Bench, item
 
 NATX_PGD = "natx PGD-10, fp32"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from bench_items.cifar import images, trainer
-from bench_items.common import Bench, item
 from natx.batch import Batch
 from natx.benchmark import Measured, NotRun, stopwatch
+from natx_bench.cifar import images, trainer
+from natx_bench.common import Bench, item
 
 BATCH, STEPS, WARM_UP = 512, 20, 3
 # Table 9 of the paper, CIFAR-10, seconds an epoch on an RTX 4090.

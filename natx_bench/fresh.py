@@ -1,4 +1,4 @@
-"""Peak memory of a run, measured in a process of its own: the tool calls itself with ``--memory-worker``."""
+"""Peak memory of a run, measured in a process of its own: the program calls itself with ``--memory-worker``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from bench_items.common import Bench
 from natx.benchmark import Measured, NotRun, interleave, resident_peak
+from natx_bench.common import Bench
 
-TOOL = Path(__file__).resolve().parents[1] / "benchmark.py"
+COMMAND = (sys.executable, "-m", "natx", "bench")
+ROOT = str(Path(__file__).resolve().parents[1])
 Work = Callable[[Bench], Callable[[], Any]]
 WORKS: dict[str, Work] = {}
 
@@ -47,8 +48,9 @@ def peak_memory(bench: Bench, kind: str) -> float:
 def in_fresh_process(bench: Bench, kind: str) -> float:
     """:func:`peak_memory` in a new process with the same settings."""
     # Every larger block comes from and goes back to the system at once, so the resident peak is what lives.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    command = [sys.executable, str(TOOL), "--memory-worker", kind, "--model", bench.model]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+    environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    command = [*COMMAND, "--memory-worker", kind, "--model", bench.model]
     command += ["--batch-size", str(bench.batch_size), "--device", str(bench.device)]
     command += ["--threads", str(torch.get_num_threads())]
     process = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from bench_items.cifar import images, network, pgd10, trainer
-from bench_items.common import Bench, item
-from bench_items.fresh import compare_memory, memory_work
 from natx.benchmark import Measured
+from natx_bench.cifar import images, network, pgd10, trainer
+from natx_bench.common import Bench, item
+from natx_bench.fresh import compare_memory, memory_work
 
 
 @memory_work("attack")

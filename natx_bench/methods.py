@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,19 +19,18 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook
 
-from bench_items.cifar import images
-from bench_items.common import SECONDS, Bench, item, watch
 from natx.batch import Batch
 from natx.benchmark import Measured, Paired, interleave
 from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Trainer, settled
-from natx.config import load_config, plain_dict
+from natx.config import SHIPPED, frozen_models, load_config, plain_dict
 from natx.methods import LAS, Method
 from natx.task import Task
 from natx.training.build import build_learner
-from natx.training.frozen_models import frozen_models
+from natx_bench.cifar import images
+from natx_bench.common import SECONDS, Bench, item, watch
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs/cls"
+CONFIGS = SHIPPED / "configs" / "cls"
 PREFIX, REFERENCE = "r8_cifar10_", "pgd_at"
 SAME = ("nat_w0006",)  # differs from another config by a number alone
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import torch
 
-from bench_items.common import Bench
 from natx.attacks import PGD
 from natx.batch import Batch, to_device
 from natx.benchmark.training import Trainer, recipe, settled
 from natx.threat import Linf
 from natx.training.learner import Learner
+from natx_bench.common import Bench
 from tasks.cls import ClassificationTask
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench_items.common import Bench, item
-from bench_items.fresh import in_fresh_process, memory_work
 from natx.benchmark import Measured, interleave, stopwatch
 from natx.benchmark.opponents import peer
+from natx_bench.common import Bench, item
+from natx_bench.fresh import in_fresh_process, memory_work
 from tasks.reid.ranking import retrieve
 
 # Market-1501's test set; the distance matrix and torchreid's Python loop over it take about a minute a repeat.

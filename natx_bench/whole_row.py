@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from bench_items.cifar import EPS, STEP
-from bench_items.columns import MARGIN_STEPS, MARKS, trained
-from bench_items.common import SECONDS, Bench, item, watch
 from natx.attacks import PGD, Attack, AutoAttack
 from natx.benchmark import Measured, Paired, interleave
 from natx.benchmark.opponents import Pixels, above, agreement, peer_autoattack, pixel_batches
 from natx.data import Part
 from natx.evaluation import Evaluation, evaluate
 from natx.threat import Linf
+from natx_bench.cifar import EPS, STEP
+from natx_bench.columns import MARGIN_STEPS, MARKS, trained
+from natx_bench.common import SECONDS, Bench, item, watch
 
 IMAGES, REPEATS, SEED = 64, 3, 0
 ROW = "clean, PGD-10/20/50/100, C&W-30 and AutoAttack"

@@ -1,4 +1,4 @@
-"""The items of tools/benchmark.py, one file a theme.
+"""The items of `natx bench`, one file a theme.
 
     attacks.py   PGD against bare loops and other libraries
     training.py  steps of classification methods
@@ -18,12 +18,12 @@ To add an item, write a function with ``@item(...)`` into the file of its theme;
 
 from importlib import import_module
 
-from bench_items.common import ITEMS, Bench
-from bench_items.fresh import WORKS, peak_memory
+from natx_bench.common import ITEMS, Bench
+from natx_bench.fresh import WORKS, peak_memory
 
 # The order of registration is that of the report.
 THEMES = ("attacks", "training", "methods", "columns", "whole_row", "memory", "reid", "epochs", "det")
 for theme in THEMES:
-    import_module(f"bench_items.{theme}")
+    import_module(f"natx_bench.{theme}")
 
 __all__ = ["ITEMS", "THEMES", "WORKS", "Bench", "peak_memory"]

@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from bench_items.common import Bench, compare_steps, item
-from bench_items.fresh import compare_memory, memory_work
 from natx.batch import Batch, to_device
 from natx.benchmark import Measured
 from natx.benchmark.opponents import peer
@@ -24,6 +22,8 @@ from natx.models.adversary import Adversary
 from natx.registry import METHODS, TASKS
 from natx.task import Task
 from natx.training.learner import Learner
+from natx_bench.common import Bench, compare_steps, item
+from natx_bench.fresh import compare_memory, memory_work
 
 SIDE, BATCH = 160, 16
 SMALLEST, LARGEST, MOST = 24, 72, 4  # sides of the objects in pixels, and most objects an image, as in the digits' set

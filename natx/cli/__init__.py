@@ -1,7 +1,7 @@
-"""What the command-line tools share: devices, threads, processes, one-line errors.
+"""The program ``natx``: a module for each command, and here what they share: devices, processes, one-line errors.
 
-Libraries are imported where they are used, and the tools import theirs after the arguments are read, so that ``--help``
-and a misspelt argument do not wait for torch.
+Libraries are imported where they are used, and commands import theirs after the arguments are read, so that ``--help``
+and a misspelt argument do not wait for torch. ``main.py`` picks the command.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from natx.runtime.processes import Watch
 
 
+SCRIPTS = "tools"  # a checkout's folder of scripts that start one command each
+RENAMED = {"bench": "benchmark"}  # commands whose script has another name
+
 _watching: Watch | None = None  # of a process that is one of several
 
 
@@ -44,6 +47,26 @@ class Options(argparse.Action):
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except (ValueError, AssertionError) as error:
             raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
+
+
+def program(command: str) -> str:
+    """How a command is called by whoever started this process: ``natx train`` or ``python tools/train.py``."""
+    script = Path(sys.argv[0]).name
+    from_script = script.endswith(".py") and script != "__main__.py"
+    return f"python {SCRIPTS}/{RENAMED.get(command, command)}.py" if from_script else f"natx {command}"
+
+
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of a command's arguments; its description calls the command as the user did."""
+    text = (description or "").replace(f"natx {command}", program(command), 1)
+    kind = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=program(command), description=text, formatter_class=kind)
+
+
+def write(text: str) -> None:
+    """A line or several on the standard output, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +115,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
     device = pick_device(arguments.device)
     if arguments.launcher == "pytorch":
         if "RANK" not in os.environ:
-            raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N tools/...")
+            raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N -m natx ...")
         if device.type not in ("cpu", "cuda"):  # mmengine's collectives know gloo and nccl
             raise ConfigError(f"--launcher pytorch runs on cpu and cuda; got {device}: start it without torchrun")
         if device.type == "cuda":
@@ -139,6 +162,8 @@ def run(main: Callable[[], None], *, debug: bool) -> None:
 
     One process of several tells the others, which would wait for it, and ends without waiting for them.
     """
+    if os.getcwd() not in sys.path:  # modules that a user's config imports; last, so that they hide nothing
+        sys.path.append(os.getcwd())
     try:
         main()
     except UserError as error:

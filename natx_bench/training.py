@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench_items.cifar import images, trainer
-from bench_items.common import Bench, compare_steps, item
 from natx.benchmark import Measured
+from natx_bench.cifar import images, trainer
+from natx_bench.common import Bench, compare_steps, item
 
 UNION = "the same without the nasty term (Adversarial on clean + PGD-10 images)"
 

@@ -1,0 +1,47 @@
+"""Train and judge every row of a study over its seeds: natx study studies/cifar10_small
+
+Finished parts are reused, so a killed study goes on where it was; --report only renders what is there.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from natx import cli
+
+
+def main(words: Sequence[str]) -> None:
+    """The command with its arguments."""
+    arguments = parse_arguments(words)
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from mmengine.dist import get_dist_info
+
+    from natx.study import check_rows, load_study, made_by, markdown_file, run_row, study_content, write_study
+
+    device, study = cli.set_up(arguments), load_study(arguments.study)
+    work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
+    out = markdown_file(arguments.out or work_dir / "study.md")
+    options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
+    rows = study.chosen(arguments.rows)
+    if not arguments.report:
+        check_rows(study, rows, work_dir, options=options)
+    for seed in study.seeds if arguments.seed is None else [arguments.seed]:
+        for row in rows if not arguments.report else ():
+            run_row(study, row, work_dir, seed=seed, device=device, options=options)
+    if get_dist_info()[0] == 0:
+        command = made_by(cli.program("study"), arguments.study, options=arguments.cfg_options)
+        content = study_content(study, work_dir, command=command, options=options)
+        text = write_study(out, content)
+        cli.console().print(text, markup=False, soft_wrap=True)
+
+
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments."""
+    parser = cli.parser("study", __doc__)
+    parser.add_argument("study", help="a study config, e.g. studies/cifar10_small")
+    parser.add_argument("--work-dir", help="where to train (default: work_dirs/<study name>)")
+    parser.add_argument("--rows", nargs="+", help="only these rows")
+    parser.add_argument("--report", action="store_true", help="train nothing, render what is there")
+    parser.add_argument("--out", help="the Markdown file (default: <work dir>/study.md); a page is written beside it")
+    cli.add_common_arguments(parser)
+    return parser.parse_args(words)
