@@ -5,6 +5,7 @@ There is this one reader, whatever the weights are for: a test, a start, an adve
 
 from __future__ import annotations
 
+import glob
 import json
 import pickle
 import re
@@ -30,6 +31,8 @@ AVERAGED = (
 )
 FOLDER = ("model.safetensors", "pytorch_model.bin")  # the weights in a folder that timm or an export wrote
 DESCRIPTION = "config.json"  # what such a folder says of them
+DONE = "done.json"  # what a finished training leaves in its folder
+STORE = "adversaries"  # where the models that trainings need first lie, beside the work dirs
 COMPILED = "_orig_mod."  # what torch.compile puts before the names inside a module
 AVERAGE_COUNT = "n_averaged"  # torch.optim.swa_utils.AveragedModel's own counter, no weight
 # A task's settings that say where other weights lie, and what they are where those of a file take their place.
@@ -102,10 +105,19 @@ class WeightFile:
 def weights_path(path: str | Path) -> Path:
     """The file of weights: ``path`` itself, or the one in the folder ``path``.
 
+    A finished model that another training needed first is found by the name of its config too:
+    ``work_dirs/digits_vt/best.safetensors`` is ``work_dirs/adversaries/digits_vt-<fingerprint>/best.safetensors`` where
+    the former does not exist and there is one of the latter.
+
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or several were stored under that name.
     """
     path = Path(path)
+    stored = [] if path.exists() else stored_weights(path)
+    if len(stored) > 1:
+        raise CheckpointError(f"no checkpoint at {path}, and several of that name: {', '.join(map(str, stored))}")
+    if stored:
+        return stored[0]
     if path.is_dir():
         for name in FOLDER:
             if (path / name).is_file():
@@ -114,6 +126,19 @@ def weights_path(path: str | Path) -> Path:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
     return path
+
+
+def stored_weights(path: Path) -> list[Path]:
+    """Finished frozen models that ``<folder>/<config name>/<file>`` may mean: in ``<folder>`` and in its store."""
+    name, folder = path.parent.name, path.parent.parent
+    return [
+        place / path.name
+        for above in (folder / STORE, folder)
+        for place in sorted(above.glob(f"{glob.escape(name)}-*"))
+        if re.fullmatch(r"[0-9a-f]{16}", place.name[len(name) + 1 :])
+        and (place / DONE).is_file()
+        and (place / path.name).is_file()
+    ]
 
 
 def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:

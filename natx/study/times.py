@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.models.checkpoint import load_state
-from natx.training.frozen_models import DONE
+from natx.models.weights import DONE
 
 
 def epoch_seconds(folder: Path) -> float | None:

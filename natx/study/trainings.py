@@ -15,11 +15,12 @@ from mmengine.dist import barrier, get_dist_info
 
 from natx.config import TRAINING, fingerprint, frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
+from natx.models.weights import DONE
 from natx.runtime.files import write_json
 from natx.runtime.locks import exclusive
 from natx.study.rows import Row, Study
 from natx.training.build import build_learner
-from natx.training.frozen_models import DONE, adversary_recipe, needs_training
+from natx.training.frozen_models import adversary_recipe, needs_training
 from natx.training.rehearsal import without_weights
 from natx.training.run import train
 

@@ -9,9 +9,7 @@ from mmengine.config import Config
 
 from natx.config import MODEL, TRAINING, fingerprint, frozen_models, load_config, plain_dict, with_options
 from natx.data import build_dataset
-from natx.models.weights import SOURCES
-
-DONE = "done.json"  # what a finished training leaves in its folder
+from natx.models.weights import SOURCES, STORE
 
 
 def needs_training(entry: dict[str, Any]) -> bool:
@@ -53,7 +51,7 @@ def task_of(entry: dict[str, Any]) -> dict[str, Any]:
 
 def adversary_store(config: Config, work_dir: Path) -> Path:
     """Where a run's frozen models are stored: ``adversary_dir``, or ``adversaries`` beside the work_dir."""
-    return Path(config.get("adversary_dir") or work_dir.parent / "adversaries")
+    return Path(config.get("adversary_dir") or work_dir.parent / STORE)
 
 
 def stored_folder(config: Config, store: Path) -> Path:

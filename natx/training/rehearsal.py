@@ -21,11 +21,10 @@ from mmengine.visualization import Visualizer
 from natx.batch import Batch
 from natx.config import frozen_models, plain_dict
 from natx.errors import ConfigError, DataError
-from natx.models.weights import SOURCES
+from natx.models.weights import DONE, SOURCES
 from natx.runtime.device import forked_rng
 from natx.training.build import build_runner
 from natx.training.frozen_models import (
-    DONE,
     adversary_recipe,
     adversary_store,
     needs_training,

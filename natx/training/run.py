@@ -11,6 +11,7 @@ from mmengine.dist import barrier, get_dist_info
 
 from natx.config import TRAINING, check, fingerprint, frozen_models, plain_dict
 from natx.errors import CheckpointError, ConfigError, DataError
+from natx.models.weights import DONE
 from natx.runtime.files import sha256, write_json
 from natx.runtime.locks import exclusive, sole_use
 from natx.runtime.progress import say
@@ -18,7 +19,6 @@ from natx.runtime.provenance import provenance
 from natx.runtime.stop import StopRequest, stop_requests
 from natx.training.build import build_runner
 from natx.training.frozen_models import (
-    DONE,
     adversary_recipe,
     adversary_store,
     needs_training,

@@ -22,7 +22,7 @@ import natx
 from natx.errors import CheckpointError
 from natx.models.adversary import build_adversary
 from natx.models.checkpoint import load_weights
-from natx.models.weights import read_weights
+from natx.models.weights import read_weights, weights_path
 from natx.registry import TASKS
 from tasks.cls import ClassificationTask
 
@@ -387,3 +387,23 @@ def test_what_is_no_normalisation_of_pixels_stays_a_weight(tmp_path: Path) -> No
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="mu"):
         load_weights(small(), tmp_path / "other.pth")
+
+
+def test_a_finished_frozen_model_is_found_by_the_name_of_its_config(tmp_path: Path) -> None:
+    asked = tmp_path / "digits_vt" / "best.safetensors"
+    first, second = (tmp_path / "adversaries" / f"digits_vt-{i:016x}" / "best.safetensors" for i in (1, 2))
+    beside = (tmp_path / "adversaries" / f"{name}" / "best.safetensors" for name in ("digits_vt-seed1", "digits_vt2-1"))
+    for path in (first, second, *beside):
+        path.parent.mkdir(parents=True)
+        save_file(small().upstream.state_dict(), path)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):  # none of them has finished
+        weights_path(asked)
+    (first.parent / "done.json").write_text("{}")
+    assert weights_path(asked) == first
+    (second.parent / "done.json").write_text("{}")
+    with pytest.raises(CheckpointError) as error:
+        weights_path(asked)
+    assert str(first) in message(error) and str(second) in message(error)
+    asked.parent.mkdir()
+    save_file(small().upstream.state_dict(), asked)
+    assert weights_path(asked) == asked
