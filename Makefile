@@ -3,6 +3,7 @@
 #   make demo-reid   the same for person re-identification on drawn pedestrians (about 10 minutes)
 #   make demo-det    the same for object detection on pasted digits (about 8 minutes)
 #   make test        runs the whole test suite
+#   make docs         builds the documentation's site, strictly, into site/
 #   make test-paths  runs the tests that compute with the kernels of other processors
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 # One thread: on small images more threads are slower, much slower beside another busy process.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo demo-reid demo-det test test-paths lint bench clean
+.PHONY: demo demo-reid demo-det test test-paths lint docs bench clean
 demo: $(VENV)/.ready
 	$(ONE_THREAD) $(BIN)/python tools/demo.py --device cpu --threads 1
 
@@ -38,6 +39,9 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy natx natx_bench tasks tools
 
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.bench
 	$(BIN)/python tools/benchmark.py
 
@@ -47,9 +51,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,all]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
 $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet -e ".[bench]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache site

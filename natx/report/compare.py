@@ -94,7 +94,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     for i, path in enumerate(files):
         if whole[i] in whole[:i]:
             raise DataError(f"{path} is given twice: give each report once")
-    reports = [_read(path) for path in files]
+    reports = [read_report(path) for path in files]
     shared = os.path.commonpath([path.parent.parent for path in whole]) if whole else ""
     places = [str(path.parent.relative_to(shared)) for path in whole]
     if len(set(places)) < len(places):  # files of other names in one folder
@@ -102,7 +102,12 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     return [Run(*run) for run in zip(files, reports, places)]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> dict[str, Any]:
+    """A report from its file.
+
+    Raises:
+        DataError: no such file, not JSON, or no report.
+    """
     try:
         if not path.is_file():
             below = sorted(path.parent.glob(f"*/{REPORT}")) if path.name == REPORT else []

@@ -121,7 +121,7 @@ class Workshop:
     def run(self, tool: str, *arguments: Any) -> Ran:
         """Run a tool as ``__main__`` with one thread on the CPU (unless the arguments say otherwise)."""
         arguments = tuple(map(str, arguments))
-        defaults = {} if tool == "export.py" else {"--device": "cpu", "--threads": "1"}
+        defaults = {} if tool in ("export.py", "report.py", "leaderboard.py") else {"--device": "cpu", "--threads": "1"}
         extra = [word for option in defaults.items() if option[0] not in arguments for word in option]
         self.monkeypatch.setattr(sys, "argv", [tool, *arguments, *extra])
         self.capsys.readouterr()

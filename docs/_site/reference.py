@@ -1,0 +1,56 @@
+"""Pages that are made from the code: the API reference (mkdocstrings fills it in) and every error of the code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from errors import errors_page
+
+CONTRACT = "contract"  # the page of the modules in natx/ itself
+
+
+def pages(root: Path) -> dict[str, str]:
+    """Markdown by its file on the site."""
+    rooms = {name: modules(root, name) for name in packages(root)}
+    index = ["# API reference\n", "Everything public, by folder; `natx` itself first.\n"]
+    content = {f"api/{CONTRACT}.md": _page("natx", ["natx", *root_modules(root)])}
+    index.append(f"- [natx]({CONTRACT}.md): {summary(root / 'natx' / '__init__.py')}")
+    for name, parts in rooms.items():
+        content[f"api/{name}.md"] = _page(name, [name, *parts])
+        index.append(f"- [{name}]({name}.md): {summary(root / Path(*name.split('.')) / '__init__.py')}")
+    content["api/index.md"] = "\n".join(index) + "\n"
+    content["errors.md"] = errors_page(root)
+    return content
+
+
+def packages(root: Path) -> list[str]:
+    """The folders that get a page: those of natx/ and the tasks."""
+    return [
+        f"{top}.{path.parent.name}" for top in ("natx", "tasks") for path in sorted((root / top).glob("*/__init__.py"))
+    ]
+
+
+def root_modules(root: Path) -> list[str]:
+    """The modules in natx/ itself."""
+    return [f"natx.{path.stem}" for path in sorted((root / "natx").glob("*.py")) if not path.stem.startswith("__")]
+
+
+def modules(root: Path, package: str) -> list[str]:
+    """The modules of a package, those in its folders too."""
+    names = []
+    for path in sorted((root / Path(*package.split("."))).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name != package and not parts[-1].startswith("__main__"):
+            names.append(name)
+    return names
+
+
+def summary(path: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+
+
+def _page(title: str, names: list[str]) -> str:
+    return "\n".join([f"# {title}\n", *(f"::: {name}\n" for name in names)])

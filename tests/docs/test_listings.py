@@ -1,0 +1,316 @@
+"""What README.md and docs/ tell a reader to type works: commands are parsed by the tools' own parsers, configs are
+checked by their schema, code is run; what needs hours of training is held against the files that would be there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from listings import PAGES, PLACEHOLDER, ROOT, Block, blocks, expanded, inline_paths
+from torch import nn
+from workshop import Workshop
+
+import natx
+import natx.testing  # noqa: F401  registers what listings are tried on
+import tasks.cls.datasets
+from natx.attacks import build_attack
+from natx.batch import size
+from natx.config import ATTACKS, JUDGED, STUDY, TRAINING, check, load_config, plain_dict, with_options
+from natx.errors import DataError
+from natx.registry import ATTACKS as ATTACK_REGISTRY
+from natx.registry import DATASETS, METHODS, TASKS, TERMS
+from natx.training.frozen_models import frozen_models
+
+EXECUTED = ("continue.md",)  # pages whose commands run, on the digits
+PROGRAMS = ("python", "torchrun", "make", "pip", "tensorboard", "source", "git", "docker", "pre-commit", "cd")
+WEIGHTS = ("best.safetensors", "last.safetensors", "last.pth")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with natx's configs in it, where a reader stands."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tool(path: str) -> ModuleType:
+    """A tool as a module."""
+    name = f"listed_{Path(path).stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any] | None:
+    """The tool of a command and what its parser makes of the arguments; None for other programs."""
+    start = next((i for i, word in enumerate(words) if word.startswith("tools/")), None)
+    if start is None or words[0] not in ("python", "torchrun"):
+        return None
+    path, arguments = words[start], words[start + 1 :]
+    if arguments[:1] == ["..."]:  # as before: only the options are new
+        arguments = ["CONFIG", "CHECKPOINT", "--attacks", "ATTACKS", *arguments]
+    arguments = [word for word in arguments if word != "..."]
+    monkeypatch.setattr(sys, "argv", [path, *arguments])
+    try:
+        return Path(path).stem, tool(path).parse_arguments()
+    except SystemExit as stop:
+        raise AssertionError(f"{path} does not take {' '.join(arguments)}") from stop
+
+
+class Reader:
+    """What lies on a reader's disk after the commands of a page, in order."""
+
+    def __init__(self, page: Path) -> None:
+        self.page, self.files = page, set[str]()
+
+    def needs(self, path: str) -> None:
+        """Assert that a path is shipped, was made before, or is for the reader to fill in."""
+        if PLACEHOLDER.match(path) or path == "...":
+            return
+        if any(mark in path for mark in "*?["):
+            names = [Path(name) for name in self.files]
+            there = any(ROOT.glob(path)) or any(name.match(path) or _above(name, path) for name in names)
+        else:
+            there = (
+                (ROOT / path).exists() or path in self.files or any(name.startswith(f"{path}/") for name in self.files)
+            )
+        assert there, f"{self.page.name}: {path} is neither shipped nor made by a command before it"
+
+    def trains(self, arguments: Any) -> None:
+        """Note what a training leaves."""
+        own = Path(arguments.config).stem + (f"-seed{arguments.seed}" if arguments.seed else "")
+        self._leaves(arguments.work_dir or f"work_dirs/{own}")
+        if (ROOT / arguments.config).is_file():
+            for entry in frozen_models(load_config(ROOT / arguments.config)):
+                if "config" in entry and "checkpoint" not in entry:
+                    self._leaves(f"work_dirs/{Path(entry['config']).stem}")
+
+    def judges(self, arguments: Any) -> None:
+        """Note the report of an evaluation."""
+        name = f"test-{Path(arguments.attacks).stem}" + (f"-{arguments.subset}" if arguments.subset else "")
+        out = arguments.out or f"{Path(arguments.checkpoint).parent}/{name}"
+        self.files |= {f"{out}/report.{kind}" for kind in ("json", "md", "html")}
+
+    def _leaves(self, work_dir: str) -> None:
+        self.files |= {f"{work_dir}/{name}" for name in WEIGHTS}
+
+
+def _above(name: Path, pattern: str) -> bool:
+    return any(parent.match(pattern) for parent in name.parents)
+
+
+def check_command(words: list[str], reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse a command, and hold the files that it names against those that there are."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {words[1]}: no target"
+    for word in words if words[0] == "pip" else ():
+        for extra in re.findall(r"\[([\w,]+)\]", word):
+            assert set(extra.split(",")) <= set(EXTRAS), f"pip {word}: no such extra"
+    command = parsed(words, monkeypatch)
+    if command is None:
+        return
+    name, arguments = command
+    for key, value in vars(arguments).items():
+        for path in [value] if isinstance(value, str) else value if isinstance(value, list) else ():
+            inner = [path] if isinstance(path, str) else path
+            for one in inner if isinstance(inner, list) else ():
+                if isinstance(one, str) and (one.endswith((".py", ".safetensors", ".pth")) or key == "runs"):
+                    reader.needs(one)
+    check_options(name, arguments)
+    if name == "train" and not arguments.dry_run:
+        reader.trains(arguments)
+    for entry in sources_of(arguments):
+        reader.needs(entry)
+    if name == "test":
+        reader.judges(arguments)
+
+
+def sources_of(arguments: Any) -> list[str]:
+    """Weights that the attacks of a command look at."""
+    attacks = getattr(arguments, "attacks", None)
+    if not attacks or not (ROOT / attacks).is_file():
+        return []
+    models = frozen_models(load_config(ROOT / attacks))
+    return [entry["checkpoint"] for entry in models if "checkpoint" in entry]
+
+
+def check_options(name: str, arguments: Any) -> None:
+    """``--cfg-options`` by the schema, on the config where that is a shipped one."""
+    options = getattr(arguments, "cfg_options", None)
+    if options and name in ("train", "test") and (ROOT / arguments.config).is_file():
+        kind = TRAINING if name == "train" else JUDGED
+        with_options(load_config(ROOT / arguments.config), options, kind=kind)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(page)
+    for block in blocks(page):
+        if block.language == "python":
+            reader.files |= set(re.findall(r"^# (\w+\.py)", block.text))
+            continue
+        assert block.language in ("", "bash"), block.place
+        if block.is_output:
+            continue
+        for words, _ in block.commands():
+            if block.language == "":
+                assert words[0] in PROGRAMS, f"{block.place}: what is {words[0]}?"
+            if words[0] in PROGRAMS:
+                check_command(words, reader, monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_in_the_text(page: Path) -> None:
+    missing = [path for path in inline_paths(page) if not any(ROOT.glob(path.rstrip("/")))]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_commands_that_run(name: str, folder: Path, shop: Workshop) -> None:
+    for block in blocks(ROOT / "docs" / name):
+        if block.language == "python":
+            (folder / file_name(block)).write_text(block.text)
+            continue
+        for words, comment in block.commands():
+            if words[1] == "tools/study.py":  # hours and minutes; its config is checked below
+                continue
+            ran = shop.run(words[1].removeprefix("tools/"), *words[2:])
+            if "refused" in comment:
+                ran.error()
+            else:
+                assert ran.code == 0, f"{' '.join(words)}: {ran.err}"
+
+
+# --- Python listings --------------------------------------------------------------------------------------------------
+
+
+def file_name(block: Block) -> str:
+    match = re.match(r"# (\w+\.py)", block.text)
+    return match[1] if match else "listing.py"
+
+
+def listed() -> list[Block]:
+    return [block for page in PAGES for block in blocks(page) if block.language == "python"]
+
+
+class Tiny(natx.testing.TinyDataset):
+    """Stands for CIFAR-10 on the disk."""
+
+    def __init__(self, root: str, train: bool) -> None:
+        super().__init__(count=8, num_classes=10)
+        self.images, self.labels = torch.rand(8, 3, 32, 32), torch.arange(8)
+
+
+def stand_in(*_: Any, **__: Any) -> nn.Module:
+    """Stands for weights on the disk: a network that is right on some images by chance."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
+
+
+@contextmanager
+def registries_restored() -> Iterator[None]:
+    """What a listing registers is gone afterwards."""
+    registries = (DATASETS, ATTACK_REGISTRY, TERMS, METHODS, TASKS)
+    before = [dict(registry.module_dict) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, content in zip(registries, before):
+            registry.module_dict.clear()
+            registry.module_dict.update(content)
+
+
+def small_batch(task: Any) -> dict[str, Any]:
+    return natx.testing.TinyDataset(count=6, num_classes=5).__getitems__(list(range(6)))
+
+
+def try_dataset(names: dict[str, Any]) -> None:
+    """It is built from a config, and hands out batches."""
+    np.save("images.npy", np.zeros((9, 3, 8, 8), dtype=np.uint8))
+    images = DATASETS.build({"type": "MyData", "path": "images.npy"})
+    batch = images.__getitems__([8, 0])
+    assert batch["data_samples"].tolist() == [1, 0] and batch["index"].tolist() == [8, 0]
+    assert images.num_classes == 7 and images.fingerprint()
+    with pytest.raises(DataError):
+        DATASETS.build({"type": "MyData", "path": "gone.npy"})
+
+
+def try_attack(names: dict[str, Any]) -> None:
+    """It attacks from a config, and its result stays within eps and loses no image."""
+    task = TASKS.build({"type": "TinyCNNTask", "num_classes": 5}).eval()
+    attack = build_attack({"type": "MyAttack", "threat": {"type": "Linf", "eps": 0.1}}, threat=None)
+    batch = small_batch(task)
+    clean, x_adv = task.pixels(batch), attack(task, batch)
+    assert x_adv.shape == clean.shape and 0 < (x_adv - clean).abs().max() <= 0.1 + 1e-6
+
+
+def try_term(names: dict[str, Any]) -> None:
+    """It adds to the loss of a method that names it, with a gradient."""
+    terms = [{"type": "TaskLoss"}, {"type": "EntropyPenalty", "weight": 0.1}]
+    method, task = (
+        METHODS.build({"type": "Standard", "terms": terms}),
+        TASKS.build({"type": "TinyCNNTask", "num_classes": 5}),
+    )
+    scalars = method(task, small_batch(task), epoch=0)
+    assert scalars["loss_entropy"].requires_grad and "entropy_term" in scalars
+    assert size(small_batch(task)) == 6
+
+
+# Code that a listing shows and does not run: what is done with it.
+TRIED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "A dataset": try_dataset,
+    "An attack": try_attack,
+    "A method": try_term,
+}
+
+
+@pytest.mark.parametrize("block", listed(), ids=lambda block: f"{block.page.stem}-{block.heading}")
+def test_python_listing(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if re.search(r"^(_base_|rows|attacks) =", block.text, re.MULTILINE):
+        path = folder / file_name(block)
+        text = re.sub(r'"\.\./_base_/', f'"{ROOT}/configs/_base_/', block.text)
+        path.write_text(text)
+        kind = STUDY if "\nseeds =" in text else ATTACKS if "\nattacks =" in text else TRAINING
+        load_config(path, kind=kind)
+    elif all(line.startswith("dict(type=") for line in block.text.splitlines()):
+        lines = "".join(f"    {line},\n" for line in block.text.splitlines())
+        (folder / "listing.py").write_text(f"attacks = [\n{lines}]\n")
+        attacks = plain_dict(load_config(folder / "listing.py"))["attacks"]
+        check({"threat": {"type": "Linf", "eps": 0.1}, "attacks": filled(attacks)}, ATTACKS)
+    elif "register_module" in block.text:
+        with registries_restored():
+            names: dict[str, Any] = {}
+            exec(compile(block.text, block.place, "exec"), names)  # noqa: S102
+            TRIED[block.heading](names)
+    else:
+        monkeypatch.setattr(tasks.cls.datasets, "CIFAR10", Tiny)
+        monkeypatch.setattr(natx, "load", stand_in, raising=False)
+        exec(compile(textwrap.dedent(block.text), block.place, "exec"), {})  # noqa: S102
+
+
+def filled(node: Any) -> Any:
+    """A listing's ``...`` with something in its place."""
+    if isinstance(node, dict):
+        return {key: filled(value) for key, value in node.items()}
+    return (
+        [filled(one) for one in node] if isinstance(node, list) else "configs/cls/digits_vt.py" if node is ... else node
+    )
+
+
+def test_braces_are_expanded_as_in_a_shell() -> None:
+    assert expanded("a_{b,c}_{d,e}.py") == ["a_b_d.py", "a_b_e.py", "a_c_d.py", "a_c_e.py"]
