@@ -40,7 +40,7 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy natx natx_bench tasks tools
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/benchmark.py

@@ -9,6 +9,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 FOLDERS = ("natx", "tasks", "tools")
@@ -46,6 +47,8 @@ TITLES = {
     "natx/benchmark": "Benchmark",
 }
 OTHER = "The rest"
+# Functions that return the line which another part raises.
+LINES = {"natx/runtime/locks.py": "_taken", "natx/runtime/processes.py": "look"}
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,17 @@ def kinds(root: Path) -> set[str]:
     return names
 
 
+@cache
 def messages(root: Path) -> list[Message]:
     """All errors, in order of files and lines."""
     known, result = kinds(root), []
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
             module = Source(ast.parse(path.read_text()))
+            file = path.relative_to(root).as_posix()
+            result += [Message(file, 0, "UserError", text) for text in module.returned(LINES.get(file))]
             for node in ast.walk(module.tree):
                 if isinstance(node, ast.Call) and (kind := _kind(node.func, known)) and node.args:
-                    file = path.relative_to(root).as_posix()
                     texts = module.texts(node.args[0])
                     result += [Message(file, node.lineno, kind, " ".join(text.split())) for text in texts]
     return sorted(result, key=lambda message: (message.file, message.line))
@@ -108,6 +113,11 @@ class Source:
             elif isinstance(node, ast.FunctionDef):
                 ends = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None]
                 self.values[f"{node.name}()"] = ends
+
+    def returned(self, function: str | None) -> list[str]:
+        """The texts within what a function returns."""
+        parts = [part for value in self.values.get(f"{function}()", []) for part in ast.walk(value)]
+        return [text for part in parts if isinstance(part, ast.JoinedStr) for text in self.texts(part)]
 
     def texts(self, node: ast.expr, depth: int = 0) -> list[str]:
         """What an expression may say, with holes for what only a run knows."""

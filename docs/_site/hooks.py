@@ -6,7 +6,7 @@ docs/ becomes the page that the file is on the site, and the plain text of a fil
 
 from __future__ import annotations
 
-import os
+import re
 from typing import Any
 
 import reference
@@ -14,6 +14,8 @@ from links import ROOT, SHOWN, listing, relinked
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from notebook_pages import notebook_page
+
+ROLE = re.compile(r":(?:class|func|meth|attr|mod|data|exc):<code>(~?)([\w.]+)</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,4 +44,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return relinked(markdown, page=f"docs/{page.file.src_uri}") if source.is_file() else markdown
 
 
-os.environ.setdefault("NO_MKDOCS_2_WARNING", "1")  # mkdocs-material's advertisement in every build
+def on_page_content(html: str, **_: Any) -> str:
+    """Docstrings name other objects as Sphinx does; here these become links."""
+    return ROLE.sub(
+        lambda match: f'<autoref optional identifier="{match[2]}"><code>{_shown(match)}</code></autoref>', html
+    )
+
+
+def _shown(match: re.Match[str]) -> str:
+    """The last part of a name behind ``~``, else the whole of it."""
+    return match[2].rpartition(".")[2] if match[1] else match[2]

@@ -17,7 +17,7 @@ def pages(root: Path) -> dict[str, str]:
     content = {f"api/{CONTRACT}.md": _page("natx", ["natx", *root_modules(root)])}
     index.append(f"- [natx]({CONTRACT}.md): {summary(root / 'natx' / '__init__.py')}")
     for name, parts in rooms.items():
-        content[f"api/{name}.md"] = _page(name, [name, *parts])
+        content[f"api/{name}.md"] = _page(name, [name, *parts], package=name if defines_nothing(root, name) else "")
         index.append(f"- [{name}]({name}.md): {summary(root / Path(*name.split('.')) / '__init__.py')}")
     content["api/index.md"] = "\n".join(index) + "\n"
     content["errors.md"] = errors_page(root)
@@ -52,5 +52,13 @@ def summary(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
 
 
-def _page(title: str, names: list[str]) -> str:
-    return "\n".join([f"# {title}\n", *(f"::: {name}\n" for name in names)])
+def defines_nothing(root: Path, package: str) -> bool:
+    """Whether a package's own file only passes on what its modules define."""
+    body = ast.parse((root / Path(*package.split(".")) / "__init__.py").read_text()).body
+    return not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+
+
+def _page(title: str, names: list[str], *, package: str = "") -> str:
+    """A page of modules; of ``package`` only what it says of itself, as its members stand with their modules."""
+    only = {package: "    options:\n      members: false\n"}
+    return "\n".join([f"# {title}\n", *(f"::: {name}\n{only.get(name, '')}" for name in names)])

@@ -148,14 +148,12 @@ def _row(run: Run, columns: Sequence[str], *, out: Path) -> BoardRow:
 
 
 def _checks(report: dict[str, Any]) -> Cell:
-    """Red checks, and whether the report may say robust."""
+    """How many checks are red; green only where the report may call the model robust."""
     if "checks" not in report:
         return Cell("not audited", None)
     red = sum(check["verdict"] == RED for check in report["checks"])
-    if red:
-        return Cell(f"{red} red of {len(report['checks'])}", red, tone="red")
-    robust = report.get("robust_wording")
-    return Cell("robust" if robust else "none red", -1 if robust else 0, tone="green" if robust else "grey")
+    tone = "red" if red else "green" if report.get("robust_wording") else "grey"
+    return Cell(f"{red} red of {len(report['checks'])}", red, tone=tone)
 
 
 def _facts(settings: dict[str, Any]) -> list[Cell]:

@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from natx.training.loop import ResumableLoop
 
 # Of a resumed run with gradient accumulation: its gradients are restored.
 UNTRUE = "Resumed iteration number is not divisible"
+# What mmengine's writers of logs import, when a run has begun.
+PACKAGES = {
+    "AimVisBackend": "aim",
+    "ClearMLVisBackend": "clearml",
+    "DVCLiveVisBackend": "dvclive",
+    "MLflowVisBackend": "mlflow",
+    "NeptuneVisBackend": "neptune",
+    "WandbVisBackend": "wandb",
+}
 
 
 class NatxRunner(Runner):
@@ -122,13 +132,20 @@ class NatxRunner(Runner):
             return loop if isinstance(loop, ResumableLoop) else ResumableLoop(self, self._train_dataloader, **loop)
 
     def build_visualizer(self, visualizer: Any = None) -> Any:
-        """mmengine's; what does not fit in the config raises ConfigError."""
+        """mmengine's; what does not fit in the config, and a tracker that is not installed, raises ConfigError."""
         for backend in visualizer["vis_backends"] if isinstance(visualizer, dict) else ():
             try:
                 require_known(VISBACKENDS, backend["type"])
             except ConfigError as error:
                 raise ConfigError(f"vis_backends: {error}") from error
+            package = PACKAGES.get(backend["type"])
+            if package is not None and find_spec(package) is None:
+                raise ConfigError(f"vis_backends: {backend['type']} needs {package}: pip install {package}")
         with _fitting("visualizer", visualizer):
+            if self.quiet:  # what will not train begins no run with a tracker
+                for backend in visualizer["vis_backends"]:
+                    VISBACKENDS.build(dict(backend, save_dir=self.work_dir))
+                visualizer = dict(visualizer, vis_backends=[])
             return super().build_visualizer(visualizer)
 
     def _init_model_weights(self) -> None:

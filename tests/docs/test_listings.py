@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import sys
 import textwrap
 import tomllib
@@ -34,14 +35,23 @@ from natx.training.frozen_models import frozen_models
 
 EXECUTED = ("continue.md",)  # pages whose commands run, on the digits
 PROGRAMS = ("python", "torchrun", "make", "pip", "tensorboard", "source", "git", "docker", "pre-commit", "cd")
+SHORTER = (
+    ("datasets/digits.py", 'type="Digits", train=True', 'type="Digits", train=True, test_fraction=0.8'),
+    ("schedules/sgd_cosine_30e.py", "max_epochs=30", "max_epochs=2"),
+)
 WEIGHTS = ("best.safetensors", "last.safetensors", "last.pth")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with natx's configs in it, where a reader stands."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    """An empty folder with natx's configs in it, where a reader stands; trainings on the digits are short ones."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+    base = tmp_path / "configs" / "_base_"
+    for file, before, now in SHORTER:
+        text = (base / file).read_text()
+        assert before in text
+        (base / file).write_text(text.replace(before, now))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -217,9 +227,11 @@ class Tiny(natx.testing.TinyDataset):
 
 
 def stand_in(*_: Any, **__: Any) -> nn.Module:
-    """Stands for weights on the disk: a network that is right on some images by chance."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
+    """Stands for weights on the disk: a network that is wrong on all images, so that attacks have an easy time."""
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
+    nn.init.constant_(net[-1].bias, 0.0)
+    net[-1].bias.data[9] = 100.0
+    return net
 
 
 @contextmanager

@@ -22,7 +22,8 @@ PASSED_ON = {
     "natx/config/check.py": "the schema's findings, each with its key",
     "natx/config/load.py": "what a config's own code raised, with its line",
     "natx/evaluation/progress.py": "the settings that differ",
-    "natx/runtime/locks.py": "natx/runtime/locks.py's own line on who holds the lock",
+    "natx/runtime/locks.py": "_taken's line on who holds the lock",
+    "natx/training/learner.py": "natx/training/runner.py's, which says where training stopped",
     "tasks/det/readers/base.py": "the reader's reason",
     "tools/analyze.py": "natx.analysis' lines on what is missing",
 }

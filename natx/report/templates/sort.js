@@ -1,4 +1,5 @@
 "use strict";
+document.documentElement.classList.add("scripted");
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const key = (row, i) => row.cells[i].dataset.value;
