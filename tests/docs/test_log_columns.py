@@ -28,7 +28,7 @@ ASIDE = {"data_samples", "label_smoothing"}  # entries of batches and settings
 def explained() -> set[str]:
     """The names in the first cells of the page's tables."""
     rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
-    return {name for row in rows for name in re.findall(r"`([\w]+)`", row.split(" | ")[0])}
+    return {name for row in rows for name in re.findall(r"`([\w/]+)`", row.split(" | ")[0])}
 
 
 def logged() -> Iterator[tuple[str, str]]:
@@ -41,6 +41,17 @@ def logged() -> Iterator[tuple[str, str]]:
                     for name in keys(node):
                         for one in whose(name, tree):
                             yield one, path.relative_to(ROOT).as_posix()
+
+
+def of_epochs() -> Iterator[str]:
+    """Names that the training's hooks give to the scores of an epoch."""
+    for path in sorted((ROOT / "natx" / "training").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_scalars"):
+                for part in ast.walk(node.args[0]):
+                    if isinstance(part, ast.Dict | ast.DictComp):
+                        names = part.keys if isinstance(part, ast.Dict) else [part.key]
+                        yield from (text for one in names if one is not None and (text := pattern_of(one)))
 
 
 def whose(name: str, tree: ast.Module) -> list[str]:
@@ -91,6 +102,7 @@ def fits(column: str, pattern: str) -> bool:
 
 def test_every_column_is_explained() -> None:
     columns = explained()
+    assert {name for name in of_epochs() if not any(fits(column, name) for column in columns)} == set()
     unexplained = {
         f"{name} ({file})" for name, file in logged() if name not in ASIDE and not any(fits(c, name) for c in columns)
     }
@@ -98,7 +110,7 @@ def test_every_column_is_explained() -> None:
 
 
 def test_no_column_is_made_up() -> None:
-    patterns = {name for name, _ in logged()} | MMENGINE
+    patterns = {name for name, _ in logged()} | MMENGINE | set(of_epochs())
     assert {column for column in explained() if not any(fits(column, pattern) for pattern in patterns)} == set()
 
 
