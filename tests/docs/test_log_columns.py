@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from natx.terms import NastyKL
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "logs.md").read_text()
 # Where scalars of a training step are made: in these functions of these files.
@@ -116,3 +118,8 @@ def test_no_column_is_made_up() -> None:
 
 def test_the_columns_that_newcomers_ask_for_are_there() -> None:
     assert {"top2_gap_clean", "nasty_share", "attack_zero_grad", "acc_adv"} <= explained()
+
+
+def test_the_share_below_which_the_nasty_term_does_nothing() -> None:
+    for page in ("logs.md", "troubleshooting.md", "train_nat.ipynb"):
+        assert f"below {NastyKL.LEAST:g} " in (ROOT / "docs" / page).read_text()
