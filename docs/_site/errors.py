@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDERS = ("natx", "tasks", "tools")
+FOLDERS = ("natx", "tasks")
 HOLE = "…"
 DEEPEST = 3  # names and functions behind one another
 OPENING = """# Errors
@@ -24,8 +24,7 @@ the frequent ones.
 """
 TITLES = {
     "natx/config": "Configs",
-    "natx/cli.py": "Commands",
-    "tools": "Commands",
+    "natx/cli": "Commands",
     "natx/data": "Data",
     "tasks/cls": "Classification",
     "tasks/reid": "Person re-identification",

@@ -22,6 +22,7 @@ COMMANDS = {
     "transfer": "attacks crafted on each model, judged on each other",
     "analyze": "look into models: the paper's figures 3 to 8",
     "report": "runs and seeds side by side on one page",
+    "leaderboard": "all reports below a folder in tables that sort",
     "export": "weights for other programs, with a model card",
     "study": "train and judge rows over seeds",
     "reproduce": "the paper's tables",
@@ -52,7 +53,7 @@ def _command(command: str, words: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<11} {text}" for name, text in COMMANDS.items()]
     parser = argparse.ArgumentParser(
         prog="natx",
         usage="natx COMMAND ...",

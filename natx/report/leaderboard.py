@@ -61,7 +61,7 @@ def find_reports(folder: Path) -> tuple[list[Run], list[str]]:
         DataError: no such folder, or no report below it.
     """
     if not folder.is_dir():
-        raise DataError(f"no folder at {folder}: give one with reports of tools/test.py below it")
+        raise DataError(f"no folder at {folder}: give one with reports of natx test below it")
     runs, remarks = [], []
     for path in sorted(folder.rglob("*.json")):
         try:
@@ -70,7 +70,7 @@ def find_reports(folder: Path) -> tuple[list[Run], list[str]]:
             if path.name == REPORT:
                 remarks.append(f"left out: {error}")
     if not runs:
-        raise DataError(f"no report below {folder}: tools/test.py writes them beside the checkpoints, as {REPORT}")
+        raise DataError(f"no report below {folder}: natx test writes them beside the checkpoints, as {REPORT}")
     return runs, remarks
 
 

@@ -3,16 +3,14 @@ checked by their schema, code is run; what needs hours of training is held again
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,19 +25,45 @@ import natx.testing  # noqa: F401  registers what listings are tried on
 import tasks.cls.datasets
 from natx.attacks import build_attack
 from natx.batch import size
-from natx.config import ATTACKS, JUDGED, STUDY, TRAINING, check, load_config, plain_dict, with_options
+from natx.cli.main import COMMANDS
+from natx.config import (
+    ATTACKS,
+    JUDGED,
+    STUDY,
+    TRAINING,
+    check,
+    find_file,
+    frozen_models,
+    load_config,
+    plain_dict,
+    with_options,
+)
 from natx.errors import DataError
 from natx.registry import ATTACKS as ATTACK_REGISTRY
 from natx.registry import DATASETS, METHODS, TASKS, TERMS
-from natx.training.frozen_models import frozen_models
 
 EXECUTED = ("continue.md",)  # pages whose commands run, on the digits
-PROGRAMS = ("python", "torchrun", "make", "pip", "tensorboard", "source", "git", "docker", "pre-commit", "cd")
+PROGRAMS = (
+    "natx",
+    "python",
+    "python3",
+    "torchrun",
+    "make",
+    "pip",
+    "tensorboard",
+    "source",
+    "git",
+    "docker",
+    "pre-commit",
+    "cd",
+)
 SHORTER = (
     ("datasets/digits.py", 'type="Digits", train=True', 'type="Digits", train=True, test_fraction=0.8'),
     ("schedules/sgd_cosine_30e.py", "max_epochs=30", "max_epochs=2"),
 )
 WEIGHTS = ("best.safetensors", "last.safetensors", "last.pth")
+NAMED = ("runs", "config", "models", "attacks")  # arguments that are files
+WRITTEN = ("copy", "out", "work_dir", "save_adv")  # arguments that name what is made
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
@@ -56,30 +80,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tool(path: str) -> ModuleType:
-    """A tool as a module."""
-    name = f"listed_{Path(path).stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-def parsed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any] | None:
-    """The tool of a command and what its parser makes of the arguments; None for other programs."""
-    start = next((i for i, word in enumerate(words) if word.startswith("tools/")), None)
-    if start is None or words[0] not in ("python", "torchrun"):
+def parsed(words: list[str]) -> tuple[str, Any] | None:
+    """The command of natx that the words call, and what its parser makes of the arguments; None for other programs."""
+    if words[0] == "torchrun":
+        words = words[words.index("natx") :]
+    if words[0] != "natx":
         return None
-    path, arguments = words[start], words[start + 1 :]
+    command, arguments = words[1], words[2:]
+    assert command in COMMANDS or command.startswith("-"), f"natx has no command {command}"
     if arguments[:1] == ["..."]:  # as before: only the options are new
         arguments = ["CONFIG", "CHECKPOINT", "--attacks", "ATTACKS", *arguments]
+    if command.startswith("-"):
+        return None
     arguments = [word for word in arguments if word != "..."]
-    monkeypatch.setattr(sys, "argv", [path, *arguments])
+    parse = import_module(f"natx.cli.{command}").parse_arguments
     try:
-        return Path(path).stem, tool(path).parse_arguments()
+        return command, parse(arguments)
     except SystemExit as stop:
-        raise AssertionError(f"{path} does not take {' '.join(arguments)}") from stop
+        raise AssertionError(f"natx {command} does not take {' '.join(arguments)}") from stop
+
+
+def shipped(name: str) -> Path | None:
+    """A shipped config by its path or its short name; None for what a reader fills in or writes."""
+    return find_file(ROOT / "configs" / name, suffix=".py") or find_file(ROOT / name, suffix=".py")
 
 
 class Reader:
@@ -90,7 +113,7 @@ class Reader:
 
     def needs(self, path: str) -> None:
         """Assert that a path is shipped, was made before, or is for the reader to fill in."""
-        if PLACEHOLDER.match(path) or path == "...":
+        if PLACEHOLDER.match(path) or path == "..." or shipped(path):
             return
         if any(mark in path for mark in "*?["):
             names = [Path(name) for name in self.files]
@@ -105,8 +128,8 @@ class Reader:
         """Note what a training leaves."""
         own = Path(arguments.config).stem + (f"-seed{arguments.seed}" if arguments.seed else "")
         self._leaves(arguments.work_dir or f"work_dirs/{own}")
-        if (ROOT / arguments.config).is_file():
-            for entry in frozen_models(load_config(ROOT / arguments.config)):
+        if file := shipped(arguments.config):
+            for entry in frozen_models(load_config(file)):
                 if "config" in entry and "checkpoint" not in entry:
                     self._leaves(f"work_dirs/{Path(entry['config']).stem}")
 
@@ -124,22 +147,24 @@ def _above(name: Path, pattern: str) -> bool:
     return any(parent.match(pattern) for parent in name.parents)
 
 
-def check_command(words: list[str], reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_command(words: list[str], reader: Reader) -> None:
     """Parse a command, and hold the files that it names against those that there are."""
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {words[1]}: no target"
     for word in words if words[0] == "pip" else ():
         for extra in re.findall(r"\[([\w,]+)\]", word):
             assert set(extra.split(",")) <= set(EXTRAS), f"pip {word}: no such extra"
-    command = parsed(words, monkeypatch)
+    command = parsed(words)
     if command is None:
         return
     name, arguments = command
     for key, value in vars(arguments).items():
+        if key in WRITTEN:
+            continue
         for path in [value] if isinstance(value, str) else value if isinstance(value, list) else ():
             inner = [path] if isinstance(path, str) else path
             for one in inner if isinstance(inner, list) else ():
-                if isinstance(one, str) and (one.endswith((".py", ".safetensors", ".pth")) or key == "runs"):
+                if isinstance(one, str) and (one.endswith((".py", ".safetensors", ".pth")) or key in NAMED):
                     reader.needs(one)
     check_options(name, arguments)
     if name == "train" and not arguments.dry_run:
@@ -153,22 +178,20 @@ def check_command(words: list[str], reader: Reader, monkeypatch: pytest.MonkeyPa
 def sources_of(arguments: Any) -> list[str]:
     """Weights that the attacks of a command look at."""
     attacks = getattr(arguments, "attacks", None)
-    if not attacks or not (ROOT / attacks).is_file():
-        return []
-    models = frozen_models(load_config(ROOT / attacks))
+    file = shipped(attacks) if attacks else None
+    models = frozen_models(load_config(file)) if file else ()
     return [entry["checkpoint"] for entry in models if "checkpoint" in entry]
 
 
 def check_options(name: str, arguments: Any) -> None:
     """``--cfg-options`` by the schema, on the config where that is a shipped one."""
     options = getattr(arguments, "cfg_options", None)
-    if options and name in ("train", "test") and (ROOT / arguments.config).is_file():
-        kind = TRAINING if name == "train" else JUDGED
-        with_options(load_config(ROOT / arguments.config), options, kind=kind)
+    if options and name in ("train", "test") and (file := shipped(arguments.config)):
+        with_options(load_config(file), options, kind=TRAINING if name == "train" else JUDGED)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands(page: Path) -> None:
     reader = Reader(page)
     for block in blocks(page):
         if block.language == "python":
@@ -181,7 +204,7 @@ def test_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             if block.language == "":
                 assert words[0] in PROGRAMS, f"{block.place}: what is {words[0]}?"
             if words[0] in PROGRAMS:
-                check_command(words, reader, monkeypatch)
+                check_command(words, reader)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -197,9 +220,9 @@ def test_commands_that_run(name: str, folder: Path, shop: Workshop) -> None:
             (folder / file_name(block)).write_text(block.text)
             continue
         for words, comment in block.commands():
-            if words[1] == "tools/study.py":  # hours and minutes; its config is checked below
+            if words[1] == "study":  # minutes; its config is checked below
                 continue
-            ran = shop.run(words[1].removeprefix("tools/"), *words[2:])
+            ran = shop.run(f"{words[1]}.py", *words[2:])
             if "refused" in comment:
                 ran.error()
             else:

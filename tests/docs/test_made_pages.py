@@ -25,7 +25,7 @@ PASSED_ON = {
     "natx/runtime/locks.py": "_taken's line on who holds the lock",
     "natx/training/learner.py": "natx/training/runner.py's, which says where training stopped",
     "tasks/det/readers/base.py": "the reader's reason",
-    "tools/analyze.py": "natx.analysis' lines on what is missing",
+    "natx/cli/analyze.py": "natx.analysis' lines on what is missing",
 }
 
 

@@ -114,7 +114,7 @@ def test_other_conditions_are_other_tables() -> None:
 def test_the_published_board_is_that_of_the_published_reports() -> None:
     page = leaderboard_page(RESULTS, out=RESULTS / "leaderboard.html", title="natx: all published reports")
     assert (RESULTS / "leaderboard.html").read_text() == page, (
-        "python tools/leaderboard.py results --title 'natx: all published reports' writes it"
+        "natx leaderboard results --title 'natx: all published reports' writes it"
     )
 
 
