@@ -22,6 +22,7 @@ PASSED_ON = {
     "natx/config/check.py": "the schema's findings, each with its key",
     "natx/config/load.py": "what a config's own code raised, with its line",
     "natx/evaluation/progress.py": "the settings that differ",
+    "natx/models/load.py": "natx.config.find's line on files that hide the adapters",
     "natx/runtime/locks.py": "_taken's line on who holds the lock",
     "natx/training/learner.py": "natx/training/runner.py's, which says where training stopped",
     "tasks/det/readers/base.py": "the reader's reason",

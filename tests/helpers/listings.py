@@ -44,7 +44,7 @@ class Block:
         """The words of each command and its comment."""
         for line in self.text.replace("\\\n", " ").splitlines():
             code, _, comment = line.partition(" #")
-            words = shlex.split(re.sub(r"\[(--[^]]*)\]", r"\1", code), comments=True)
+            words = shlex.split(re.sub(r"\[(--[^]]*|[A-Z][A-Z_. ]*)\]", r"\1", code), comments=True)
             while words and words[0] in ("srun", "$"):
                 words = words[1:]
             if words:
