@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+REPEAT_BIT = 27  # of a key of 32: above it an image's repeats in a batch are counted
 _M1, _M2 = 0x7FEB352D, -0x7B935975  # 0x846ca68b as a signed 32-bit integer
 
 
@@ -38,6 +39,24 @@ def _keys(index: Tensor, words: Sequence[int], salts: Sequence[int]) -> Tensor:
     for word in words:
         key = _mix(key ^ _signed(word * 0x9E3779B1 + 0x7F4A7C15))
     return key
+
+
+def keys_in_batch(index: Tensor) -> Tensor:
+    """Keys for draws in a batch that shows an image more than once: its repeats get numbers of their own.
+
+    The first of an image keeps its position as key, so batches without repeats draw as ever. Keys of different images
+    never meet in sets of up to 2^27 images, nor do up to 32 repeats. The device is not waited for.
+
+    Args:
+        index: position of each image of the batch in its data set, int64 ``[N]``.
+
+    Returns:
+        int64 ``[N]``.
+    """
+    ordered, order = index.sort(stable=True)
+    place = torch.arange(len(index), device=index.device)
+    repeat = place - torch.searchsorted(ordered, ordered)  # of sorted images: 0 for the first of each
+    return index + (torch.zeros_like(index).scatter(0, order, repeat) << REPEAT_BIT)
 
 
 def uniform(index: Tensor, shape: Sequence[int], *, seed: int, epoch: int = 0, stream: int = 0) -> Tensor:

@@ -127,13 +127,13 @@ def make_copies(
             clear_unfinished(folder)
         attack.observe(dataset, predict_all(task, dataset, batch_size=batch_size))
         mine = missing[rank::world_size]
-        meter.begin("adversarial copies", len(mine) * BLOCK)
-        for number in mine:
-            block = range(number * BLOCK, min((number + 1) * BLOCK, len(dataset)))
+        blocks = {number: range(number * BLOCK, min((number + 1) * BLOCK, len(dataset))) for number in mine}
+        meter.begin("adversarial copies", sum(map(len, blocks.values())))
+        for number, block in blocks.items():
             parts = [list(block[i : i + batch_size]) for i in range(0, len(block), batch_size)]
             copies = torch.cat([_attacked(task, dataset, attack, part) for part in parts]).numpy()
             write_atomic(_path(folder, number), partial(np.save, arr=copies, allow_pickle=False), size=copies.nbytes)
-            meter.advance(BLOCK)
+            meter.advance(len(block))
         meter.end()
         barrier()
         if rank == 0:

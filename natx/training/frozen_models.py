@@ -21,8 +21,9 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
     """An adversary's training config: on the run's data, with its precision, launcher, log settings and ``store``.
 
     A counterpart of the same architecture takes the run's task settings (input size, classes); the weights that it
-    starts from, its schedule, batch size and seed are its own. ``options`` of the entry override everything. A
-    classifier whose backbone is to start another task keeps its own task and images.
+    starts from, its schedule, batch size and seed are its own. Where both draw batches by the same kind of sampler, the
+    run's batch size and sampler are taken: how many identities fit into a batch is a matter of the images. ``options``
+    of the entry override everything. A classifier whose backbone is to start another task keeps its task and images.
     """
     recipe = load_config(entry["config"], kind=TRAINING)
     recipe.adversary_dir = str(store)  # a teacher trained by NAT has an adversary of its own
@@ -37,9 +38,16 @@ def adversary_recipe(config: Config, entry: dict[str, Any], store: Path) -> Conf
     for key in ("train", "test", "heldout", "num_workers", "augments"):
         if key in config.data:
             recipe.data[key] = config.data[key]
+    if _sampler(config) is not None and _sampler(config) == _sampler(recipe):
+        recipe.data.batch_size, recipe.data.sampler = config.data.batch_size, config.data.sampler
     if entry.get("options"):
         recipe = with_options(recipe, entry["options"], kind=TRAINING)
     return recipe
+
+
+def _sampler(config: Config) -> Any:
+    """The class of a config's sampler, or None."""
+    return (config.data.get("sampler") or {}).get("type")
 
 
 def task_of(entry: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from natx.errors import ConfigError, NonFiniteError
 from natx.expect import expect, together
 from natx.methods.base import Method
 from natx.registry import AUGMENTS
+from natx.runtime.rng import keys_in_batch
 from natx.task import Task
 
 
@@ -88,17 +89,19 @@ class Learner(BaseModel):
                     "cannot follow it: use RandomCrop and RandomFlip"
                 )
             if getattr(augment, "moves_pixels", False):
-                x = augment(x, index=index, seed=self.seed, epoch=epoch)
+                x = augment(x, index=keys_in_batch(index), seed=self.seed, epoch=epoch)
         return x
 
     def augmented(self, batch: Batch) -> Batch:
         """The batch with float pixels after all augmentations.
 
-        Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An
+        Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An image that
+        the batch repeats (:class:`IdentitySampler`'s small identities) is augmented anew each time. An
         augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels; one that only
         moves pixels is refused where images have annotations.
         """
         keys = [key for key in ("inputs", COPIES) if key in batch]
+        index = keys_in_batch(batch["index"])
         result = {**batch, **{key: self.task.pixels({**batch, "inputs": batch[key]}) for key in keys}}
         for augment in self.augments:
             if getattr(augment, "moves_pixels", False) and not isinstance(batch["data_samples"], Tensor):
@@ -110,7 +113,7 @@ class Learner(BaseModel):
                 result = augment(result, seed=self.seed, epoch=self.epoch)
                 continue
             for key in keys:
-                result[key] = augment(result[key], index=batch["index"], seed=self.seed, epoch=self.epoch)
+                result[key] = augment(result[key], index=index, seed=self.seed, epoch=self.epoch)
         return result
 
 

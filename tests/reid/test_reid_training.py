@@ -16,6 +16,7 @@ from forks import run_tool
 from mmengine.config import Config
 from PIL import Image
 from safetensors.torch import load_file
+from street import draw_street
 from torch import Tensor
 from workshop import Workshop, merged, write_config
 
@@ -30,6 +31,8 @@ from natx.models.weights import read_meta
 from natx.registry import TASKS
 from natx.threat import Linf
 from natx.training.build import build_runner
+from natx.training.frozen_models import adversary_recipe, frozen_models
+from natx.training.rehearsal import rehearse
 from natx.training.run import train
 from natx.training.selection import Selection
 from tasks.reid import ReIDTask
@@ -286,6 +289,23 @@ def test_judging_refuses_another_network_whatever_its_head(folder: Path, weights
         with pytest.raises(CheckpointError) as error:
             judge(config(folder, **{option: value, "task.num_classes": 9}), weights, attacks, device=CPU)
         refused(error, reason)
+
+
+def test_a_smaller_batch_reaches_the_models_that_are_trained_first(folder: Path, tmp_path: Path) -> None:
+    """Six people fill no batch of eight: what the user lowers is lowered for the adversary and the copies' source."""
+    street = draw_street(tmp_path / "street", people=(2, 5, 7))
+    few = {"data.train.root": str(street), "data.test.root": str(street), "task.num_classes": 3}
+    changed = config(folder, "amd_nat", **few, **{"data.batch_size": 6})
+    for entry in frozen_models(changed):
+        recipe = adversary_recipe(changed, entry, tmp_path)
+        assert recipe.data.batch_size == 6 and recipe.data.sampler == changed.data.sampler
+        own = adversary_recipe(changed, {**entry, "options": {"data.batch_size": 4}}, tmp_path)
+        assert own.data.batch_size == 4
+    assert [type(step).__name__ for step in rehearse(changed, tmp_path / "run", device=CPU)][-1] == "Rehearsal"
+    with pytest.raises(ConfigError) as error:
+        for _ in rehearse(config(folder, "amd_nat", **few), tmp_path / "run", device=CPU):
+            pass
+    refused(error, "base.py", "a batch of 8 with instances=2 needs 4 identities; the training set has 3")
 
 
 def test_training_and_adversaries_refuse_a_head_of_another_number_of_identities(

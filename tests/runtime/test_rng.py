@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from natx.runtime.rng import uniform
+from natx.runtime.rng import keys_in_batch, uniform
 
 
 def lowbias32(h: int) -> int:
@@ -83,3 +83,16 @@ def test_leaves_the_index_and_the_global_generator_alone() -> None:
     assert torch.equal(index, torch.arange(4)) and torch.equal(torch.get_rng_state(), state)
     torch.rand(3)
     assert torch.equal(uniform(index, (10,), seed=0), first)
+
+
+def test_repeats_of_an_image_in_a_batch_draw_numbers_of_their_own() -> None:
+    index = torch.tensor([7, 3, 7, 7, 0, 3])
+    keys = keys_in_batch(index)
+    assert torch.equal(keys[[0, 1, 4]], index[[0, 1, 4]]) and len(set(keys.tolist())) == 6
+    assert torch.equal(keys_in_batch(index[2:]), torch.stack([*keys[[0, 2]], *keys[[4, 1]]]))  # counted in the batch
+    assert torch.equal(keys_in_batch(torch.tensor([5, 2, 9])), torch.tensor([5, 2, 9]))
+    draws = uniform(keys, (20,), seed=0)
+    assert torch.equal(draws[0], uniform(torch.tensor([7]), (20,), seed=0)[0])
+    assert all((draws[i] != draws[j]).any() for i in range(6) for j in range(i))
+    whole = torch.arange(2**27 - 4, 2**27).repeat(32)  # the last images of the largest set, 32 times
+    assert len(torch.unique(keys_in_batch(whole) & 0xFFFFFFFF)) == len(whole)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from forks import Fork, run_tool
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +30,7 @@ from natx.errors import ConfigError, DataError, UserError
 from natx.methods import Standard
 from natx.models.checkpoint import load_state
 from natx.objectives import CrossEntropy
+from natx.runtime.progress import Meter
 from natx.testing import TinyCNNTask, TinyDataset
 from natx.threat import Linf
 from natx.training.copies import WithCopies, copies_folder, make_copies
@@ -131,6 +133,24 @@ def test_blocks_have_whole_numbers_of_images_and_say_how_they_were_made(tmp_path
     assert [len(np.load(path)) for path in sorted(folder.glob("*.npy"))] == [4, 4, 2]
     about = json.loads((folder / "copies.json").read_text())
     assert about["images"] == COUNT and about["attack"]["threat"] == "Linf 4/255" and about["attack"]["steps"] == STEPS
+
+
+def test_the_display_counts_the_copies_there_are(tmp_path: Path, small_blocks: None) -> None:
+    lines: list[str] = []
+
+    class Counter(Meter):
+        def begin(self, name: str, total: int) -> None:
+            lines.append(f"{name}: {total}")
+
+        def advance(self, count: int) -> None:
+            lines.append(str(count))
+
+        def end(self) -> None:
+            lines.append("end")
+
+    meter = Counter(Console(quiet=True), lines.append, enabled=False)
+    make_copies(source(), images(), attack(), folder=tmp_path, batch_size=BATCH, meter=meter)
+    assert lines == ["adversarial copies: 10", "4", "4", "2", "end"]
 
 
 def test_the_objective_is_shown_the_clean_predictions_of_the_set(tmp_path: Path) -> None:
@@ -327,6 +347,17 @@ def test_copies_are_augmented_as_their_images_are(tmp_path: Path, augments: list
     assert torch.equal(learner.augmented({**batch, "inputs": batch[COPIES]})["inputs"], copies)
     assert COPIES not in learner.augmented({key: value for key, value in batch.items() if key != COPIES})
     assert torch.equal(batch[COPIES], data.__getitems__([7, 1, 4, 9, 0, 3])[COPIES])  # the batch itself is untouched
+
+
+def test_an_image_that_a_batch_repeats_is_augmented_anew_with_its_copy() -> None:
+    learner, data = Learner(TinyCNNTask(), Standard(), augments=AUGMENTS, seed=3), images()
+    batch = data.__getitems__([7, 2, 7, 7])
+    augmented = learner.augmented({**batch, COPIES: batch["inputs"]})
+    x, copies = augmented["inputs"], augmented[COPIES]
+    assert torch.equal(x, copies) and torch.equal(augmented["index"], batch["index"])
+    assert all(not torch.equal(x[i], x[j]) for i, j in ((0, 2), (0, 3), (2, 3)))
+    once = learner.augmented(data.__getitems__([7, 2]))["inputs"]
+    assert torch.equal(x[:2], once)  # the first is as ever
 
 
 # --- copies as an attack ---------------------------------------------------------------------------------------------
