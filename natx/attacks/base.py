@@ -366,6 +366,10 @@ class Attack:
         """
         return []
 
+    def targets(self, dataset: Any) -> list[int] | None:
+        """Positions of the images of a set that the attack changes; None for those that the set itself names."""
+        return None
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """Adversarial pixels; inside attack_mode. Subclasses write this."""
         raise NotImplementedError

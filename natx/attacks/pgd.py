@@ -198,6 +198,10 @@ class PGD(Attack):
         """See :meth:`Attack.observe`; passed on to the objective."""
         return self.objective.observe(dataset, predictions)
 
+    def targets(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.targets`; the objective's."""
+        return self.objective.targets(dataset)
+
     def prepare(self, victim: Victim) -> None:
         """Let the objective add to the victim's batch what it needs, once before the first gradient."""
         victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}

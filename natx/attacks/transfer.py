@@ -100,6 +100,10 @@ class Transfer(Attack):
         notes = [note for part in self._parts() for note in part.observe(dataset, predictions)]
         return list(dict.fromkeys(notes))
 
+    def targets(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.targets`; those of what runs on the source."""
+        return self.attack.targets(dataset)
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The pixels found on the source, refined on the target where that is asked for."""
         x_adv = self._craft(victim, epoch=epoch)

@@ -123,6 +123,17 @@ class WorstOf(Attack):
         notes = [note for part in parts for note in part.observe(dataset, predictions)]
         return list(dict.fromkeys(notes))
 
+    def targets(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.targets`.
+
+        Raises:
+            ConfigError: the attacks change different images.
+        """
+        first, *others = [attack.targets(dataset) for attack in self.attacks]
+        if any(other != first for other in others):
+            raise ConfigError(f"the attacks of {self.name} change different images of the set: list them one by one")
+        return first
+
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The highest-scoring result of each image, or of the batch."""
         scored = victim.alike(self.objective.prepare(victim.task, victim.batch, x=victim.x))

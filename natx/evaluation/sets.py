@@ -69,7 +69,7 @@ class SetEvaluation:
 
 
 def attacked_positions(dataset: Any) -> list[int]:
-    """Positions of the images that attacks may change: the set's ``attacked`` (query images), or all."""
+    """Positions of the images that attacks change unless they say others: the set's ``attacked`` (queries), or all."""
     positions = getattr(dataset, "attacked", None)
     return list(range(len(dataset))) if positions is None else [int(i) for i in positions]
 
@@ -126,10 +126,11 @@ def evaluate_set(
     for attack in attacks:
         start, result = time.monotonic(), SetAttackResult(attack.describe(), attack.columns())
         result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
-        attacked, pixels = judging.attack(attack, result, positions, shown=shown)
-        changed = replaced(predictions, positions, attacked)
+        images = _attackable(dataset, metric, attack)
+        attacked, pixels = judging.attack(attack, result, images, shown=shown)
+        changed = replaced(predictions, images, attacked)
         values[attack.name] = metric(changed, dataset)
-        result.success = _success(metric.fooled(predictions, changed, dataset=dataset), positions)
+        result.success = _success(metric.fooled(predictions, changed, dataset=dataset), images)
         result.seconds = time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
@@ -195,7 +196,8 @@ class _Judging:
     ) -> tuple[Any, list[Tensor]]:
         """Predictions of the attacked images in the order of ``positions``, and the pixels of the images ``shown``.
 
-        ``result`` gets cost, remarks and sizes, those of all processes.
+        An image that is shown and not attacked is shown as it is. ``result`` gets cost, remarks and sizes, those of all
+        processes.
         """
         blocks, predictions, sizes, pixels = share(positions, self.batch_size), [], [], []
         self.meter.begin(attack.name, sum(map(len, blocks)))
@@ -212,7 +214,12 @@ class _Judging:
         self.meter.end()
         _merge(result)
         result.perturbation = summary(dict(zip(SIZES, gathered(sizes, order=positions).unbind(1))))
-        return gathered(predictions, order=positions), gathered(pixels, order=shown)
+        there = set(positions)
+        changed = [position for position in shown if position in there]
+        seen = dict(zip(changed, gathered(pixels, order=changed) if changed else []))
+        clean = [position for position in shown if position not in there]
+        seen |= dict(zip(clean, self.pixels(clean)))
+        return gathered(predictions, order=positions), [seen[position] for position in shown]
 
     def _blocks(self, attack: Attack, blocks: list[list[int]]) -> Iterator[_Block]:
         """Blocks of images under an attack."""
@@ -237,9 +244,10 @@ def _merge(result: SetAttackResult) -> None:
     result.notes = merged(notes for _, notes in parts)
 
 
-def _attackable(dataset: Any, metric: Metric) -> list[int]:
-    """Positions of the images that are attacked."""
-    positions, able = attacked_positions(dataset), metric.attackable(dataset)
+def _attackable(dataset: Any, metric: Metric, attack: Attack | None = None) -> list[int]:
+    """Positions of the images that are attacked: those of an attack that names some, else the set's."""
+    targets = None if attack is None else attack.targets(dataset)
+    positions, able = attacked_positions(dataset) if targets is None else targets, metric.attackable(dataset)
     return positions if able is None else [position for position in positions if able[position]]
 
 

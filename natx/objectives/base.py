@@ -29,6 +29,10 @@ class Objective:
         """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
         return []
 
+    def targets(self, dataset: Any) -> list[int] | None:
+        """Positions of the images of a set that are to be attacked; None for those that the set itself names."""
+        return None
+
     def check(self, task: Task) -> None:
         """Raise UnsupportedError, with what to use instead, where a task has nothing that the objective can score."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from natx.registry import METRICS
 from tasks.reid.chance import chance
 from tasks.reid.picture import Portrait, Search, draw_searches
 from tasks.reid.ranking import Protocol, Ranking, check_settings, retrieve
+from tasks.reid.reranking import KReciprocal
 
 NEAREST, NAMED = 5, 5
 
 
 @METRICS.register_module()
 class Retrieval(Metric):
-    """mAP, Rank-1, Rank-5 and Rank-10 (%) of the single-query protocol of Market-1501, see :mod:`tasks.reid.ranking`.
+    """mAP, Rank-1/5/10 and mINP (%) of the single-query protocol of Market-1501, see :mod:`tasks.reid.ranking`.
 
     The data set has ``labels`` (identities) and ``cameras``, int64 ``[N]``, and ``queries`` and ``gallery``, the
     positions of the images that are searched for and in, int64 ``[Q]`` and ``[G]``.
@@ -30,13 +31,18 @@ class Retrieval(Metric):
     Args:
         distance: ``cosine`` or ``euclidean``.
         block: queries ranked at a time.
+        rerank: add ``mAP re-ranked`` and so on by k-reciprocal neighbours: True, or settings of
+            :class:`~tasks.reid.reranking.KReciprocal`. All queries of a column are neighbours of each other then, so an
+            attack on one changes the ranking of the others.
     """
 
     cell = ("mAP", "Rank-1")
 
-    def __init__(self, distance: str = "cosine", *, block: int = 256) -> None:
+    def __init__(self, distance: str = "cosine", *, block: int = 256, rerank: bool | Mapping[str, Any] = False) -> None:
         check_settings(distance, block)
-        self.distance, self.block = distance, block
+        self.distance, self.block, self.rerank = distance, block, None
+        if rerank is not False:
+            self.rerank = KReciprocal(**({} if rerank is True else rerank))
 
     def __call__(self, predictions: Tensor, dataset: Any) -> dict[str, float]:
         """Values over the queries that have a match.
@@ -48,7 +54,12 @@ class Retrieval(Metric):
         Raises:
             DataError: features that are not finite or not as many as images, or no query with a match.
         """
-        return self.ranking(predictions, dataset).values()
+        values = self.ranking(predictions, dataset).values()
+        if self.rerank is not None:
+            values |= {
+                f"{key} re-ranked": value for key, value in self._reranking(predictions, dataset).values().items()
+            }
+        return values
 
     def ranking(self, predictions: Tensor, dataset: Any, *, queries: Tensor | None = None, top: int = 0) -> Ranking:
         """The ranking behind the values.
@@ -68,14 +79,18 @@ class Retrieval(Metric):
                 f"got predictions of shape {list(predictions.shape)}"
             )
         queries = dataset.queries if queries is None else queries
-        query, gallery = (predictions[at.to(predictions.device)] for at in (queries, dataset.gallery))
-        spoilt = ~torch.isfinite(query).all(1)  # attacked queries whose features are no numbers find nothing
-        query = query.masked_fill(spoilt[:, None], 0.0)
+        query, gallery, spoilt = _features(predictions, dataset, queries)
         identities = _protocol(dataset, queries)
         ranking = retrieve(query, gallery, **identities, distance=self.distance, block=self.block, top=top)
-        lost = spoilt.numpy(force=True) & ranking.matched
-        ranking.precision[lost], ranking.first[lost] = 0.0, len(gallery) + 1
-        return ranking
+        return _without(ranking, spoilt, len(gallery))
+
+    def _reranking(self, predictions: Tensor, dataset: Any) -> Ranking:
+        """The ranking by k-reciprocal neighbours; features are those that :meth:`ranking` has checked."""
+        assert self.rerank is not None
+        query, gallery, spoilt = _features(predictions, dataset, dataset.queries)
+        protocol = Protocol(**_protocol(dataset, dataset.queries))
+        ranking = self.rerank.ranking(query, gallery, protocol, distance=self.distance, block=self.block)
+        return _without(ranking, spoilt, len(gallery))
 
     def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """What a ranking at random scores on the set; how many queries have no match and whose they are."""
@@ -126,6 +141,20 @@ class Retrieval(Metric):
                 title = f"{name}: first right image at rank {ranking.first[i]}, AP {100 * ranking.precision[i]:.1f} %"
             searches.append(Search(title, query, nearest))
         return searches
+
+
+def _features(predictions: Tensor, dataset: Any, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of queries and gallery, and which queries have none: under an attack they may be no numbers."""
+    query, gallery = (predictions[at.to(predictions.device)] for at in (queries, dataset.gallery))
+    spoilt = ~torch.isfinite(query).all(1)
+    return query.masked_fill(spoilt[:, None], 0.0), gallery, spoilt
+
+
+def _without(ranking: Ranking, spoilt: Tensor, gallery: int) -> Ranking:
+    """The ranking in which queries without features find nothing."""
+    lost = spoilt.numpy(force=True) & ranking.matched
+    ranking.precision[lost], ranking.hardest[lost], ranking.first[lost] = 0.0, 0.0, gallery + 1
+    return ranking
 
 
 def _protocol(dataset: Any, queries: Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Metric attacks: objectives on the embedding, climbed by PGD on the query images.
+"""Metric attacks: objectives on the embedding, climbed by PGD on the query images, on gallery images, or on both.
 
 An image is pushed from, or pulled to, *guides*: clean embeddings of other images. All scores leave out what does not
 depend on the attacked image, and a sum of squared distances to guides is written with their mean, which has the same
@@ -24,6 +24,7 @@ from natx.runtime.precision import full_precision
 from natx.task import Output, Task
 
 Guides = Literal["query", "gallery", "all", "batch"]
+Side = Literal["query", "gallery", "both"]
 
 
 @dataclass
@@ -66,13 +67,13 @@ class Pool:
         present = self.identities[row] == identities
         return self.means[row] * present[:, None], self.counts[row] * present
 
-    def furthest(self, embeddings: Tensor, identities: Tensor) -> Tensor:
-        """Mean ``[N, D]`` of the other identity whose mean is the furthest from each embedding.
+    def other(self, embeddings: Tensor, identities: Tensor, *, nearest: bool = False) -> Tensor:
+        """Mean ``[N, D]`` of the other identity whose mean is the furthest from, or nearest to, each embedding.
 
         Raises:
             ConfigError: there is no other identity.
         """
-        distances = torch.cdist(embeddings, self.means)
+        distances = torch.cdist(embeddings, self.means) * (-1 if nearest else 1)
         distances[(identities[:, None] == self.identities[None]) | (self.counts == 0)] = -torch.inf
         far, row = distances.max(1)
         expect(~torch.isinf(far).any(), _one_identity)
@@ -80,7 +81,7 @@ class Pool:
 
 
 def _one_identity() -> ConfigError:
-    return ConfigError("FNA pulls to another identity and the guides have only one: use more identities")
+    return ConfigError("FNA and TMA pull to another identity and the guides have only one: use more identities")
 
 
 @dataclass
@@ -118,26 +119,71 @@ def check_embeds(objective: Objective, task: Task) -> None:
         )
 
 
-class MetricObjective(Objective):
-    """What FNA and IFGSM share: guides from a set's clean embeddings, or from the batch itself.
+class Sided(Objective):
+    """What all metric attacks share: on which side of the search they change images.
+
+    Args:
+        side: 'query', 'gallery' (images of people whom a query asks for, of every camera; distractors stay clean), or
+            'both'. What guides an image, or what it leaves, is clean all the same.
+    """
+
+    def __init__(self, *, side: Side = "query") -> None:
+        if side not in ("query", "gallery", "both"):
+            raise ConfigError(f"side is 'query', 'gallery' or 'both'; got {side!r}")
+        self.side = side
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        check_embeds(self, task)
+
+    def targets(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Objective.targets`.
+
+        Raises:
+            ConfigError: a side of a set that has none.
+        """
+        if self.side == "query":
+            return None
+        gallery = getattr(dataset, "gallery", None)
+        if gallery is None:
+            raise ConfigError(f"side={self.side!r} needs a test set with queries and gallery")
+        labels, queries = torch.as_tensor(dataset.labels), torch.as_tensor(dataset.queries)
+        wanted = torch.as_tensor(gallery)[torch.isin(labels[gallery], labels[queries])].tolist()
+        return wanted if self.side == "gallery" else [*queries.tolist(), *wanted]
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See :meth:`Objective.observe`; which images the attack changes, where these are not the queries."""
+        if self.side == "query":
+            return []
+        images, queries = self.targets(dataset), len(dataset.queries)
+        assert images is not None
+        if self.side == "gallery":
+            return [f"{len(images)} gallery images of the queries' people are attacked, the queries are clean"]
+        return [f"{queries} queries and {len(images) - queries} gallery images of their people are attacked"]
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), **({} if self.side == "query" else {"side": self.side})}
+
+
+class MetricObjective(Sided):
+    """What FNA, TMA and IFGSM share: guides from a set's clean embeddings, or from the batch itself.
 
     Args:
         guides: whose clean embeddings guide: the test set's other 'query' images (Bouniot et al.: the attacker needs
             several query images of a person), its 'gallery' images, 'all' images of the set, or those of the 'batch'
             (training on the current model).
         normalise: measure distances between embeddings of length 1 (cosine) instead of as they are.
+        side: see :class:`Sided`.
     """
 
-    def __init__(self, *, guides: Guides = "query", normalise: bool = False) -> None:
+    def __init__(self, *, guides: Guides = "query", normalise: bool = False, side: Side = "query") -> None:
+        super().__init__(side=side)
         if guides not in ("query", "gallery", "all", "batch"):
             raise ConfigError(f"guides is 'query', 'gallery', 'all' or 'batch'; got {guides!r}")
         self.guides, self.normalise = guides, normalise
         self.prepare_forwards = 1 if guides == "batch" else 0
         self._clean: CleanSet | None = None
-
-    def check(self, task: Task) -> None:
-        """See :meth:`Objective.check`."""
-        check_embeds(self, task)
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Embeddings as distances are measured on them."""
@@ -148,10 +194,16 @@ class MetricObjective(Objective):
         """Take the guides from a set's clean embeddings ``[N, D]``; remarks on images that have none.
 
         Raises:
-            ConfigError: the set has no queries or gallery.
+            ConfigError: the set has no queries or gallery, or is a test set and guides='batch'.
         """
+        notes = super().observe(dataset, predictions)
         if self.guides == "batch":
-            return []
+            if getattr(dataset, "probes", None) is not None:
+                raise ConfigError(
+                    f"{type(self).__name__} with guides='batch' is for training, where a batch holds several images of "
+                    "a person with their class: judge with guides='query', 'gallery' or 'all'"
+                )
+            return notes
         names = {"query": "probes", "gallery": "gallery"}
         positions: Any = torch.arange(len(dataset))
         if self.guides != "all":
@@ -166,7 +218,7 @@ class MetricObjective(Objective):
         pool = Pool.of(embeddings[positions], identities[positions])
         guiding = torch.isin(torch.arange(len(dataset)), torch.as_tensor(positions))
         self._clean = CleanSet(embeddings, identities, guiding, rows, pool)
-        return self.remarks(dataset, clean=self._clean)
+        return [*notes, *self.remarks(dataset, clean=self._clean)]
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
@@ -216,15 +268,17 @@ class MetricObjective(Objective):
 class IFGSM(MetricObjective):
     """``sum_g ||f(x') - g||^2`` over clean embeddings g of the same identity: adversarial metric attack.
 
-    Climbed by signed steps without random start (Bai et al. 2020, ``Gen_Adv.py``; in the query-side form of CEA-LIST
-    adv-reid, ``multi_mse``). The image's own clean embedding is among its query guides: a person with one query image
+    Climbed by signed steps without random start: with ``side="gallery"`` and ``normalise=True`` AMA as Bai et al. 2020
+    state it (``Gen_Adv.py``: within 5/255 in 6 steps of 1/255), by default the query-side form of CEA-LIST adv-reid
+    (``multi_mse``). The image's own clean embedding is among its query guides: a person with one query image
     has no other guide, its gradient is zero and the attack leaves it as it is, which is reported. That zero is set:
     computed, it is rounding (the guide comes from a batch of another size), whose sign would be a whole step.
     """
 
     def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
         """How many attacked images the attack cannot move."""
-        attacked = torch.tensor(attacked_positions(dataset))
+        targets = self.targets(dataset)
+        attacked = torch.tensor(attacked_positions(dataset) if targets is None else targets)
         _, count = clean.pool.of_identity(clean.identities[attacked])
         alone = (count == 0) | ((count == 1) & clean.guiding[attacked])
         if not bool(alone.any()):
@@ -262,7 +316,7 @@ class FNA(MetricObjective):
 
     def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool, own: Tensor) -> dict[str, Tensor]:
         """See :meth:`MetricObjective.guide`; adds the identity to pull to."""
-        return {**super().guide(clean, identities, pool=pool, own=own), "pull": pool.furthest(clean, identities)}
+        return {**super().guide(clean, identities, pool=pool, own=own), "pull": pool.other(clean, identities)}
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
@@ -271,28 +325,64 @@ class FNA(MetricObjective):
 
 
 @OBJECTIVES.register_module()
-class SMA(Objective):
+class TMA(MetricObjective):
+    """Targeted metric attack: ``-||f(x') - c||^2``, to another identity's mean clean embedding c (Bai et al. 2020).
+
+    Args:
+        guides: see :class:`MetricObjective`.
+        normalise: see :class:`MetricObjective`.
+        side: see :class:`Sided`.
+        target: the other identity whose mean is the 'nearest' to the image's clean embedding (somebody alike), or the
+            'furthest'.
+    """
+
+    def __init__(
+        self,
+        *,
+        guides: Guides = "query",
+        normalise: bool = False,
+        side: Side = "query",
+        target: Literal["nearest", "furthest"] = "nearest",
+    ) -> None:
+        super().__init__(guides=guides, normalise=normalise, side=side)
+        if target not in ("nearest", "furthest"):
+            raise ConfigError(f"target is 'nearest' or 'furthest'; got {target!r}")
+        self.target = target
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "target": self.target}
+
+    def guide(self, clean: Tensor, identities: Tensor, *, pool: Pool, own: Tensor) -> dict[str, Tensor]:
+        """See :meth:`MetricObjective.guide`; the identity to pull to alone."""
+        return {"pull": pool.other(clean, identities, nearest=self.target == "nearest")}
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`."""
+        return -(self.embed(embeddings_of(output)) - batch["pull"]).square().sum(1)
+
+
+@OBJECTIVES.register_module()
+class SMA(Sided):
     """Self-metric attack: ``||f(x') - f(x)||^2``, away from the image's own clean embedding (Bouniot et al. 2020).
 
     Its gradient at x' = x is zero, so the attack needs a random start. It needs no guides.
 
     Args:
         normalise: see :class:`MetricObjective`.
+        side: see :class:`Sided`.
     """
 
     needs_random_start = True
     prepare_forwards = 1
 
-    def __init__(self, *, normalise: bool = False) -> None:
+    def __init__(self, *, normalise: bool = False, side: Side = "query") -> None:
+        super().__init__(side=side)
         self.normalise = normalise
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "normalise": self.normalise}
-
-    def check(self, task: Task) -> None:
-        """See :meth:`Objective.check`."""
-        check_embeds(self, task)
 
     def _embed(self, output: Output) -> Tensor:
         embeddings = embeddings_of(output)

@@ -35,12 +35,15 @@ class Ranking:
     Attributes:
         precision: average precision of every query, in [0,1], float64 ``[Q]``; NaN where the gallery has no match.
         first: rank of the first right image, from 1, int64 ``[Q]``; 0 where the gallery has no match.
+        hardest: number of right images by the rank of the last one, in [0,1], float64 ``[Q]``, the inverse negative
+            penalty; NaN where the gallery has no match.
         best: positions of the nearest gallery images, nearest first, int64 ``[Q, top]``; -1 where there are fewer.
         ks: the ranks of the CMC.
     """
 
     precision: np.ndarray
     first: np.ndarray
+    hardest: np.ndarray
     best: np.ndarray
     ks: tuple[int, ...] = KS
 
@@ -55,7 +58,10 @@ class Ranking:
         return int((~self.matched).sum())
 
     def values(self) -> dict[str, float]:
-        """``mAP`` and ``Rank-k`` for each k, in percent, over the queries that have a match.
+        """``mAP``, ``Rank-k`` for each k and ``mINP``, in percent, over the queries that have a match.
+
+        mINP is the mean of :attr:`hardest` (Ye et al., "Deep Learning for Person Re-identification: A Survey and
+        Outlook", TPAMI 2021): how much of the ranking it takes to have every right image.
 
         Raises:
             DataError: no query has one.
@@ -65,7 +71,8 @@ class Ranking:
             raise no_match(len(matched))
         first = self.first[matched]
         values = {"mAP": 100 * float(self.precision[matched].mean())}
-        return values | {f"Rank-{k}": 100 * float((first <= k).mean()) for k in self.ks}
+        values |= {f"Rank-{k}": 100 * float((first <= k).mean()) for k in self.ks}
+        return values | {"mINP": 100 * float(self.hardest[matched].mean())}
 
 
 class Protocol:
@@ -155,7 +162,7 @@ def rank(
         )
     if len(protocol.usable) < protocol.gallery:
         block = block[:, protocol.usable]
-    return _ranked(block, protocol, ks=ks, top=top)
+    return ranked(block, protocol, ks=ks, top=top)
 
 
 def retrieve(
@@ -206,7 +213,7 @@ def retrieve(
         gallery_features = gallery_features[torch.from_numpy(protocol.usable).to(gallery_features.device)]
     with torch.no_grad(), torch.autocast(query_features.device.type, enabled=False):
         rows = _rows(query_features.float(), gallery_features.float(), distance=distance, block=block)
-        return _ranked(rows, protocol, ks=ks, top=top)
+        return ranked(rows, protocol, ks=ks, top=top)
 
 
 def check_settings(distance: str, block: int) -> None:
@@ -243,10 +250,10 @@ def _rows(query: Tensor, gallery: Tensor, *, distance: str, block: int) -> Itera
         yield from distances[:count].cpu().numpy()
 
 
-def _ranked(rows: Iterable[np.ndarray], protocol: Protocol, *, ks: Sequence[int], top: int) -> Ranking:
-    """Rank rows of distances (one a query, without junk) as they come."""
+def ranked(rows: Iterable[np.ndarray], protocol: Protocol, *, ks: Sequence[int] = KS, top: int = 0) -> Ranking:
+    """Rank rows of distances (one a query, without junk) as they come; see :func:`rank`."""
     count = len(protocol)
-    precision, first = np.full(count, np.nan), np.zeros(count, np.int64)
+    precision, hardest, first = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, np.int64)
     best = np.full((count, top), -1)
     for query, distances in enumerate(rows):
         if not (distances.min() > -np.inf and distances.max() < np.inf):  # NaN fails too
@@ -255,13 +262,13 @@ def _ranked(rows: Iterable[np.ndarray], protocol: Protocol, *, ks: Sequence[int]
         row = distances.copy()
         row[out] = np.inf
         if top:
-            near = _nearest(row, top)
+            near = nearest(row, top)
             best[query, : len(near)] = protocol.usable[near]
         if len(right):
             ranks = np.sort(_ranks(row, right))
             precision[query] = (np.arange(1, len(ranks) + 1) / ranks).mean()
-            first[query] = ranks[0]
-    return Ranking(precision=precision, first=first, best=best, ks=tuple(ks))
+            first[query], hardest[query] = ranks[0], len(ranks) / ranks[-1]
+    return Ranking(precision=precision, first=first, hardest=hardest, best=best, ks=tuple(ks))
 
 
 def _ranks(row: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -281,7 +288,7 @@ def _rank(row: np.ndarray, position: int) -> int:
     return 1 + int(np.count_nonzero(row[:position] <= value)) + int(np.count_nonzero(row[position:] < value))
 
 
-def _nearest(row: np.ndarray, top: int) -> np.ndarray:
+def nearest(row: np.ndarray, top: int) -> np.ndarray:
     """Positions of the ``top`` smallest finite values (or all, if fewer), in the order of a stable sort."""
     top = min(top, len(row))
     near = np.flatnonzero(row <= np.partition(row, top - 1)[top - 1])  # ascending, with all that equal the last one

@@ -98,7 +98,9 @@ def test_one_query_by_hand() -> None:
     found = rank(distances, **seen, top=5)
     assert found.precision.tolist() == [pytest.approx((1 / 2 + 2 / 3) / 2)]
     assert found.first.tolist() == [2] and found.best.tolist() == [[1, 2, 4, -1, -1]]
+    assert found.hardest.tolist() == [2 / 3]  # both right images are there at rank 3
     expected = {"mAP": pytest.approx(100 * 7 / 12), "Rank-1": 0, "Rank-5": 100, "Rank-10": 100}
+    expected["mINP"] = pytest.approx(100 * 2 / 3)
     assert found.values() == expected
     assert distances.tolist() == [[pytest.approx(x) for x in (0.1, 0.3, 0.4, 0.2, 0.5)]]
 
@@ -108,7 +110,7 @@ def test_a_query_without_a_match_is_left_out_and_counted() -> None:
     found = rank([[0.1, 0.2, 0.3]] * 3, **seen, top=2)
     assert found.matched.tolist() == [True, False, False] and found.excluded == 2
     assert found.precision[0] == 0.5 and np.isnan(found.precision[1:]).all() and found.first.tolist() == [2, 0, 0]
-    assert found.values() == {"mAP": 50.0, "Rank-1": 0.0, "Rank-5": 100.0, "Rank-10": 100.0}
+    assert found.values() == {"mAP": 50.0, "Rank-1": 0.0, "Rank-5": 100.0, "Rank-10": 100.0, "mINP": 50.0}
     assert found.best.tolist() == [[0, 1], [0, 1], [0, 1]]  # of the second, the third image is left out
     with pytest.raises(DataError, match="none of 3 queries") as caught:
         rank([[0.1, 0.2, 0.3]] * 3, **{**seen, "query_ids": [7, 7, 7]}).values()
@@ -119,7 +121,7 @@ def test_a_gallery_of_fewer_images_than_ranks() -> None:
     """Rank-10 of two images is what is found at all."""
     seen = {"query_ids": [1, 2], "query_cameras": [1, 1], "gallery_ids": [2, 1], "gallery_cameras": [2, 2]}
     found = rank([[1, 2], [1, 2]], **seen, top=5)
-    assert found.values() == {"mAP": 75.0, "Rank-1": 50.0, "Rank-5": 100.0, "Rank-10": 100.0}
+    assert found.values() == {"mAP": 75.0, "Rank-1": 50.0, "Rank-5": 100.0, "Rank-10": 100.0, "mINP": 75.0}
     assert found.best.tolist() == [[0, 1, -1, -1, -1]] * 2
 
 
@@ -129,7 +131,23 @@ def test_ks_are_the_callers() -> None:
         "mAP": pytest.approx(100 / 3),
         "Rank-2": 0.0,
         "Rank-3": 100.0,
+        "mINP": pytest.approx(100 / 3),
     }
+
+
+def test_minp_is_how_many_images_it_takes_to_have_all_right_ones() -> None:
+    for seed in range(5):
+        seen = labels(seed, queries=12, gallery=60, identities=5)
+        distances = np.random.default_rng(seed).random((12, 60))
+        penalties = []
+        for row, identity, camera in zip(distances, seen["query_ids"], seen["query_cameras"]):
+            same, own = seen["gallery_ids"] == identity, seen["gallery_cameras"] == camera
+            ranked = [bool(same[g]) for g in np.argsort(row, kind="stable") if not (same[g] and own[g])]
+            if any(ranked):
+                hardest = max(place for place, right in enumerate(ranked, 1) if right)
+                penalties.append((hardest - sum(ranked)) / hardest)  # Ye et al., equation 4: NP
+        found = rank(distances, **seen).values()["mINP"]
+        assert found == pytest.approx(100 * np.mean([1 - penalty for penalty in penalties]))
 
 
 @pytest.mark.parametrize("counted", [0, ranking.COUNTED, 1000], ids=["sort", "default", "count"])

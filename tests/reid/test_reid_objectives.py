@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from natx.attacks import PGD
 from natx.errors import ConfigError
+from natx.evaluation import evaluate_set
 from natx.task import Output, Task
 from natx.threat import Linf
-from tasks.reid.objectives import FNA, IFGSM, SMA
+from tasks.reid.metrics import Retrieval
+from tasks.reid.objectives import FNA, IFGSM, SMA, TMA
 
 EPS, STEP, STEPS = 8 / 255, 1 / 255, 5
 # Two people with two and three queries, one with a single query; the gallery has everybody.
@@ -59,6 +61,7 @@ class Set:
         # Away from 0 and 1, so that only the ball limits an attack.
         self.images = torch.rand(10, 2, 3, 4, generator=generator, dtype=torch.float64) * 0.8 + 0.1
         self.labels, self.probes, self.gallery, self.attacked = IDS, QUERIES, GALLERY, QUERIES
+        self.queries, self.cameras = QUERIES, torch.tensor([0, 1, 0, 1, 0, 0, 2, 2, 2, 3])
 
     def __len__(self) -> int:
         return 10
@@ -86,7 +89,8 @@ def attack(objective: Any, data: Set, task: Embedding, **kwargs: Any) -> tuple[T
     built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=objective, random_start=False, **kwargs)
     with torch.no_grad():
         notes = built.observe(data, task.net(data.images))
-    return built(task, data.__getitems__(QUERIES)), notes
+    targets = built.targets(data)
+    return built(task, data.__getitems__(QUERIES if targets is None else targets)), notes
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -123,6 +127,81 @@ def test_fna_also_pulls_to_the_mean_of_the_furthest_other_person(normalise: bool
         torch.testing.assert_close(x_adv[q], ascend(task.net, data.images[q], score), rtol=0, atol=1e-12)
         assert (x_adv[q] - data.images[q]).abs().max() > 0  # a single query is pulled all the same
     assert notes == []
+
+
+# --- the gallery, and both sides --------------------------------------------------------------------------------------
+
+
+def test_ama_attacks_the_gallery_images_of_the_people_who_are_searched_for() -> None:
+    """Bai et al.: each is pushed from the clean features, of length 1, of every query image of its person."""
+    data, task = Set(), Embedding()
+    data.labels = IDS.clone()
+    data.labels[9] = 0  # a distractor stays clean
+    x_adv, notes = attack(IFGSM(normalise=True, side="gallery"), data, task)
+    clean = unit(task.net(data.images).detach())
+    assert len(x_adv) == 3
+    for row, g in enumerate((6, 7, 8)):
+        queries = clean[torch.stack([q for q in QUERIES if IDS[q] == IDS[g]])]
+        expected = ascend(task.net, data.images[g], lambda f, queries=queries: (unit(f) - queries).square().sum())
+        torch.testing.assert_close(x_adv[row], expected, rtol=0, atol=1e-12)
+    assert notes == ["3 gallery images of the queries' people are attacked, the queries are clean"]
+
+
+def test_a_subset_of_queries_attacks_their_gallery_images_and_keeps_its_guides() -> None:
+    data = Set()
+    data.queries = torch.tensor([2, 5])  # identities 5 and 9; all six query images still guide
+    assert IFGSM(side="gallery").targets(data) == [7, 8, 9]
+    assert FNA(side="both").targets(data) == [2, 5, 7, 8, 9] and SMA().targets(data) is None
+    assert SMA(side="both").observe(data, None) == ["2 queries and 3 gallery images of their people are attacked"]
+
+
+@pytest.mark.parametrize("target", ["nearest", "furthest"])
+def test_tma_pulls_to_the_mean_of_another_person(target: Any) -> None:
+    data, task = Set(), Embedding()
+    x_adv, _ = attack(TMA(normalise=True, guides="all", side="both", target=target), data, task)
+    clean = unit(task.net(data.images).detach())
+    means = {int(i): clean[i == IDS].mean(0) for i in IDS.unique()}
+    choose = min if target == "nearest" else max
+    for row, at in enumerate([*QUERIES.tolist(), *GALLERY.tolist()]):
+        others = [i for i in means if i != IDS[at]]
+        aim = means[choose(others, key=lambda i: (clean[at] - means[i]).norm())]
+        expected = ascend(task.net, data.images[at], lambda f, aim=aim: -(unit(f) - aim).square().sum())
+        torch.testing.assert_close(x_adv[row], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", ["query", "gallery", "both"])
+def test_an_evaluation_changes_the_images_of_the_side_alone(side: Any) -> None:
+    data, task = Set(), Embedding()
+    seen: list[Tensor] = []
+
+    class Recording(Retrieval):
+        def __call__(self, predictions: Tensor, dataset: Any) -> dict[str, float]:
+            seen.append(predictions)
+            return super().__call__(predictions, dataset)
+
+    built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=IFGSM(guides="all", side=side), random_start=False)
+    evaluation = evaluate_set(task, data, [built], metric=Recording(), batch_size=3)
+    moved = (seen[0] != seen[1]).any(1).nonzero().flatten().tolist()
+    assert moved == {"query": [*range(6)], "gallery": [*range(6, 10)], "both": [*range(10)]}[side]
+    clean, attacked = (torch.stack(pixels) for _, pixels in evaluation.examples.columns.values())
+    assert torch.equal(clean, attacked) == (side == "gallery")  # the pictures show queries
+    assert evaluation.attacks[1].settings.get("side", "query") == side
+
+
+@pytest.mark.parametrize("kind", [IFGSM, FNA, TMA, SMA])
+def test_unknown_sides_and_sets_without_sides_are_refused(kind: Any) -> None:
+    with pytest.raises(ConfigError, match="'query', 'gallery' or 'both'; got 'left'"):
+        kind(side="left")
+    with pytest.raises(ConfigError, match="needs a test set with queries and gallery"):
+        kind(side="both").targets(object())
+
+
+@pytest.mark.parametrize("kind", [IFGSM, FNA])
+def test_guides_of_a_batch_judge_nothing(kind: Any) -> None:
+    """Test images have no classes from which a batch could tell who is who."""
+    with pytest.raises(ConfigError, match="guides='batch' is for training.*judge with guides='query'") as error:
+        attack(kind(guides="batch"), Set(), Embedding())
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
