@@ -168,7 +168,8 @@ def _protocol(dataset: Any, queries: Tensor) -> dict[str, Any]:
 
 
 def _portrait(dataset: Any, position: int, image: Tensor) -> Portrait:
-    return Portrait(image, identity=int(dataset.labels[position]), camera=int(dataset.cameras[position]))
+    camera = int(dataset.cameras[position]) if getattr(dataset, "cameras_named", True) else None
+    return Portrait(image, identity=int(dataset.labels[position]), camera=camera)
 
 
 def _listed(identities: Sequence[int]) -> str:

@@ -28,12 +28,12 @@ class Portrait:
     Attributes:
         image: pixels ``[3, H, W]`` in [0,1].
         identity: number of the person.
-        camera: number of the camera.
+        camera: number of the camera; None where it is not known.
     """
 
     image: Tensor
     identity: int
-    camera: int
+    camera: int | None
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,5 @@ def _draw_image(axes: Axes, portrait: Portrait, *, colour: str) -> None:
         spine.set(color=colour, linewidth=3.5)
     # The mark is for those who cannot tell the two colours apart.
     mark = "\N{CHECK MARK} " if colour == RIGHT else ""
-    axes.set_xlabel(f"{mark}id {portrait.identity}, cam {portrait.camera}", fontsize=8.5, color=colour, labelpad=4)
+    camera = "" if portrait.camera is None else f", cam {portrait.camera}"
+    axes.set_xlabel(f"{mark}id {portrait.identity}{camera}", fontsize=8.5, color=colour, labelpad=4)

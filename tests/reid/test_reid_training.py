@@ -36,7 +36,7 @@ from natx.training.rehearsal import rehearse
 from natx.training.run import train
 from natx.training.selection import Selection
 from tasks.reid import ReIDTask
-from tasks.reid.datasets import Market1501
+from tasks.reid.datasets import MSMT17, Market1501
 from tasks.reid.metrics import Retrieval
 from tasks.reid.objectives import FNA, IFGSM
 
@@ -289,6 +289,30 @@ def test_judging_refuses_another_network_whatever_its_head(folder: Path, weights
         with pytest.raises(CheckpointError) as error:
             judge(config(folder, **{option: value, "task.num_classes": 9}), weights, attacks, device=CPU)
         refused(error, reason)
+
+
+def test_a_model_is_judged_on_people_of_another_set(folder: Path, weights: Path, tmp_path: Path) -> None:
+    """Cross-domain: another reader and other people; the head of the training's identities takes no part."""
+    street, root = draw_street(tmp_path / "other", people=(3, 4)), tmp_path / "MSMT17"
+    for part, source in (("query", "query"), ("gallery", "bounding_box_test")):
+        lines = []
+        for path in sorted((street / source).glob("1*.png")):
+            person, camera = path.name.split("_")[0], path.name.split("_c")[1][0]
+            name = f"{person}/{person}_{len(lines):03d}_0{camera}_0113noon_0_0.png"
+            (root / "test" / person).mkdir(parents=True, exist_ok=True)
+            path.rename(root / "test" / name)
+            lines.append(f"{name} {int(person) - 100}")
+        (root / f"list_{part}.txt").write_text("\n".join(lines))
+    attacks = load_config(folder / "attacks.py")
+    elsewhere = {"data.test.type": "MSMT17", "data.test.root": str(root), "metric.rerank.k1": 5}
+    report = judge(config(folder, **elsewhere), weights, attacks, device=CPU)
+    other = judge(config(folder, **elsewhere, **{"task.num_classes": 702}), weights, attacks, device=CPU)
+    assert report["settings"]["data"].startswith("MSMT17") and report["columns"] == other["columns"]
+    dataset = MSMT17(root, train=False, **SIZE)
+    with torch.no_grad():
+        features = model(weights).predict(dataset.__getitems__(range(len(dataset))))
+    values = Retrieval(rerank={"k1": 5})(features, dataset)
+    assert report["columns"][0]["values"] == pytest.approx(values, abs=0.1) and "mAP re-ranked" in values
 
 
 def test_a_smaller_batch_reaches_the_models_that_are_trained_first(folder: Path, tmp_path: Path) -> None:

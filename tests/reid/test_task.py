@@ -99,6 +99,24 @@ def test_switches() -> None:
     )
 
 
+@pytest.mark.parametrize("bnneck", [True, False])
+def test_a_flip_test_averages_an_image_and_its_mirror_image(bnneck: bool) -> None:
+    plain, task, data = osnet(bnneck=bnneck).eval(), osnet(bnneck=bnneck, flip_test=True).eval(), batch()
+    mirrored = {**data, "inputs": data["inputs"].flip(3)}
+    mean = (plain.predict(data) + plain.predict(mirrored)) / 2
+    torch.testing.assert_close(task.predict(data), mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(task.predict(mirrored), mean, rtol=1e-4, atol=1e-5)
+    x = task.pixels(data).requires_grad_()  # an attack sees both
+    (grad,) = torch.autograd.grad(task(data, x).features.square().sum(), x)
+    torch.testing.assert_close(grad.flip(3), _gradient(task, mirrored), rtol=1e-3, atol=1e-4)
+    assert torch.equal(task.train()(data).features, plain.train()(data).features)  # training is as ever
+
+
+def _gradient(task: ReIDTask, data: dict[str, Any]) -> torch.Tensor:
+    x = task.pixels(data).requires_grad_()
+    return torch.autograd.grad(task(data, x).features.square().sum(), x)[0]
+
+
 def test_last_stride_of_a_resnet_doubles_its_maps() -> None:
     with torch.device("meta"):
         nets = [create_model("resnet50", num_classes=3, image_size=(256, 128), last_stride=s) for s in (None, 1)]

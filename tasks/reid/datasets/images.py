@@ -170,6 +170,7 @@ class RetrievalImages(ReIDImages):
         queries: images to search for; they come first in the set.
         gallery: images to search in; they follow.
         index: ``index`` of every image in a batch; its position by default.
+        cameras_named: whether the cameras are known; else they only tell which images are one picture.
         **reading: ``height``, ``width``, ``threads`` and ``notes``, see :class:`ReIDImages`.
 
     Attributes:
@@ -187,9 +188,11 @@ class RetrievalImages(ReIDImages):
         gallery: Sequence[Shot],
         *,
         index: Sequence[int] | None = None,
+        cameras_named: bool = True,
         **reading: Any,
     ) -> None:
         super().__init__(root, [*queries, *gallery], **reading)
+        self.cameras_named = cameras_named
         self.labels = self.identities
         self.queries = self.probes = torch.arange(len(queries))
         self.gallery = torch.arange(len(queries), len(self))
