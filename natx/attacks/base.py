@@ -366,7 +366,7 @@ class Attack:
         """
         return []
 
-    def targets(self, dataset: Any) -> list[int] | None:
+    def images_of(self, dataset: Any) -> list[int] | None:
         """Positions of the images of a set that the attack changes; None for those that the set itself names."""
         return None
 

@@ -198,9 +198,9 @@ class PGD(Attack):
         """See :meth:`Attack.observe`; passed on to the objective."""
         return self.objective.observe(dataset, predictions)
 
-    def targets(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Attack.targets`; the objective's."""
-        return self.objective.targets(dataset)
+    def images_of(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.images_of`; the objective's."""
+        return self.objective.images_of(dataset)
 
     def prepare(self, victim: Victim) -> None:
         """Let the objective add to the victim's batch what it needs, once before the first gradient."""

@@ -100,9 +100,9 @@ class Transfer(Attack):
         notes = [note for part in self._parts() for note in part.observe(dataset, predictions)]
         return list(dict.fromkeys(notes))
 
-    def targets(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Attack.targets`; those of what runs on the source."""
-        return self.attack.targets(dataset)
+    def images_of(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.images_of`; those of what runs on the source."""
+        return self.attack.images_of(dataset)
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The pixels found on the source, refined on the target where that is asked for."""

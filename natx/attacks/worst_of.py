@@ -123,13 +123,13 @@ class WorstOf(Attack):
         notes = [note for part in parts for note in part.observe(dataset, predictions)]
         return list(dict.fromkeys(notes))
 
-    def targets(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Attack.targets`.
+    def images_of(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.images_of`.
 
         Raises:
             ConfigError: the attacks change different images.
         """
-        first, *others = [attack.targets(dataset) for attack in self.attacks]
+        first, *others = [attack.images_of(dataset) for attack in self.attacks]
         if any(other != first for other in others):
             raise ConfigError(f"the attacks of {self.name} change different images of the set: list them one by one")
         return first

@@ -246,7 +246,7 @@ def _merge(result: SetAttackResult) -> None:
 
 def _attackable(dataset: Any, metric: Metric, attack: Attack | None = None) -> list[int]:
     """Positions of the images that are attacked: those of an attack that names some, else the set's."""
-    targets = None if attack is None else attack.targets(dataset)
+    targets = None if attack is None else attack.images_of(dataset)
     positions, able = attacked_positions(dataset) if targets is None else targets, metric.attackable(dataset)
     return positions if able is None else [position for position in positions if able[position]]
 

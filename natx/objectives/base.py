@@ -29,7 +29,7 @@ class Objective:
         """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
         return []
 
-    def targets(self, dataset: Any) -> list[int] | None:
+    def images_of(self, dataset: Any) -> list[int] | None:
         """Positions of the images of a set that are to be attacked; None for those that the set itself names."""
         return None
 

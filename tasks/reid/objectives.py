@@ -136,8 +136,8 @@ class Sided(Objective):
         """See :meth:`Objective.check`."""
         check_embeds(self, task)
 
-    def targets(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Objective.targets`.
+    def images_of(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Objective.images_of`.
 
         Raises:
             ConfigError: a side of a set that has none.
@@ -155,7 +155,7 @@ class Sided(Objective):
         """See :meth:`Objective.observe`; which images the attack changes, where these are not the queries."""
         if self.side == "query":
             return []
-        images, queries = self.targets(dataset), len(dataset.queries)
+        images, queries = self.images_of(dataset), len(dataset.queries)
         assert images is not None
         if self.side == "gallery":
             return [f"{len(images)} gallery images of the queries' people are attacked, the queries are clean"]
@@ -277,7 +277,7 @@ class IFGSM(MetricObjective):
 
     def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
         """How many attacked images the attack cannot move."""
-        targets = self.targets(dataset)
+        targets = self.images_of(dataset)
         attacked = torch.tensor(attacked_positions(dataset) if targets is None else targets)
         _, count = clean.pool.of_identity(clean.identities[attacked])
         alone = (count == 0) | ((count == 1) & clean.guiding[attacked])

@@ -89,7 +89,7 @@ def attack(objective: Any, data: Set, task: Embedding, **kwargs: Any) -> tuple[T
     built = PGD(Linf(EPS), STEPS, step_size=STEP, objective=objective, random_start=False, **kwargs)
     with torch.no_grad():
         notes = built.observe(data, task.net(data.images))
-    targets = built.targets(data)
+    targets = built.images_of(data)
     return built(task, data.__getitems__(QUERIES if targets is None else targets)), notes
 
 
@@ -150,8 +150,8 @@ def test_ama_attacks_the_gallery_images_of_the_people_who_are_searched_for() -> 
 def test_a_subset_of_queries_attacks_their_gallery_images_and_keeps_its_guides() -> None:
     data = Set()
     data.queries = torch.tensor([2, 5])  # identities 5 and 9; all six query images still guide
-    assert IFGSM(side="gallery").targets(data) == [7, 8, 9]
-    assert FNA(side="both").targets(data) == [2, 5, 7, 8, 9] and SMA().targets(data) is None
+    assert IFGSM(side="gallery").images_of(data) == [7, 8, 9]
+    assert FNA(side="both").images_of(data) == [2, 5, 7, 8, 9] and SMA().images_of(data) is None
     assert SMA(side="both").observe(data, None) == ["2 queries and 3 gallery images of their people are attacked"]
 
 
@@ -193,7 +193,7 @@ def test_unknown_sides_and_sets_without_sides_are_refused(kind: Any) -> None:
     with pytest.raises(ConfigError, match="'query', 'gallery' or 'both'; got 'left'"):
         kind(side="left")
     with pytest.raises(ConfigError, match="needs a test set with queries and gallery"):
-        kind(side="both").targets(object())
+        kind(side="both").images_of(object())
 
 
 @pytest.mark.parametrize("kind", [IFGSM, FNA])
