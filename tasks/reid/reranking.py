@@ -102,16 +102,16 @@ class KReciprocal:
 
     def _encodings(self, features: Tensor, near: np.ndarray, largest: np.ndarray) -> csr_matrix:
         """Weights of every image's expanded k-reciprocal neighbours ``[N, N]``; a row sums to 1."""
-        reciprocal = [set(row.tolist()) for row in _reciprocal(near)]
-        half = [set(row.tolist()) for row in _reciprocal(near[:, : round(self.k1 / 2) + 1])]
+        half = [frozenset(row.tolist()) for row in _reciprocal(near[:, : round(self.k1 / 2) + 1])]
         columns, weights = [], []
-        for place, neighbours in enumerate(reciprocal):
+        for place, row in enumerate(_reciprocal(near)):
+            neighbours = set(row.tolist())
             expanded = set(neighbours)
             for candidate in neighbours:
                 if len(half[candidate] & neighbours) > 2 / 3 * len(half[candidate]):
                     expanded |= half[candidate]
-            chosen = np.array(sorted(expanded), np.int64)
-            squares = _squared(features[place : place + 1], features[chosen])[0].cpu().numpy()
+            chosen = np.array(sorted(expanded), np.int32)
+            squares = _squared(features[place : place + 1], features[torch.from_numpy(chosen).long()])[0].cpu().numpy()
             weight = np.exp(-squares / largest[place])
             columns.append(chosen)
             weights.append(weight / weight.sum())
@@ -124,7 +124,9 @@ class KReciprocal:
         if count == 1:
             return encodings
         ends = np.arange(len(near) + 1) * count
-        mean = csr_matrix((np.full(ends[-1], 1 / count), near[:, :count].ravel(), ends), shape=encodings.shape)
+        mean = csr_matrix(
+            (np.full(ends[-1], 1 / count, np.float32), near[:, :count].ravel(), ends), shape=encodings.shape
+        )
         return mean @ encodings
 
 
@@ -142,6 +144,8 @@ def _reciprocal(near: np.ndarray) -> Iterator[np.ndarray]:
 
 def _common(encoding: csr_matrix, by_neighbour: csr_matrix) -> np.ndarray:
     """Sums of the smaller entries of one encoding and each gallery image's ``[G]``."""
+    if not encoding.nnz:  # more equal images than k1: some are not among their own nearest
+        return np.zeros(by_neighbour.shape[0])
     starts = by_neighbour.indptr
     spans = [slice(starts[column], starts[column + 1]) for column in encoding.indices]
     rows = np.concatenate([by_neighbour.indices[span] for span in spans])

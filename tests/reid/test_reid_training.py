@@ -296,7 +296,7 @@ def test_a_model_is_judged_on_people_of_another_set(folder: Path, weights: Path,
     street, root = draw_street(tmp_path / "other", people=(3, 4)), tmp_path / "MSMT17"
     for part, source in (("query", "query"), ("gallery", "bounding_box_test")):
         lines = []
-        for path in sorted((street / source).glob("1*.png")):
+        for path in sorted((street / source).glob("01*.png")):
             person, camera = path.name.split("_")[0], path.name.split("_c")[1][0]
             name = f"{person}/{person}_{len(lines):03d}_0{camera}_0113noon_0_0.png"
             (root / "test" / person).mkdir(parents=True, exist_ok=True)

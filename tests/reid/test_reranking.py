@@ -133,6 +133,12 @@ def test_queries_without_features_find_nothing_in_it_either() -> None:
     assert ranking.precision[3] == 0 and ranking.first[3] == len(data.gallery) + 1
 
 
+def test_a_model_that_gives_every_image_the_same_features_is_ranked() -> None:
+    data = Street(2)
+    values = Retrieval(rerank={"k1": 4, "k2": 2})(torch.ones(60, 8), data)
+    assert all(0 <= value <= 100 for value in values.values())
+
+
 def test_a_perfect_gallery_stays_perfect() -> None:
     centres = torch.eye(4).repeat_interleave(3, 0)
     seen: dict[str, Any] = {"query_ids": [0, 1, 2, 3], "query_cameras": [0] * 4}
