@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from natx.cli.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
@@ -30,7 +32,9 @@ def test_the_container_copies_what_there_is_and_takes_torch_as_a_pair() -> None:
     extras = re.search(r"^ARG EXTRAS=(\S+)$", text, re.MULTILINE)[1]
     assert set(extras.split(",")) <= set(EXTRAS)
     assert {"torch", "torchvision"} <= set(PINS) and "torch|torchvision" in text
-    assert (ROOT / re.search(r'^CMD \["python", "/natx/([\w/.]+)"', text, re.MULTILINE)[1]).is_file()
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages <= set(sources)
+    assert re.search(r'^CMD \["natx", "(\w+)"', text, re.MULTILINE)[1] in COMMANDS
 
 
 def test_pre_commit_has_the_ruff_of_the_constraints() -> None:
