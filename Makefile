@@ -2,6 +2,7 @@
 #   make demo        trains and judges three classifiers on real images (about 4 minutes of computing after the install)
 #   make demo-reid   the same for person re-identification on drawn pedestrians (about 10 minutes)
 #   make demo-det    the same for object detection on pasted digits (about 8 minutes)
+#   make gpu-check   checks a GPU: every task on it beside the CPU, and what training takes (8 minutes)
 #   make test        runs the whole test suite
 #   make docs         builds the documentation's site, strictly, into site/
 #   make test-paths  runs the tests that compute with the kernels of other processors
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 # One thread: on small images more threads are slower, much slower beside another busy process.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo demo-reid demo-det test test-paths lint docs bench clean
+.PHONY: demo demo-reid demo-det test test-paths lint docs bench clean gpu-check
 demo: $(VENV)/.ready
 	$(ONE_THREAD) $(BIN)/python tools/demo.py --device cpu --threads 1
 
@@ -41,6 +42,9 @@ lint: $(VENV)/.ready
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+gpu-check: $(VENV)/.ready
+	$(BIN)/python tools/gpu_check.py
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/benchmark.py

@@ -2,6 +2,7 @@
 
     attacks.py   PGD against bare loops and other libraries
     training.py  steps of classification methods
+    overhead.py  a step beside a bare loop
     methods.py   a step of every method beside what counting predicts
     columns.py   judging: the columns of a table
     whole_row.py judging: AutoAttack's column, and the worst case over all columns
@@ -11,7 +12,8 @@
     det.py       object detection: MTD and NAT
 
 What they share: common.py (what the command line sets, the registry, two training steps compared), cifar.py (networks,
-images and steps of the classification items) and fresh.py (peak memory in a fresh process).
+images and steps of the classification items) and fresh.py (peak memory in a fresh process). device_checks.py is what
+tools/gpu_check.py looks at.
 
 To add an item, write a function with ``@item(...)`` into the file of its theme; a new file goes into THEMES as well.
 """
@@ -22,7 +24,7 @@ from natx_bench.common import ITEMS, Bench
 from natx_bench.fresh import WORKS, peak_memory
 
 # The order of registration is that of the report.
-THEMES = ("attacks", "training", "methods", "columns", "whole_row", "memory", "reid", "epochs", "det")
+THEMES = ("attacks", "training", "overhead", "methods", "columns", "whole_row", "memory", "reid", "epochs", "det")
 for theme in THEMES:
     import_module(f"natx_bench.{theme}")
 

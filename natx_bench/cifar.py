@@ -6,7 +6,8 @@ from functools import partial
 
 import torch
 
-from natx.attacks import PGD
+from natx.attacks import PGD, Attack
+from natx.attacks.single_step import SingleStep
 from natx.batch import Batch, to_device
 from natx.benchmark.training import Trainer, recipe, settled
 from natx.threat import Linf
@@ -44,10 +45,17 @@ def pgd10() -> PGD:
     return PGD(Linf(EPS), STEPS, step_size=STEP)
 
 
-def trainer(bench: Bench, kind: str, *, bf16: bool = False, model: str | None = None) -> Trainer:
-    """Training steps of a recipe."""
+def n_fgsm() -> SingleStep:
+    """The single-step inner attack of the fast configs (configs/_base_/methods/n_fgsm.py)."""
+    return SingleStep(Linf(EPS), noise=2.0, step=1.0, clip=False)
+
+
+def trainer(
+    bench: Bench, kind: str, *, bf16: bool = False, model: str | None = None, attack: Attack | None = None
+) -> Trainer:
+    """Training steps of a recipe, with PGD-10 inside where no other attack is named."""
     build = partial(network, bench, model=model, channels_last=bf16)
-    method = recipe(kind, attack=pgd10(), adversary=partial(build, seed=1))
+    method = recipe(kind, attack=attack or pgd10(), adversary=partial(build, seed=1))
     learner = Learner(build(), method, amp="bfloat16" if bf16 else None).to(bench.device)
     method.prepare(learner.task, bench.device)
     return Trainer(learner)

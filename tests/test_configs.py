@@ -401,7 +401,8 @@ def test_study_config_names_configs_that_exist(name: str) -> None:
     assert f"python tools/study.py {name} " in text
     assert "Cost:" in text
     assert "Paper's number" in text
-    assert content["attacks"] in ATTACKS
+    attacks = content["attacks"]
+    assert {*([attacks] if isinstance(attacks, str) else (entry["config"] for entry in attacks))} <= {*ATTACKS}
     for row in content["rows"].values():
         assert row["config"] in TRAININGS
         adversary = content["rows"].get(row.get("adversary"))

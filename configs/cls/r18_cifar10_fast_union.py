@@ -11,5 +11,5 @@ _base_ = [
     "../_base_/methods/n_fgsm_union.py",
     "../_base_/default_runtime.py",
 ]
-data = dict(batch_size=128)
+data = dict(batch_size=128, on_device=True)
 amp = "bfloat16"

@@ -37,6 +37,7 @@ def train_loader(
     sampler: dict[str, Any] | None = None,
     replays: int = 1,
     fresh: float = 0.0,
+    pin_memory: bool = False,
 ) -> DataLoader:
     """Shuffled batches of ``batch_size`` images on each process; an incomplete last batch is left out.
 
@@ -50,6 +51,7 @@ def train_loader(
         sampler: config of a sampler that is given the data set, batch size and seed (identities); shuffled by default.
         replays: steps in a row that show the same images, see :class:`~natx.data.replay.ReplaySampler`.
         fresh: share of a batch that is new at each of these steps.
+        pin_memory: hand out batches in memory from which they are copied to a GPU while it works.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
@@ -74,5 +76,6 @@ def train_loader(
         drop_last=True,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        pin_memory=pin_memory,
         collate_fn=collate,
     )

@@ -93,6 +93,11 @@ def chosen_images(whole: Any, count: int | None) -> str:
     return f"{chosen} of {len(whole)} test images"
 
 
+def are_first(data: str) -> bool:
+    """Whether a report's ``data`` says, in the words of :func:`chosen_images`, that its images are the first ones."""
+    return data.rpartition(", ")[2].startswith(("all ", "the first ")) and data.endswith("test images")
+
+
 def decisive(config: Config, attacks: Config, built: Sequence[Attack], settings: dict[str, Any]) -> dict[str, Any]:
     """Plain values that decide the outcomes of an evaluation, for :class:`natx.evaluation.progress.Progress`.
 

@@ -111,6 +111,7 @@ def judge(
         "seed": built[0].seed,
         "processes": get_dist_info()[1],
         "precision": "float32",
+        **({"float32": "exact: TF32 and cudnn.benchmark are off"} if device.type == "cuda" else {}),
         **({"head": meta["head"]} if "head" in meta else {}),
     }
     common: dict[str, Any] = {

@@ -38,7 +38,7 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
             pairs[second, first] = [(outcomes[second][key], outcomes[first][key]) for key in shared]
     if not pairs:
         return None
-    tests = {names: _test(runs) for names, runs in pairs.items()}
+    tests = {names: paired_test(runs) for names, runs in pairs.items()}
     adjusted = dict(zip(tests, holm([p for _, p in tests.values()])))
     cells = {names: f"{points:+.2f}, p {adjusted[names]:.2g}" for names, (points, _) in tests.items()}
     names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
@@ -64,11 +64,17 @@ def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str], Te
     """Outcomes of the reports that have them, by their images and the training's seed."""
     outcomes: dict[tuple[str, str], Tensor] = {}
     for report in reports:
-        images = report.get("settings", {}).get("images_fingerprint")
+        images = images_of(report, column)
         right = outcomes_of(report, column)
         if images is not None and right is not None:
             outcomes[images, str(report["settings"].get("training_seed"))] = right
     return outcomes
+
+
+def images_of(report: Report, column: str) -> str | None:
+    """Which images a column was measured on: its own, where a report's columns differ in them."""
+    entry: dict[str, Any] = next((entry for entry in report["columns"] if entry["name"] == column), {})
+    return entry.get("fingerprint") or report.get("settings", {}).get("images_fingerprint")
 
 
 def outcomes_of(report: Report, column: str) -> Tensor | None:
@@ -81,7 +87,13 @@ def outcomes_of(report: Report, column: str) -> Tensor | None:
     return None if text is None or images is None else unpacked(text, images)
 
 
-def _test(runs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def paired_runs(first: Sequence[Report], second: Sequence[Report], column: str) -> list[tuple[Tensor, Tensor]]:
+    """Outcomes of two rows in a column, pair by pair of trainings with the same seed on the same images."""
+    one, other = _by_seed(first, column), _by_seed(second, column)
+    return [(one[key], other[key]) for key in sorted(one.keys() & other.keys())]
+
+
+def paired_test(runs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Difference of the accuracies in points, and the p-value over the images, of pairs of runs of the same seeds."""
     gap = torch.stack([first.int() - second.int() for first, second in runs]).sum(0)
     points = 100 * float(gap.double().mean()) / len(runs)

@@ -48,7 +48,7 @@ def summary_table(
     *,
     names: Sequence[str] = (),
     paper: Mapping[str, Printed | Sequence[Printed]] | None = None,
-    beside: Beside | None = None,
+    beside: Sequence[Beside] = (),
     caption: str = "",
 ) -> Table:
     """One row a name, each cell the mean and deviation over that name's reports; one report alone has its intervals.
@@ -58,24 +58,23 @@ def summary_table(
             A text instead of reports says why there are none; such a row has its paper's lines alone, and that text.
         names: columns to print even where no report has them.
         paper: the paper's line, or lines, (``name`` and ``cells``) to print beneath some rows.
-        beside: a column of text before the numbers.
+        beside: columns of text before the numbers.
         caption: what the table shows, for pages.
     """
     present = [report for reports in rows.values() if not isinstance(reports, str) for report in reports if report]
     names = list(dict.fromkeys([*names, *(column_names(present) if present else ())])) or [WORST]
-    extra = [] if beside is None else [beside]
     lines = []
     for row, reports in rows.items():
         printed = (paper or {}).get(row, ())
         printed = [printed] if isinstance(printed, dict) else printed
         count = reports if isinstance(reports, str) else ""
         if not isinstance(reports, str):
-            cells = [column.cells.get(row, "") for column in extra] + _cells(reports, names)
+            cells = [column.cells.get(row, "") for column in beside] + _cells(reports, names)
             lines.append(TableRow([row, str(sum(report is not None for report in reports)), *cells], "training"))
-            lines += _interval_row(reports, names, blank=1 + len(extra))
+            lines += _interval_row(reports, names, blank=1 + len(beside))
         for line in printed:
-            lines.append(TableRow([line["name"], count, *([""] * len(extra)), *paper_cells(line, names)], "part"))
-    return Table(["", "seeds", *(column.title for column in extra), *names], lines, caption=caption)
+            lines.append(TableRow([line["name"], count, *([""] * len(beside)), *paper_cells(line, names)], "part"))
+    return Table(["", "seeds", *(column.title for column in beside), *names], lines, caption=caption)
 
 
 def _interval_row(reports: Sequence[Report | None], names: Sequence[str], *, blank: int) -> list[TableRow]:

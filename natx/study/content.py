@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from natx.benchmark.training import step_units
 from natx.config import with_options
+from natx.methods import Method
 from natx.report.cells import NOT_RUN
 from natx.report.needed import needed_table
 from natx.report.paired import paired_table
-from natx.report.summary import Beside, summary_table, with_average
+from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import amount, duration
+from natx.study.rivals import Rivals, rivals_reading, rivals_table
 from natx.study.rows import Row, Study
 from natx.study.run import RowReports, row_reports
-from natx.study.trainings import passes
+from natx.study.sparse import sparsity_table
+from natx.study.trainings import method_of
 
 Report = dict[str, Any]
+SPENT = ("training in all", "minutes of training")
 
 
 @dataclass
@@ -33,6 +38,8 @@ class Group:
         each: a row a seed; None where there is one seed, or nothing to show.
         paired: every row against every other on the same images; None where reports hold no outcomes.
         needed: what it would take to see the differences between rows; None where nothing is judged.
+        rivals: each row against its rival; None where there are none.
+        sparsity: what the rows' outputs look like; None where that is not measured.
     """
 
     title: str
@@ -42,6 +49,8 @@ class Group:
     each: Table | None = None
     paired: Table | None = None
     needed: Table | None = None
+    rivals: Table | None = None
+    sparsity: Table | None = None
 
 
 @dataclass
@@ -53,6 +62,7 @@ class StudyContent:
         about: what it asks.
         command: what made it.
         missing: that nothing can be judged, and why; empty where it can.
+        reading: what rows with rivals show, in sentences.
         groups: its tables.
         audited: reports with checks, by the model's name.
         costs: what each row spent.
@@ -67,6 +77,7 @@ class StudyContent:
     audited: dict[str, Report]
     costs: Table
     machine: str = ""
+    reading: list[str] = field(default_factory=list)
 
 
 def made_by(*words: str, options: dict[str, Any] | None) -> str:
@@ -103,12 +114,38 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         audited=_audited(study, rows),
         costs=_costs(rows, counted=counted),
         machine=_machine(present[0]["provenance"]) if present else "",
+        reading=rivals_reading(_rivals(study, rows)),
     )
 
 
 def _machine(provenance: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
     return f"Run on {provenance['device']}, {provenance['threads']} thread(s); {packages}."
+
+
+def _rivals(study: Study, rows: Sequence[RowReports]) -> list[Rivals]:
+    """The rows that have a rival in the study, with the reports that there are of both."""
+    reports = {one.row.key: [report for report in one.reports if report] for one in rows}
+    return [
+        Rivals(one.row.name, study.row(one.row.rival).name, reports[one.row.key], reports.get(one.row.rival, []))
+        for one in rows
+        if one.row.rival is not None
+    ]
+
+
+def _sparsity(study: Study, rows: Sequence[RowReports]) -> Table | None:
+    """What was measured of the rows' outputs."""
+    if study.sparsity is None:
+        return None
+    by_row = {
+        one.row.name: [
+            (measured, (report or {}).get("training"))
+            for measured, report in zip(one.sparsity, one.reports)
+            if measured
+        ]
+        for one in rows
+    }
+    return sparsity_table(study.sparsity, by_row, adversary=study.row(study.sparsity.adversary).name)
 
 
 def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Counted) -> Group:
@@ -120,10 +157,14 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
         for seed, report in zip(study.seeds, one.reports)
         if report
     }
-    beside = None
+    trained = [one for one in rows if one.row.config]
+    beside = []
     if study.table:
-        cells = {one.row.name: " + ".join(map(amount, counted(one.row))) for one in rows if one.row.config}
-        beside = Beside("passes", cells)
+        beside.append(Beside("passes", {one.row.name: " + ".join(map(amount, counted(one.row))) for one in trained}))
+    if "units" in study.beside:
+        beside.append(Beside("units", {one.row.name: amount(counted.units(one.row)) for one in trained}))
+    if "minutes" in study.beside:
+        beside.append(Beside("minutes", {one.row.name: _minutes(one) for one in trained}))
     table = summary_table(
         {one.row.name: one.reports if one.row.config else one.row.reason for one in rows},
         names=columns,
@@ -148,13 +189,15 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
         list(dict.fromkeys([*notes, *_remarks(labelled)])),
         summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
         paired=paired_table(reports),
-        needed=None if study.attacks is None else needed_table(reports),
+        needed=needed_table(reports) if study.judgings else None,
+        rivals=rivals_table(_rivals(study, rows)),
+        sparsity=_sparsity(study, rows),
     )
 
 
 def _explanation(study: Study, report: Report) -> str:
     """What a table shows, from one of its reports."""
-    if study.attacks is None:
+    if not study.judgings:
         return f"{report['cell'][0]}: the steps alone, without choosing checkpoints; mean and standard deviation."
     data, selection = report["settings"]["data"], report["settings"]["selected_on"]
     choice = "the last epoch's" if selection.startswith("nothing") else f"chosen on {selection}"
@@ -163,7 +206,7 @@ def _explanation(study: Study, report: Report) -> str:
     else:
         what = (
             f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
-            "the headline is the worst case"
+            f"the headline is the worst case{_on_shared_images(study, report)}"
         )
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
@@ -172,6 +215,13 @@ def _explanation(study: Study, report: Report) -> str:
         f"{what}. The best checkpoint is {choice}; mean and standard deviation over the seeds, never the best seed. "
         "Passes are the forwards and backwards of an image in a training step."
     )
+
+
+def _on_shared_images(study: Study, report: Report) -> str:
+    """On which images the worst case is, where the columns differ in theirs."""
+    if len(study.judgings) < 2:
+        return ""
+    return f" on the {report['images']} images of all columns, whose numbers of images are in brackets"
 
 
 def _remarks(reports: dict[str, Report]) -> list[str]:
@@ -206,14 +256,22 @@ class _Counted:
 
     def __init__(self, options: dict[str, Any] | None) -> None:
         self.options: dict[str, Any] = options or {}
-        self.passes: dict[tuple[str | None, str], tuple[float, float]] = {}
+        self.methods: dict[tuple[str | None, str], Method] = {}
 
     def __call__(self, row: Row) -> tuple[float, float]:
         """(forwards, backwards) per image and step."""
+        return self.method(row).cost()
+
+    def units(self, row: Row) -> float:
+        """An image's work in a step."""
+        return step_units(self.method(row))
+
+    def method(self, row: Row) -> Method:
+        """The method of a row's training."""
         key = (row.config, repr(row.options))
-        if key not in self.passes:
-            self.passes[key] = passes(with_options(row.load(), {**row.options, **self.options}))
-        return self.passes[key]
+        if key not in self.methods:
+            self.methods[key] = method_of(with_options(row.load(), {**row.options, **self.options}))
+        return self.methods[key]
 
 
 def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
@@ -226,9 +284,32 @@ def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
         forwards, backwards = counted(row)
         label = f"{row.group}: {row.name}" if row.group else row.name
         training = f"{amount(forwards)} forwards, {amount(backwards)} backwards"
-        lines.append(TableRow([label, training, _judging(one.reports[0])]))
+        lines.append(TableRow([label, training, *_spent(one, forwards, backwards), _judging(one.reports[0])]))
+    head = ["", "training per image and step", *SPENT, "judging, all attacks"]
+    measured = [any(row.cells[place] for row in lines) for place in range(len(head))]  # old reports say nothing of it
+    lines = [TableRow([cell for cell, shown in zip(row.cells, measured) if shown]) for row in lines]
+    clocks = {
+        report["training"]["clock"] for one in rows for report in one.reports if report and report.get("training")
+    }
     caption = "Training is counted; judging is measured with the first seed"
-    return Table(["", "training per image and step", "judging, all attacks"], lines, caption=caption)
+    caption += f"; minutes are of the steps alone, {' or '.join(sorted(clocks))}" if clocks else ""
+    return Table([name for name, shown in zip(head, measured) if shown], lines, caption=caption)
+
+
+def _spent(one: RowReports, forwards: float, backwards: float) -> list[str]:
+    """What a row's trainings took in all, one training each: passes of one image, and minutes, mean and deviation."""
+    spent = [report["training"] for report in one.reports if report and report.get("training")]
+    if not spent:
+        return ["", ""]
+    images = spent[0]["images"] / 1e6
+    passes = f"{images * forwards:.3g} M forwards, {images * backwards:.3g} M backwards"
+    return [passes, _minutes(one)]
+
+
+def _minutes(one: RowReports) -> str:
+    """Minutes of a row's trainings, mean and deviation; empty where reports do not say."""
+    spent = [report["training"]["minutes"] for report in one.reports if report and report.get("training")]
+    return mean_and_deviation(spent) if spent else ""
 
 
 def _judging(report: Report | None) -> str:

@@ -25,11 +25,11 @@ def describe_study(
         work_dir: its folder.
         options: overrides of every training config.
     """
-    images = f"{study.subset} test images" if study.subset else "all test images"
+    judged = [f"attacks: {judging.attacks} on {judging.images}" for judging in study.judgings]
     lines = [
         study.title,
         f"work dir: {work_dir}; seeds: {' '.join(map(str, study.seeds))}",
-        "epochs are timed, nothing is judged" if study.attacks is None else f"attacks: {study.attacks} on {images}",
+        *(judged or ["epochs are timed, nothing is judged"]),
     ]
     lines += [missing] if (missing := study.missing()) else []
     listed: set[str] = set()  # folders of trainings that have a line
@@ -46,9 +46,10 @@ def describe_study(
             if same[0].folder.name not in listed:
                 listed.add(same[0].folder.name)
                 lines.append(_training_line(same, study.seeds))
-        if study.attacks is not None:
-            reports = [trainings[-1].folder / row.report / REPORT for trainings in by_seed]
-            states = ["done" if report.exists() else "to do" for report in reports]
+        if study.judgings:
+            folders = [study.report_folder(row, judging) for judging in study.judgings]
+            reports = [[trainings[-1].folder / folder / REPORT for folder in folders] for trainings in by_seed]
+            states = ["done" if all(report.exists() for report in several) else "to do" for several in reports]
             lines.append(f"  judge {row.name}: {_by_state(study.seeds, states)}")
     return [*lines, "", f"trainings: {len(listed)} x {len(study.seeds)} seed(s)"]
 
@@ -57,8 +58,9 @@ def _needed(study: Study, row: Row, work_dir: Path, *, seed: int, options: dict[
     """Every training that a row takes with a seed, in the order of running, its own last."""
     training = row_training(study, row, work_dir, seed=seed, options=options)
     before = []
-    if study.attacks is not None and not study.missing():
-        before += opponents(study, row, study.attack_config(row), work_dir, seed=seed, options=options)
+    if study.judgings and not study.missing():
+        for judging in study.judgings:
+            before += opponents(study, row, judging.config(row), work_dir, seed=seed, options=options)
         before += [one for one in [undefended(study, work_dir, seed=seed, options=options)] if one]
     others = [one for start in (*before, training) for one in _in_order(start) if one.folder != training.folder]
     return [*{one.folder: one for one in others}.values(), training]

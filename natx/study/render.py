@@ -9,10 +9,12 @@ from natx.errors import ConfigError
 from natx.report.checks_beside import ChecksBeside
 from natx.report.embedded import embed
 from natx.report.page import render_page
+from natx.report.tables import Table
 from natx.runtime.files import write_text
 from natx.study.content import Group, StudyContent
 
 PAGE = ".html"
+READING = "In short"
 
 
 def markdown_file(path: str | Path) -> Path:
@@ -44,6 +46,7 @@ def markdown(content: StudyContent, *, figure: Path | None = None) -> str:
     """A study as Markdown; arguments as in :func:`write_study`."""
     lines = [f"# {content.title}", "", f"Made by `{content.command}`."]
     lines += ["", content.about] if content.about else []
+    lines += ["", f"## {READING}", "", *(f"- {sentence}" for sentence in content.reading)] if content.reading else []
     lines += ["", f"Note: {content.missing}."] if content.missing else []
     for group in content.groups:
         lines += _group(group)
@@ -60,11 +63,22 @@ def _group(group: Group) -> list[str]:
     lines += ["", group.explanation] if group.explanation else []
     lines += ["", *group.table.markdown(), "", *(f"Note: {note}.\n" for note in group.notes)]
     level = "###" if group.title else "##"
-    for title, table in (("Pairs on the same images", group.paired), ("What a difference would take", group.needed)):
-        lines += [f"{level} {title}", "", f"{table.caption}.", "", *table.markdown(), ""] if table else []
+    for title, table in _tables(group):
+        lines += [f"{level} {title}", "", f"{table.caption}.", "", *table.markdown(), ""]
     if group.each:
         lines += [f"{level} Each seed", "", *group.each.markdown(), ""]
     return lines
+
+
+def _tables(group: Group) -> list[tuple[str, Table]]:
+    """The tables beneath a group's own, with their headings."""
+    tables = {
+        "Rows against their rivals": group.rivals,
+        "Pairs on the same images": group.paired,
+        "What the outputs look like": group.sparsity,
+        "What a difference would take": group.needed,
+    }
+    return [(title, table) for title, table in tables.items() if table is not None]
 
 
 def study_page(content: StudyContent, *, figure: Path | None = None) -> str:
@@ -76,8 +90,7 @@ def study_page(content: StudyContent, *, figure: Path | None = None) -> str:
             "table": group.table,
             "notes": [f"Note: {note}." for note in group.notes],
             "each": group.each,
-            "paired": group.paired,
-            "needed": group.needed,
+            "further": _tables(group),
         }
         for group in content.groups
     ]
@@ -85,6 +98,8 @@ def study_page(content: StudyContent, *, figure: Path | None = None) -> str:
         "study",
         title=content.title,
         about=content.about,
+        reading_title=READING,
+        reading=content.reading,
         command=content.command,
         notes=[f"Note: {content.missing}."] if content.missing else [],
         groups=groups,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mmengine.config import Config
 
@@ -17,6 +17,8 @@ from natx.judging.build import build_attacks, paper_row
 from natx.training.frozen_models import task_of
 
 Checkpoint = Literal["best", "last"]
+Part = TypeVar("Part")
+USES = ("adversary", "rival")  # of a row by another
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Row:
         reason: shown where nothing is run: 'quoted', 'no small version'.
         note: a remark for beneath the table.
         x: its place on the horizontal axis of the study's figure.
+        rival: key of the row that it is held against; None for none.
     """
 
     key: str
@@ -54,6 +57,7 @@ class Row:
     reason: str = "quoted"
     note: str = ""
     x: float | None = None
+    rival: str | None = None
 
     def load(self) -> Config:
         """The training config without the row's options; raises ConfigError where natx runs nothing."""
@@ -75,6 +79,63 @@ class StudyAudit:
     vanilla: str | None = None
 
 
+@dataclass(frozen=True)
+class Judging:
+    """Attacks on a part of the test images: one judgement of a row's weights.
+
+    Attributes:
+        attacks: path of the attack config.
+        subset: so many test images; None for all.
+    """
+
+    attacks: str
+    subset: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder, where a study has several."""
+        return f"{Path(self.attacks).stem}-{self.subset or 'all'}"
+
+    @property
+    def images(self) -> str:
+        """On which images, in words."""
+        return f"{self.subset} test images" if self.subset else "all test images"
+
+    def config(self, row: Row) -> Config:
+        """The attack config with a row's options; raises ConfigError where there is none."""
+        return with_options(load_config(self.attacks), row.attack_options, kind=ATTACKS)
+
+
+@dataclass(frozen=True)
+class StudySparsity:
+    """What is measured of the rows' outputs beside another row's.
+
+    Attributes:
+        adversary: key of the row that they are compared with.
+        images: so many test images.
+        temperature: of the divergence.
+        confidence: mean confidence at which entropies are compared.
+    """
+
+    adversary: str
+    images: int = 2000
+    temperature: float = 4.0
+    confidence: float = 0.5
+
+
+@dataclass(frozen=True)
+class StudyPlot:
+    """A figure with a point for each training.
+
+    Attributes:
+        x: a column, or 'minutes' of training.
+        y: a column.
+    """
+
+    x: str
+    y: str
+
+
 @dataclass
 class Study:
     """Rows over seeds.
@@ -84,39 +145,46 @@ class Study:
         about: what it asks, beneath the heading.
         rows: in the order of the table.
         seeds: every row's.
-        attacks: path of the attack config; None where trainings are not judged but timed.
-        subset: judge on so many test images; None for all.
+        judgings: what each row is judged by; empty where trainings are not judged but timed.
         columns: columns to print even where nothing has been run.
         average: name of the column with the mean of ``columns``; None for none.
         table: a table of the paper: the cost of training stands beside each row, and frozen models that configs name
             are trained with the run's own seed, in folders beside those of the rows.
         axis: what the horizontal axis of the study's figure is; None for no figure.
         audit: run the reliability checks on every row too; None for no checks.
+        sparsity: measure the rows' outputs too; None for not.
+        plot: a figure of the trainings; None for none.
+        beside: what stands beside each row's name: 'units' of work in a training step, 'minutes' of the training.
     """
 
     title: str
     about: str
     rows: list[Row]
     seeds: list[int]
-    attacks: str | None
-    subset: int | None = None
+    judgings: list[Judging]
     columns: list[str] = field(default_factory=list)
     average: str | None = None
     table: bool = False
     axis: str | None = None
     audit: StudyAudit | None = None
+    sparsity: StudySparsity | None = None
+    plot: StudyPlot | None = None
+    beside: list[str] = field(default_factory=list)
 
     def missing(self) -> str | None:
-        """That the attack config is not there, so that rows can be trained and not judged; None where it is."""
-        if self.attacks is None or find_file(self.attacks, suffix=".py") is not None:
-            return None
-        return f"there is no attack config {self.attacks}: nothing can be judged"
+        """That an attack config is not there, so that rows can be trained and not judged; None where all are."""
+        for judging in self.judgings:
+            if find_file(judging.attacks, suffix=".py") is None:
+                return f"there is no attack config {judging.attacks}: nothing can be judged"
+        return None
 
-    def attack_config(self, row: Row) -> Config:
-        """The attack config with the row's options; raises ConfigError where there is none."""
-        if self.attacks is None:
-            raise ConfigError(f"{self.title} is timed, not judged: it has no attack config")
-        return with_options(load_config(self.attacks), row.attack_options, kind=ATTACKS)
+    def report_folder(self, row: Row, judging: Judging) -> Path:
+        """Where a judgement of a row lies, in its training's folder."""
+        return Path(row.report) if len(self.judgings) == 1 else Path(row.report) / judging.name
+
+    def row(self, key: str) -> Row:
+        """The first row of a key."""
+        return next(row for row in self.rows if row.key == key)
 
     def chosen(self, patterns: Sequence[str] | None) -> list[Row]:
         """The rows whose keys match one of some patterns (``*`` stands for anything); all for None.
@@ -141,39 +209,62 @@ def _columns(attacks: Config) -> list[str]:
     return [CLEAN, *(column for attack in build_attacks(copy) for column in attack.columns())]
 
 
-def _audit(config: Config, path: str | Path) -> StudyAudit | None:
-    """A study config's ``audit``."""
-    if (entry := config.get("audit")) is None:
-        return None
-    audit = StudyAudit(**plain_dict(entry))
-    if audit.vanilla not in (None, *config.rows):
-        raise ConfigError(f"{path}: the undefended model of the audit is {audit.vanilla}, which is no row")
-    return audit
+def _section(cls: Callable[..., Part], config: Config, name: str) -> Part | None:
+    """A section of a study config; None where it has none."""
+    entry = config.get(name)
+    return None if entry is None else cls(**plain_dict(entry))
+
+
+def _judgings(config: Config, path: str | Path) -> list[Judging]:
+    """What a study config's ``attacks`` and ``subset`` say."""
+    subset = config.get("subset")
+    if isinstance(config.attacks, str):
+        return [Judging(config.attacks, subset)]
+    if subset is not None:
+        raise ConfigError(f"{path}: with several attack configs each has a subset of its own: remove subset={subset}")
+    judgings = [Judging(entry["config"], entry.get("subset")) for entry in plain_dict(config)["attacks"]]
+    if not judgings or len({judging.name for judging in judgings}) < len(judgings):
+        raise ConfigError(f"{path}: attacks lists no attack config, or one on the same images twice")
+    return judgings
+
+
+def _check_rows(config: Config, path: str | Path) -> None:
+    """Raise ConfigError where a key that is to be a row's is none."""
+    uses = {f"the {use} of the row {key}": row.get(use) for key, row in config.rows.items() for use in USES}
+    uses["the undefended model of the audit"] = (config.get("audit") or {}).get("vanilla")
+    uses["the adversary of the sparsity"] = (config.get("sparsity") or {}).get("adversary")
+    for use, key in uses.items():
+        if key not in (None, *config.rows):
+            raise ConfigError(f"{path}: {use} is {key}, which is no row")
 
 
 def load_study(path: str | Path) -> Study:
-    """The study of a config (``title``, ``seeds``, ``attacks``, ``rows`` and optionally ``subset`` and ``audit``).
+    """The study of a config: ``title``, ``seeds``, ``attacks``, ``rows`` and what else its schema knows.
 
     Raises:
-        ConfigError: missing keys or configs, or a row whose adversary, or an audit whose undefended model, is no row.
+        ConfigError: missing keys or configs, a name of a row that is none, or checks beside several attack configs.
     """
     config = load_config(path, kind=STUDY)
-    attacks = load_config(config.attacks, kind=ATTACKS)
+    _check_rows(config, path)
+    judgings = _judgings(config, path)
+    attacks = [load_config(judging.attacks, kind=ATTACKS) for judging in judgings]
     rows = []
     for key, row in plain_dict(config)["rows"].items():
-        if row.get("adversary", key) not in config.rows:
-            raise ConfigError(f"{path}: the adversary of the row {key} is {row['adversary']}, which is no row")
-        printed = paper_row(load_config(row["config"]), attacks)
+        printed = paper_row(load_config(row["config"]), attacks[0])
         rows.append(Row(key, **row, folder=key, printed=[printed] if printed else []))
-    audit = _audit(config, path)
+    audit = _section(StudyAudit, config, "audit")
+    if audit is not None and len(judgings) > 1:
+        raise ConfigError(f"{path}: the checks compare columns of the same images: give one attack config with audit")
     header = Path(config.filename).read_text().split("# Command:")[0].splitlines()
     return Study(
         title=config.title,
         about="\n".join(line.lstrip("# ") for line in header),
         rows=rows,
         seeds=list(config.seeds),
-        attacks=config.attacks,
-        subset=config.get("subset"),
+        judgings=judgings,
         audit=audit,
-        columns=_columns(attacks),
+        columns=_columns(attacks[0]) if len(judgings) == 1 else [],
+        sparsity=_section(StudySparsity, config, "sparsity"),
+        plot=_section(StudyPlot, config, "plot"),
+        beside=list(config.get("beside", [])),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,45 @@ from natx.errors import ConfigError
 from natx.evaluation.progress import clear_progress
 from natx.judging.judge import judge
 from natx.report.report import write_report
-from natx.runtime.files import sha256
+from natx.runtime.files import sha256, write_json
 from natx.runtime.progress import Meter
-from natx.study.rows import Row, Study
-from natx.study.times import epoch_report
+from natx.study.joined import joined
+from natx.study.rows import Judging, Row, Study
+from natx.study.sparse import measure
+from natx.study.times import epoch_report, spent
 from natx.study.trainings import Training, opponents, row_training, train_first, undefended
 
 REPORT = "report.json"
+SPARSITY = "sparsity"  # its folder
+
+
+def train_row(
+    study: Study, row: Row, work_dir: Path, *, seed: int, device: torch.device, options: dict[str, Any] | None
+) -> None:
+    """Train a row with one seed, and whatever its judging needs, each unless it is done; arguments as :func:`run_row`.
+
+    Raises:
+        UserError: a config or data that do not fit, a folder with another training, or a report of another question.
+    """
+    if row.config is None:
+        return
+    training = row_training(study, row, work_dir, seed=seed, options=options)
+    for judging in study.judgings:  # what would be refused after the training is refused now
+        judging.config(row)
+        done = training.folder / study.report_folder(row, judging) / REPORT
+        if done.exists() and (reason := _otherwise(study, row, judging, json.loads(done.read_text()))):
+            raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
+    train_first(training, device=device)
+    for judging in study.judgings:
+        if not (training.folder / study.report_folder(row, judging) / REPORT).exists():
+            for opponent in opponents(study, row, judging.config(row), work_dir, seed=seed, options=options):
+                train_first(opponent, device=device)
+    for other in (
+        undefended(study, work_dir, seed=seed, options=options),
+        sparsity_adversary(study, work_dir, seed=seed, options=options),
+    ):
+        if other is not None:
+            train_first(other, device=device)
 
 
 def run_row(
@@ -41,69 +73,105 @@ def run_row(
         options: overrides of every training config.
 
     Raises:
-        UserError: a config or data that do not fit, or a folder with another training.
+        UserError: see :func:`train_row`.
     """
+    train_row(study, row, work_dir, seed=seed, device=device, options=options)
     if row.config is None:
         return
-    if study.attacks is not None:
-        study.attack_config(row)  # a missing one is refused now, and not after the training
     training = row_training(study, row, work_dir, seed=seed, options=options)
-    done = training.folder / row.report / REPORT
-    if study.attacks is not None and done.exists() and (reason := _otherwise(study, row, json.loads(done.read_text()))):
-        raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
-    train_first(training, device=device)
-    if study.attacks is None or done.exists():
+    for judging in study.judgings:
+        folder = training.folder / study.report_folder(row, judging)
+        if (folder / REPORT).exists():
+            continue
+        attacks = judging.config(row)
+        opponents(study, row, attacks, work_dir, seed=seed, options=options)  # gives the attacks their weights
+        report = _judged_before(training, row, judging, study)
+        if report is None:
+            vanilla = undefended(study, work_dir, seed=seed, options=options)
+            weights = None if vanilla is None else vanilla.weights()
+            report = judge(
+                training.config,
+                training.weights(row.checkpoint),
+                attacks,
+                device=device,
+                name=row.name,
+                subset_size=judging.subset,
+                meter=_meter(),
+                progress=folder,
+                resume=True,
+                checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
+            )
+        report["settings"]["asked"] = _question(study, row, judging)
+        report["training"] = spent(training.folder, batch_size=training.config.data.batch_size)
+        barrier()
+        if get_dist_info()[0] == 0:
+            write_report(folder, report)
+            clear_progress(folder)
+        barrier()
+    _measure_sparsity(study, row, training, work_dir, seed=seed, device=device, options=options)
+
+
+def _measure_sparsity(
+    study: Study,
+    row: Row,
+    training: Training,
+    work_dir: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    options: dict[str, Any] | None,
+) -> None:
+    """Measure a row's outputs once, on one process."""
+    adversary = sparsity_adversary(study, work_dir, seed=seed, options=options)
+    path = training.folder / row.report / SPARSITY / REPORT
+    if adversary is None or study.sparsity is None or path.exists():
         return
-    attacks = study.attack_config(row)
-    for opponent in opponents(study, row, attacks, work_dir, seed=seed, options=options):
-        train_first(opponent, device=device)
-    vanilla = undefended(study, work_dir, seed=seed, options=options)
-    if vanilla is not None:
-        train_first(vanilla, device=device)
-    report = _judged_before(training, row)
-    if report is None:
-        weights = None if vanilla is None else vanilla.weights()
-        console = Console(stderr=True)
-        report = judge(
-            training.config,
-            training.weights(row.checkpoint),
-            attacks,
-            device=device,
-            name=row.name,
-            subset_size=study.subset,
-            meter=Meter(console, console.print, enabled=get_dist_info()[0] == 0),
-            progress=training.folder / row.report,
-            resume=True,
-            checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
-        )
-    report["settings"]["asked"] = _question(study, row)
-    barrier()
     if get_dist_info()[0] == 0:
-        write_report(training.folder / row.report, report)
-        clear_progress(training.folder / row.report)
+        measured = measure(
+            study.sparsity,
+            (training.config, training.weights(row.checkpoint)),
+            (adversary.config, adversary.weights()),
+            study.judgings[0].config(row),
+            device=device,
+            meter=_meter(),
+        )
+        write_json(path, measured)
     barrier()
 
 
-def _question(study: Study, row: Row) -> str:
+def _meter() -> Meter:
+    console = Console(stderr=True)
+    return Meter(console, console.print, enabled=get_dist_info()[0] == 0)
+
+
+def sparsity_adversary(study: Study, work_dir: Path, *, seed: int, options: dict[str, Any] | None) -> Training | None:
+    """The training of the row that outputs are compared with; None where they are not measured."""
+    if study.sparsity is None:
+        return None
+    return row_training(study, study.row(study.sparsity.adversary), work_dir, seed=seed, options=options)
+
+
+def _question(study: Study, row: Row, judging: Judging) -> str:
     """Hash (16 hex digits) of what is asked of a row, as configs say it: attacks, images and checks."""
-    attacks = {key: value for key, value in plain_dict(study.attack_config(row)).items() if key != "paper"}
+    attacks = {key: value for key, value in plain_dict(judging.config(row)).items() if key != "paper"}
     audit = None if study.audit is None else vars(study.audit)
-    text = json.dumps([attacks, study.subset, audit], sort_keys=True, default=str)
+    text = json.dumps([attacks, judging.subset, audit], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _otherwise(study: Study, row: Row, report: dict[str, Any]) -> str | None:
+def _otherwise(study: Study, row: Row, judging: Judging, report: dict[str, Any]) -> str | None:
     """That a report answers another question than the study asks now; None where it does not, or does not say."""
     question = report.get("settings", {}).get("asked")
-    if question is None or study.missing() or question == _question(study, row):
+    if question is None or study.missing() or question == _question(study, row, judging):
         return None
     return "was judged by other attacks, images or checks"
 
 
-def _judged_before(training: Training, row: Row) -> dict[str, Any] | None:
+def _judged_before(training: Training, row: Row, judging: Judging, study: Study) -> dict[str, Any] | None:
     """The report of the training's other checkpoint where that is the same file: the best epoch was the last."""
-    other = training.folder / (row.report.removesuffix("-last") if row.checkpoint == "last" else f"{row.report}-last")
-    path, weights = other / REPORT, training.weights(row.checkpoint)
+    other = row.report.removesuffix("-last") if row.checkpoint == "last" else f"{row.report}-last"
+    path = training.folder / study.report_folder(replace(row, report=other), judging) / REPORT
+    weights = training.weights(row.checkpoint)
     if not path.exists():
         return None
     report = json.loads(path.read_text())
@@ -118,12 +186,14 @@ class RowReports:
 
     Attributes:
         row: the row.
-        reports: one a seed; None where it has not been run.
+        reports: one a seed, of all judgings together; None where it has not been run.
+        sparsity: what was measured of the outputs, one a seed; None where it was not.
         remarks: on what lies in its folders and does not count.
     """
 
     row: Row
     reports: list[dict[str, Any] | None] = field(default_factory=list)
+    sparsity: list[dict[str, Any] | None] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -138,23 +208,34 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
     """
     result = RowReports(row)
     for seed in study.seeds:
-        report = _read(study, row, work_dir / f"seed{seed}" / row.folder)
-        if report is not None:
+        parts, sparsity = _read(study, row, work_dir / f"seed{seed}" / row.folder)
+        if parts:
             training = row_training(study, row, work_dir, seed=seed, options=options)
             if reason := training.foreign():
                 result.remarks.append(f"{reason}: not shown")
-                report = None
-            elif study.attacks is not None and (reason := _otherwise(study, row, report)):
-                result.remarks.append(f"{training.folder / row.report / REPORT} {reason}: not shown")
-                report = None
-        result.reports.append(report)
+                parts, sparsity = {}, None
+        for judging in [judging for judging in study.judgings if judging in parts]:
+            if reason := _otherwise(study, row, judging, parts[judging]):
+                path = training.folder / study.report_folder(row, judging) / REPORT
+                result.remarks.append(f"{path} {reason}: not shown")
+                del parts[judging]
+        several = [*parts.values()]
+        alone = len(study.judgings) < 2
+        result.reports.append(next(iter(several), None) if alone else joined(several, of=len(study.judgings)))
+        result.sparsity.append(sparsity)
     return result
 
 
-def _read(study: Study, row: Row, folder: Path) -> dict[str, Any] | None:
+def _read(study: Study, row: Row, folder: Path) -> tuple[dict[Judging | None, dict[str, Any]], dict[str, Any] | None]:
+    """The reports in a training's folder by judging (None for the times of a study without any), and the sparsity."""
     if row.config is None:
-        return None
-    if study.attacks is None:
-        return epoch_report(folder, study.columns[0])
-    path = folder / row.report / REPORT
-    return json.loads(path.read_text()) if path.exists() else None
+        return {}, None
+    if not study.judgings:
+        report = epoch_report(folder, study.columns[0])
+        return ({} if report is None else {None: report}), None
+    paths = {judging: folder / study.report_folder(row, judging) / REPORT for judging in study.judgings}
+    outputs = folder / row.report / SPARSITY / REPORT
+    parts: dict[Judging | None, dict[str, Any]] = {
+        judging: json.loads(path.read_text()) for judging, path in paths.items() if path.exists()
+    }
+    return parts, json.loads(outputs.read_text()) if study.sparsity and outputs.exists() else None

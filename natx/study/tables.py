@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from natx.config import PAPER_TABLES, SHIPPED, check, find_file
 from natx.errors import ConfigError
-from natx.study.rows import Row, Study
+from natx.study.rows import Judging, Row, Study
 
 Scale = Literal["paper", "small"]
 TABLES = Path("configs/paper/tables.json")
@@ -91,8 +91,7 @@ def load_table(
         about=" ".join(text for text in (table.get("about"), content["scales"].get(scale)) if text),
         rows=rows,
         seeds=list(range(seeds or table["seeds"][scale])),
-        attacks=attacks,
-        subset=subset,
+        judgings=[Judging(attacks, subset)] if attacks else [],
         columns=[column for column in columns if column != AVERAGE],
         average=next((printed for printed, column in table["columns"].items() if column == AVERAGE), None),
         table=True,

@@ -1,4 +1,4 @@
-"""How long an epoch of a training took, from its logs."""
+"""What a training took, from its logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from natx.models.checkpoint import load_state
 from natx.models.weights import DONE
+
+NO_SCALARS = ("lr", "time", "data_time", "cpu_seconds")
 
 
 def epoch_seconds(folder: Path) -> float | None:
@@ -23,14 +25,49 @@ def epoch_seconds(folder: Path) -> float | None:
     """
     if not (folder / DONE).exists() or not (folder / "last.pth").exists():
         return None
-    records = [
+    times = [record["time"] for record in _records(folder) if "time" in record]  # others are scores of held-out images
+    meta = load_state(folder / "last.pth")["meta"]
+    return statistics.fmean(times) * meta["iter"] / meta["epoch"] if times else None
+
+
+def spent(folder: Path, *, batch_size: int) -> dict[str, Any] | None:
+    """What a finished training took, from its logs; None where it wrote none.
+
+    Args:
+        folder: a training's work dir.
+        batch_size: images of a step.
+
+    Returns:
+        ``epochs``, ``images`` (that went through a step, over all epochs), ``minutes`` of the steps alone and their
+        ``clock`` (the processor's where all steps logged it), and in ``last_epoch`` the mean of each logged scalar over
+        the last epoch that was logged.
+    """
+    if not (folder / DONE).exists() or not (folder / "last.pth").exists():
+        return None
+    records = [record for record in _records(folder) if "time" in record]
+    if not records:
+        return None
+    meta = load_state(folder / "last.pth")["meta"]
+    last = [record for record in records if record["epoch"] == max(record["epoch"] for record in records)]
+    names = [name for name, value in last[-1].items() if isinstance(value, float) and name not in NO_SCALARS]
+    processor = all("cpu_seconds" in record for record in records)
+    seconds = statistics.fmean(record["cpu_seconds" if processor else "time"] for record in records)
+    return {
+        "epochs": meta["epoch"],
+        "images": meta["iter"] * batch_size,
+        "minutes": seconds * meta["iter"] / 60,
+        "clock": "processor time" if processor else "wall time",
+        "last_epoch": {name: statistics.fmean(record[name] for record in last if name in record) for name in names},
+    }
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    """What a training logged."""
+    return [
         json.loads(line)
         for path in sorted(folder.glob("*/vis_data/scalars.json"))
         for line in path.read_text().splitlines()
     ]
-    times = [record["time"] for record in records if "time" in record]  # others are scores of held-out images
-    meta = load_state(folder / "last.pth")["meta"]
-    return statistics.fmean(times) * meta["iter"] / meta["epoch"] if times else None
 
 
 def epoch_report(folder: Path, column: str) -> dict[str, Any] | None:

@@ -15,7 +15,11 @@ from mmengine.dist import barrier, get_dist_info
 
 from natx.config import TRAINING, fingerprint, frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
+<<<<<<< HEAD
 from natx.models.weights import DONE
+=======
+from natx.methods import Method
+>>>>>>> 843af92 (Studies of several judgings, rivals, outputs and minutes; speed record; GPU check; images on the device; fast forms for ImageNet-100)
 from natx.runtime.files import write_json
 from natx.runtime.locks import exclusive
 from natx.study.rows import Row, Study
@@ -81,7 +85,7 @@ def row_training(study: Study, row: Row, work_dir: Path, *, seed: int, options: 
     config = with_options(row.load(), {"seed": seed, **row.options, **(options or {})}, kind=TRAINING)
     training = Training(home / row.folder, config)
     if row.adversary is not None:
-        before = next(other for other in study.rows if other.key == row.adversary)
+        before = study.row(row.adversary)
         training.first = [row_training(study, before, work_dir, seed=seed, options=options)]
         for entry in frozen_models(config):
             entry.clear()
@@ -103,8 +107,8 @@ def check_rows(study: Study, rows: Sequence[Row], work_dir: Path, *, options: di
     for row in rows:
         if row.config is not None:
             row_training(study, row, work_dir, seed=study.seeds[0], options=options)
-            if study.attacks is not None:
-                study.attack_config(row)
+            for judging in study.judgings:
+                judging.config(row)
 
 
 def give_weights(config: Config, *, run: Config, home: Path, options: dict[str, Any] | None) -> list[Training]:
@@ -177,8 +181,7 @@ def undefended(study: Study, work_dir: Path, *, seed: int, options: dict[str, An
     """The training of the row that the audit takes for an undefended model; None where it has none."""
     if study.audit is None or study.audit.vanilla is None:
         return None
-    row = next(row for row in study.rows if row.key == study.audit.vanilla)
-    return row_training(study, row, work_dir, seed=seed, options=options)
+    return row_training(study, study.row(study.audit.vanilla), work_dir, seed=seed, options=options)
 
 
 def train_first(training: Training, *, device: torch.device) -> None:
@@ -215,8 +218,13 @@ def _one_process_at_a_time(folder: Path) -> Iterator[None]:
 
 def passes(config: Config) -> tuple[float, float]:
     """(forwards, backwards) per image and step of a training, counted; no weights or data are needed."""
+    return method_of(config).cost()
+
+
+def method_of(config: Config) -> Method:
+    """The method of a training with untrained frozen models: no weights or data are needed."""
     copy = Config(plain_dict(config), filename=config.filename)
     for entry in frozen_models(copy):
         entry.clear()
         entry.update(task=copy.task, state="random")
-    return build_learner(without_weights(copy), seed=0).method.cost()
+    return build_learner(without_weights(copy), seed=0).method

@@ -28,7 +28,7 @@ from natx.terms.base import Term
 from natx.threat import ThreatModel
 from natx.training.fingerprints import decisive_settings, part_fingerprints, run_fingerprint
 from natx.training.guard import Guard
-from natx.training.hooks import EMA, Checkpoints, LogValues, ProgressHook, SeedHook, TermRemarks
+from natx.training.hooks import EMA, Checkpoints, LogValues, ProcessorTime, ProgressHook, SeedHook, TermRemarks
 from natx.training.hooks.checkpoints import STATE
 from natx.training.images import (
     SAME_ORDER,
@@ -69,7 +69,7 @@ def build_runner(
     images = with_generated(config, images, whole)
     count = len(whole) + len(getattr(images, "generated", ()))
     begin(learner, images=count, config=config, folder=None if rehearsal else work_dir)
-    loader = build_loader(config, images)
+    loader = build_loader(config, images, device=device)
     ema = _build_ema(config)
     guard = build_guard(config, learner, selection, images=count, folder=None if rehearsal else work_dir, device=device)
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
@@ -86,7 +86,7 @@ def build_runner(
         model=learner,
         work_dir=str(work_dir),
         train_dataloader=loader,
-        custom_hooks=_hooks(config, ema, checkpoints),
+        custom_hooks=_hooks(config, ema, checkpoints, device=device, interval=_interval(config, len(loader))),
         device=device,
         quiet=rehearsal,
         **_settings(config, work_dir, steps=len(loader)),
@@ -235,12 +235,20 @@ def _input_size(task: Task, dataset: Any) -> dict[str, list[int]]:
     return {"input_size": list(dataset.__getitems__([0])["inputs"].shape[1:])} if task.per_image_success else {}
 
 
-def _hooks(config: Config, ema: EMA | None, checkpoints: Checkpoints) -> list[Hook]:
+def _interval(config: Config, steps: int) -> int:
+    """Iterations between two lines of the log of a run with so many steps an epoch."""
+    return config.get("log_interval", max(1, min(50, steps)))
+
+
+def _hooks(
+    config: Config, ema: EMA | None, checkpoints: Checkpoints, *, device: torch.device, interval: int
+) -> list[Hook]:
     """The hooks beside mmengine's own, in the order of their registration."""
     return [
         SeedHook(config.seed),
         TermRemarks(),
         ProgressHook(),
+        *([ProcessorTime(interval)] if device.type == "cpu" else []),
         SyncBuffersHook(),  # batch-norm statistics: the mean over processes, before they are judged and saved
         *([] if ema is None else [ema]),
         checkpoints,
@@ -255,7 +263,7 @@ def _build_ema(config: Config) -> EMA | None:
 
 def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:
     """mmengine's own settings of a run with so many steps an epoch."""
-    interval = config.get("log_interval", max(1, min(50, steps)))
+    interval = _interval(config, steps)
     return dict(
         train_cfg=plain_dict(config.train_cfg),
         optim_wrapper=plain_dict(config.optim_wrapper),

@@ -18,6 +18,7 @@ from natx.config.schema.built import Built
 from natx.data import build_dataset, hold_out, train_loader
 from natx.data.classes import align_classes, check_classes
 from natx.data.mixed import Mixed
+from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
 from natx.registry import ATTACKS, METRICS, TASKS
@@ -130,19 +131,34 @@ def with_generated(config: Config, images: Any, whole: Any) -> Any:
     return Mixed(images, generated, whole=len(whole))
 
 
-def build_loader(config: Config, images: Any) -> DataLoader:
-    """The training loader of a config; a method with ``replays`` and ``fresh`` has its batches replayed."""
+def build_loader(config: Config, images: Any, *, device: torch.device | None = None) -> DataLoader:
+    """The training loader of a config; a method with ``replays`` and ``fresh`` has its batches replayed.
+
+    Args:
+        config: a training config.
+        images: the training images.
+        device: where the training runs: with ``data.on_device`` the images live there, and a GPU's come from pinned
+            memory otherwise; the CPU by default.
+
+    Raises:
+        ConfigError: ``data.on_device`` with loading processes, or for images that cannot live there.
+    """
+    device = device or torch.device("cpu")
     data, method = config.data, config.method
     while isinstance(method.get("method"), dict):  # a method around another, such as AWP
         method = method.method
+    resident = data.get("on_device", False)
+    if resident and data.get("num_workers", 0):
+        raise ConfigError("data.on_device leaves loading processes nothing to load: set data.num_workers=0")
     return train_loader(
-        images,
+        OnDevice(images, device) if resident else images,
         data.batch_size,
         seed=config.seed,
         num_workers=data.get("num_workers", 0),
         sampler=plain_dict(data.sampler) if data.get("sampler") else None,
         replays=method.get("replays", 1),
         fresh=method.get("fresh", 0.0),
+        pin_memory=device.type == "cuda" and not resident,
     )
 
 

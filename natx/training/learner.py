@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseDataPreprocessor, BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -47,7 +47,7 @@ class Learner(BaseModel):
         seed: int = 0,
         amp: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(data_preprocessor=BaseDataPreprocessor(non_blocking=True))  # copies need not be waited for
         if amp not in (None, "bfloat16"):
             raise ConfigError(f"amp is None or 'bfloat16' (no loss scaling is needed there); got {amp!r}")
         self.task, self.method = task, method

@@ -53,5 +53,9 @@ def _remaining(loader: DataLoader, done: int) -> DataLoader:
     """A loader of the batches of this epoch after the first ``done``."""
     batches = list(islice(cast(Iterable[list[int]], loader.batch_sampler), done, None))
     return DataLoader(
-        loader.dataset, batch_sampler=batches, num_workers=loader.num_workers, collate_fn=loader.collate_fn
+        loader.dataset,
+        batch_sampler=batches,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        collate_fn=loader.collate_fn,
     )

@@ -22,6 +22,7 @@ from natx.errors import ConfigError, NonFiniteError
 from natx.registry import require_known
 from natx.runtime.files import STORAGE, storage_error
 from natx.runtime.memory import explained
+from natx.runtime.precision import quick_float32
 from natx.runtime.stop import StopRequest
 from natx.training.hooks import Checkpoints
 from natx.training.loop import ResumableLoop
@@ -81,7 +82,7 @@ class NatxRunner(Runner):
         loader = self.train_dataloader
         lower = f"data.batch_size (now {loader.batch_size}; accumulative_counts keeps the step), or use --amp"
         try:
-            with explained(lower=lower, workers=loader.num_workers):
+            with quick_float32(self.device), explained(lower=lower, workers=loader.num_workers):
                 return super().train()
         except OSError as error:  # a log; checkpoints say it themselves
             if error.errno in STORAGE or not Path(self.work_dir).is_dir():

@@ -33,8 +33,8 @@ MACHINE = {"amx": False, "threads": 1}
 SETTING = {"model": "m", "batch_size": 8, "threads": 1, "device": "cpu", "command": "python x", "machine": MACHINE}
 ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
-    *("bf16_vs_fp32", "methods", "columns_any", "columns_last", "autoattack_vs_pyaa", "worst_case_pool"),
-    *("attack_memory", "reid_ranking", "epoch_times"),
+    *("single_vs_multi_step", "bf16_vs_fp32", "step_overhead", "methods", "columns_any", "columns_last"),
+    *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "reid_ranking", "epoch_times"),
     *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory"),
 ]
 
@@ -56,7 +56,7 @@ def theme(name: str) -> ModuleType:
 def test_the_report_lists_items_in_their_order(items: ModuleType) -> None:
     assert list(items.ITEMS) == ORDER
     files = {path.stem for path in (ROOT / "natx_bench").glob("*.py")}
-    assert files == {*items.THEMES, "__init__", "common", "cifar", "fresh"}
+    assert files == {*items.THEMES, "__init__", "common", "cifar", "fresh", "device_checks"}
 
 
 def test_two_items_of_one_name_are_refused(items: ModuleType) -> None:
@@ -99,9 +99,27 @@ def test_classification_steps_count_as_by_hand(items: ModuleType, bench: Any) ->
     def task() -> ClassificationTask:
         return ClassificationTask("small_cnn", 10, model_args=dict(width=4))
 
+    single = trainer(bench, "NAT", attack=theme("cifar").n_fgsm())
+    assert single.units == 10  # the attack 2, clean and adversarial images 3 each, the adversary 2
     assert step_units(recipe("NAT", attack=PGD(Linf(8 / 255), 10), adversary=task)) == 28
     found = run_item(items.ITEMS["nat_step_vs_union"], bench, SETTING)
     assert found["predicted"] == pytest.approx(28 / 26, rel=1e-4) and found["repeats"] == 1
+
+
+def test_overhead_is_a_step_less_a_bare_one(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    overhead = theme("overhead")
+    steps, bare = iter([9.0, 3.5, 3.9]), iter([9.0, 3.0, 3.2])  # the first are the warm-up
+    monkeypatch.setattr(overhead, "natx_step", lambda bench: next(steps))
+    monkeypatch.setattr(overhead, "bare_step", lambda bench: next(bare))
+    found = run_item(items.ITEMS["step_overhead"], replace(bench, repeats=2), SETTING)
+    assert found["a_values"] == pytest.approx([0.5, 0.7]) and found["b_values"] == [0.5, 0.5]
+    assert found["met"] is False and found["details"]["step of natx, ms"] == pytest.approx(3.7)
+
+
+def test_both_kinds_of_steps_are_timed(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    overhead = theme("overhead")
+    monkeypatch.setattr(overhead, "EPOCHS", 1)
+    assert overhead.natx_step(bench) > 0 and overhead.bare_step(bench) > 0
 
 
 # ------------------------------------------------------------------------------------------------ judging

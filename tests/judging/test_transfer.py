@@ -226,7 +226,7 @@ def test_the_surrogate_of_table_5_is_trained_with_the_seed_of_the_row(
     study = load_table("table5", scale="small")
     row = study.rows[0]
     training = row_training(study, row, tmp_path, seed=1, options=None)
-    attacks = study.attack_config(row)
+    attacks = study.judgings[0].config(row)
     first = give_weights(attacks, run=training.config, home=tmp_path / "seed1", options=None)
     assert {one.folder for one in first} == {tmp_path / "seed1" / "cnn_cifar10_pgd_at"}
     assert all((one.config.seed, one.config.task.model) == (1, "small_cnn") for one in first)

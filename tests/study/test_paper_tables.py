@@ -15,7 +15,7 @@ from mmengine.config import Config
 from natx.config import frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
 from natx.judging.build import build_attacks
-from natx.study import load_table, printed_row, table_names
+from natx.study import Judging, load_table, printed_row, table_names
 from natx.testing import TinyCNNTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +236,7 @@ def test_a_row_becomes_its_best_and_its_last_checkpoint() -> None:
     }
     again = rows["AGAIN-AWP"]
     assert (again.config, again.reason) == (None, "quoted")
-    assert study.seeds == [0, 1, 2] and study.subset is None and study.average == "Avg."
+    assert study.seeds == [0, 1, 2] and study.judgings[0].subset is None and study.average == "Avg."
 
 
 def test_the_small_scale_says_what_it_leaves_out() -> None:
@@ -246,16 +246,16 @@ def test_the_small_scale_says_what_it_leaves_out() -> None:
     assert rows["CIFAR-10, ResNet-18", "CAS, last"].report == "report-linf8_table-40-last"
     assert rows["CIFAR-100, ResNet-18", "CAS"].config is None
     assert rows["CIFAR-100, ResNet-18", "CAS"].reason == "no small version"
-    assert (study.seeds, study.subset) == ([0], 40)
+    assert (study.seeds, study.judgings) == ([0], [Judging("configs/attacks/linf8_table.py", 40)])
     assert "small" in study.title and "ResNet-8" in study.about
 
 
 def test_another_attack_config_has_reports_of_its_own() -> None:
     study = load_table("table1", attacks="configs/attacks/linf8_quick.py")
-    assert study.attacks == "configs/attacks/linf8_quick.py"
+    assert study.judgings == [Judging("configs/attacks/linf8_quick.py")]
     assert {row.report for row in study.rows if row.config} == {"report-linf8_quick", "report-linf8_quick-last"}
     timed = load_table("table9", attacks="configs/attacks/linf8_quick.py")
-    assert timed.attacks is None and timed.columns == ["s/epoch"]
+    assert timed.judgings == [] and timed.columns == ["s/epoch"]
 
 
 def test_rows_are_chosen_by_pattern() -> None:

@@ -18,7 +18,7 @@ from natx.config import frozen_models
 from natx.models.checkpoint import save_state
 from natx.report.summary import Beside, summary_table, with_average
 from natx.runtime.files import write_json
-from natx.study import Row, Study, describe_study, draw_figure, load_study
+from natx.study import Judging, Row, Study, describe_study, draw_figure, load_study
 from natx.study.figure import points
 from natx.study.times import epoch_report, epoch_seconds
 from natx.study.trainings import row_training
@@ -214,9 +214,12 @@ def test_published_results_render_to_their_published_tables(
 ) -> None:
     """Every row of numbers and costs in results/ comes out again from the reports beside it, by the printed command."""
     monkeypatch.chdir(ROOT)
-    for path in (ROOT / "results" / name).glob("*.json"):
-        row, seed = path.stem.rsplit("-seed", 1)
-        target = tmp_path / "work" / f"seed{seed}" / row / PUBLISHED[name] / "report.json"
+    published = ROOT / "results" / name
+    for path in [*published.glob("*.json"), *published.glob("*-seed*/*.json")]:
+        alone = path.parent == published
+        row, seed = (path.stem if alone else path.parent.name).rsplit("-seed", 1)
+        folder = tmp_path / "work" / f"seed{seed}" / row / PUBLISHED[name]  # a folder a judging where there are several
+        target = (folder if alone else folder / path.stem) / "report.json"
         target.parent.mkdir(parents=True)
         shutil.copy(path, target)
     text = (ROOT / "results" / f"{name}.md").read_text()
@@ -254,7 +257,7 @@ def library(tmp_path: Path) -> Path:
 
 
 def table(rows: list[Row], **changes: Any) -> Study:
-    settings = {"seeds": [0, 1], "attacks": None, "columns": ["s/epoch"], "table": True, **changes}
+    settings = {"seeds": [0, 1], "judgings": [], "columns": ["s/epoch"], "table": True, **changes}
     return Study("Table", "", rows, **settings)
 
 
@@ -341,7 +344,7 @@ def test_a_summary_with_an_average_a_column_beside_and_quoted_rows() -> None:
     }
     rows = {"NAT": reports, "AGAIN": "quoted", "AT": [None, None, None]}
     beside = Beside("passes", {"NAT": "14 + 12", "AT": "11 + 11"})
-    assert summary_table(rows, names=["Clean", "AA", "Avg."], paper=paper, beside=beside).markdown() == [
+    assert summary_table(rows, names=["Clean", "AA", "Avg."], paper=paper, beside=[beside]).markdown() == [
         "| | seeds | passes | Clean | AA | Avg. | Worst case |",
         "|---|---:|---:|---:|---:|---:|---:|",
         "| NAT | 3 | 14 + 12 | 84.00 ± 4.00 | 42.00 ± 2.00 | 63.00 ± 2.65 | 42.00 ± 2.00 |",
@@ -382,7 +385,7 @@ def test_a_figure_has_a_line_for_each_column_and_checkpoint(tmp_path: Path) -> N
         for seed, cells in enumerate(reports):
             if cells:
                 write_json(tmp_path / f"seed{seed}" / f"w{x}" / "report" / "report.json", made(*cells))
-    study = table(rows, attacks=str(tmp_path / "a.py"), columns=["Clean", "AA"], axis="weight")
+    study = table(rows, judgings=[Judging(str(tmp_path / "a.py"))], columns=["Clean", "AA"], axis="weight")
     found = points(study, tmp_path)
     assert found["Clean", "best"] == [(0.0, 82.0, pytest.approx(8**0.5)), (0.06, 90.0, 0.0)]
     assert found["AA", "best"] == [(0.0, 42.0, pytest.approx(8**0.5)), (0.06, 50.0, 0.0)]

@@ -13,7 +13,7 @@ from tiny_runs import tiny_config
 from torch.nn.utils import clip_grad_norm_
 
 from natx.training.build import build_runner
-from natx.training.hooks import LogValues
+from natx.training.hooks import LogValues, ProcessorTime
 
 
 def logged(folder: Path, monkeypatch: pytest.MonkeyPatch, *, lazy: bool, **changes: Any) -> dict[str, list[float]]:
@@ -32,7 +32,7 @@ def logged(folder: Path, monkeypatch: pytest.MonkeyPatch, *, lazy: bool, **chang
                 patch.setattr(LogValues, name, getattr(RuntimeInfoHook, name))
         runner = build_runner(tiny_config({"type": "Standard"}, **changes), folder, device=torch.device("cpu"))
         runner.train()
-    return {key: values for key, values in histories.items() if "time" not in key}
+    return {key: values for key, values in histories.items() if "time" not in key and "cpu" not in key}
 
 
 @pytest.mark.parametrize("interval", [1, 3, 50])  # of four iterations an epoch
@@ -57,3 +57,30 @@ def test_gradients_are_clipped_as_before(tmp_path: Path) -> None:
     assert hook._clipping(clip_grad_norm_, name="train/grad_norm")([parameter], max_norm=1.0) is None
     assert torch.allclose(parameter.grad, torch.tensor([0.6, 0.8]))
     assert [(name, float(value)) for name, value in hook.pending] == [("train/grad_norm", 50.0)]
+
+
+def test_a_long_interval_hands_over_what_its_line_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mmengine smooths over the last ten values: the line of forty iterations needs no others."""
+    data = {
+        "train": {"type": "TinyDataset", "num_classes": 5, "count": 40},
+        "batch_size": 1,
+    }
+    runs = [
+        logged(tmp_path / str(lazy), monkeypatch, lazy=lazy, data=data, log_interval=40, train_cfg={"max_epochs": 1})
+        for lazy in (True, False)
+    ]
+    assert len(runs[0]["train/loss"]) == 10 and runs[0]["train/loss"] == runs[1]["train/loss"][-10:]
+
+
+def test_the_processors_time_is_the_mean_since_the_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 100.0, 104.0, 105.0])  # two epochs of two steps, with time between them
+    monkeypatch.setattr("natx.training.hooks.clock.time.process_time", lambda: next(ticks))
+    hook, logs = ProcessorTime(2), []
+    runner: Any = type(
+        "R", (), {"message_hub": type("H", (), {"update_scalar": lambda _, *entry: logs.append(entry)})()}
+    )
+    for _ in range(2):
+        hook.before_train_epoch(runner)
+        for batch in range(2):
+            hook.after_train_iter(runner, batch)
+    assert logs == [("train/cpu_seconds", 1.5), ("train/cpu_seconds", 2.5)]

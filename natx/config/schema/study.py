@@ -21,6 +21,30 @@ class StudyRow(Section):
     report: str = entry("folder of the report, in the training's", default="report")
     attack_options: dict[str, Any] = entry("overrides of the attack config, by dotted key", default={})
     note: str = entry("a remark for beneath the table", default="")
+    rival: str | None = entry("the row that it is held against image by image, in the table of rivals", default=None)
+
+
+class JudgedBy(Section):
+    """An entry of `attacks` of a study: attacks on a part of the test images; each is a judgement by itself."""
+
+    config: str = entry("the attack config")
+    subset: int | None = entry("on so many test images", default=None, gt=0)
+
+
+class Sparsity(Section):
+    """`sparsity` of a study: what each row's outputs look like beside another row's, clean and under attack."""
+
+    adversary: str = entry("the row that outputs are compared with: the one that nasty terms stay away from")
+    images: int = entry("how many test images", default=2000, gt=0)
+    temperature: float = entry("of the divergence", default=4.0, gt=0)
+    confidence: float = entry("mean confidence at which the entropy of all rows is compared", default=0.5, gt=0, lt=1)
+
+
+class Plot(Section):
+    """`plot` of a study: every training as a point."""
+
+    x: str = entry("a column of the table, or 'minutes' of training")
+    y: str = entry("a column of the table")
 
 
 class Audit(Section):
@@ -35,9 +59,16 @@ class StudyConfig(Section):
 
     title: str = entry("heading")
     seeds: Sequence[int] = entry("of every row")
-    attacks: str = entry("the attack config")
+    attacks: str | list[JudgedBy] = entry("the attack config, or several, each on test images of its own number")
     rows: dict[str, StudyRow] = entry("the rows in the order of the table")
-    subset: int | None = entry("judge on so many test images", default=None, gt=0)
+    subset: int | None = entry("judge on so many test images, where there is one attack config", default=None, gt=0)
+    sparsity: Sparsity | None = entry("measure the rows' outputs too", default=None)
+    plot: Plot | None = entry("a figure of the trainings", default=None)
+    beside: list[Literal["units", "minutes"]] = entry(
+        "columns beside each row's name: an image's work in a training step (a forward 1, a backward to pixels 1, to "
+        "pixels and weights 2), and the minutes of the training's steps",
+        default=[],
+    )
     audit: Audit | None = entry("run the reliability checks too", default=None)
     custom_imports: Imports | None = entry("modules to import", default=None)
 

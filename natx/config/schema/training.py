@@ -40,6 +40,7 @@ class Data(Section):
     test: Dataset = entry("the test set; needed for judging and for `protocol='paper'`", default=None)
     batch_size: int = entry("images a step and process", gt=0)
     num_workers: int = entry("loading processes", default=0, ge=0)
+    on_device: bool = entry("keep the training images on the device: for sets of up to 4 GB", default=False)
     heldout: int = entry(
         "training images set aside to choose the best epoch by (whole identities where the data set has those); "
         "0: train on all, and keep the last epoch",

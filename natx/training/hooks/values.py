@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,8 @@ from natx.registry import HOOKS
 class LogValues(RuntimeInfoHook):
     """mmengine's hook that hands a step's values to the log, without a wait for the device for each of them.
 
-    Values stay tensors until the log is written or the epoch ends; then all of them are read at once, in their order,
-    so what is logged is the same. That goes for the norm of clipped gradients too.
+    Values stay tensors until the log is written or the epoch ends; then those that a line of the log looks at are read
+    at once, in their order, so what is logged is the same. That goes for the norm of clipped gradients too.
 
     Args:
         interval: iterations between two lines of the log.
@@ -49,12 +50,19 @@ class LogValues(RuntimeInfoHook):
         self.read(runner)
 
     def read(self, runner: Runner) -> None:
-        """Hand everything kept so far to the log: one wait for the device."""
+        """Hand over what a line of the log looks at, the last values of each name: one wait for the device.
+
+        mmengine's history copies itself whenever a value is added, so what no line looks at is left out.
+        """
         if not self.pending:
             return
-        names, values = zip(*self.pending)
+        latest: dict[str, deque[Tensor]] = {}
+        for name, value in self.pending:
+            latest.setdefault(name, deque(maxlen=runner.log_processor.window_size)).append(value)
         self.pending = []
-        for name, value in zip(names, torch.cat([value.reshape(1) for value in values]).tolist()):
+        names = [name for name, values in latest.items() for _ in values]
+        flat = [value.reshape(1) for values in latest.values() for value in values]
+        for name, value in zip(names, torch.cat(flat).tolist()):
             runner.message_hub.update_scalar(name, value)
 
     def _clipping(self, clip: Callable[..., Tensor | None], *, name: str) -> Callable[..., None]:

@@ -1,0 +1,82 @@
+"""Several judgings of the same weights, each on test images of its own number, as one report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from natx.evaluation.outcomes import packed
+from natx.evaluation.robust import CLEAN
+from natx.judging.identity import are_first
+from natx.report.intervals import interval
+from natx.report.paired import outcomes_of
+
+Report = dict[str, Any]
+
+
+def column_name(column: str, images: int) -> str:
+    """A column's name with the number of its images: ``AA (500)``."""
+    return f"{column} ({images:,})"
+
+
+def joined(reports: Sequence[Report], *, of: int) -> Report | None:
+    """One report whose columns say on how many images each was judged; None without reports.
+
+    What several judgings measured, such as the clean accuracy, is the one with the most images. The worst case counts
+    the images that all judgings had, the first of the test set, and is there once all judgings are.
+
+    Args:
+        reports: of the same weights.
+        of: number of judgings that there are to be.
+    """
+    if not reports:
+        return None
+    columns: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for column in report["columns"]:
+            count = _images(report, column)
+            if column["name"] not in columns or columns[column["name"]]["images"] < count:
+                columns[column["name"]] = {**column, "images": count, "fingerprint": _fingerprint(report)}
+    settings = reports[0]["settings"]
+    smallest = min(reports, key=lambda report: report["images"])
+    attacks = [attack for report in reports for attack in report["attacks"]]
+    first = [attack for attack in attacks if attack["columns"] == [CLEAN]][:1]
+    whole: Report = {
+        **{key: value for key, value in reports[0].items() if not key.startswith(("worst_case", "not_applicable"))},
+        "images": smallest["images"],
+        "columns": [{**one, "name": column_name(one["name"], one["images"])} for one in columns.values()],
+        "attacks": [*first, *(attack for attack in attacks if attack["columns"] != [CLEAN])],
+        "settings": {
+            **settings,
+            "data": "; ".join(dict.fromkeys(report["settings"]["data"] for report in reports)),
+            "images_fingerprint": _fingerprint(smallest),
+        },
+    }
+    if len(reports) == of and all(are_first(report["settings"]["data"]) for report in reports):
+        whole |= _worst_case(reports, smallest["images"])
+    return whole
+
+
+def _images(report: Report, column: dict[str, Any]) -> int:
+    """On how many images a column was measured; a set's attacks change those that are ``attacked``."""
+    count: int = column["images"] if "images" in column else report.get("attacked", report["images"])
+    return count
+
+
+def _fingerprint(report: Report) -> str | None:
+    return report["settings"].get("images_fingerprint")
+
+
+def _worst_case(reports: Sequence[Report], images: int) -> Report:
+    """The worst case over all columns of all reports on the first images; nothing where one has no outcomes."""
+    outcomes = [outcomes_of(report, column["name"]) for report in reports for column in report["columns"]]
+    if any(right is None for right in outcomes):
+        return {}
+    unbroken = torch.stack([right[:images] for right in outcomes if right is not None]).all(0)
+    return {
+        "worst_case": 100 * float(unbroken.double().mean()),
+        "worst_case_interval": list(interval(int(unbroken.sum()), images)),
+        "worst_case_outcomes": packed(unbroken),
+    }

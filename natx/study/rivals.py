@@ -1,0 +1,153 @@
+"""Each row against its rival on the same images, in every column, and what that says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from natx.evaluation.robust import CLEAN
+from natx.evaluation.statistics import LEVEL
+from natx.report.cells import WORST, column_names
+from natx.report.paired import holm, paired_runs, paired_test
+from natx.report.tables import Table, TableRow
+
+Report = dict[str, Any]
+EXPLANATION = (
+    "Each row against its rival: the difference in points, and the p-value of McNemar's exact test on the images of "
+    "the column (with several seeds the sign test, an image counting for the row that more seeds get it right in), "
+    "corrected after Holm for all {count} comparisons. How much other trainings would give is not asked here: the "
+    "differences seed by seed say something of that"
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row against its rival in a column.
+
+    Attributes:
+        points: its accuracy less the rival's, in points, the mean over the seeds.
+        by_seed: the same of each seed.
+        p: the p-value, after correction.
+    """
+
+    points: float
+    by_seed: tuple[float, ...]
+    p: float
+
+    @property
+    def gain(self) -> bool:
+        """Whether the row is above its rival beyond chance, and with every seed."""
+        return self.p < LEVEL and min(self.by_seed) > 0
+
+    @property
+    def loss(self) -> bool:
+        """Whether it is below, likewise."""
+        return self.p < LEVEL and max(self.by_seed) < 0
+
+    def __str__(self) -> str:
+        return f"{self.points:+.2f}, p {self.p:.2g}"
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """A row and the row that it is held against, with the reports of both.
+
+    Attributes:
+        name: of the row.
+        rival: name of the other.
+        reports: the row's, one a seed.
+        against: the rival's.
+    """
+
+    name: str
+    rival: str
+    reports: Sequence[Report]
+    against: Sequence[Report]
+
+    @property
+    def epochs(self) -> tuple[set[int], set[int]]:
+        """How many epochs the trainings of both had, as far as reports say."""
+        mine, theirs = (
+            {report["training"]["epochs"] for report in reports if report.get("training")}
+            for reports in (self.reports, self.against)
+        )
+        return mine, theirs
+
+
+def differences(pairs: Sequence[Rivals]) -> dict[tuple[str, str], dict[str, Difference]]:
+    """Every column in which rivals have outcomes of the same images, by (row, rival) and column."""
+    tests: dict[tuple[str, str, str], tuple[float, tuple[float, ...], float]] = {}
+    for pair in pairs:
+        for column in column_names([*pair.reports, *pair.against]):
+            if runs := paired_runs(pair.reports, pair.against, column):
+                points, p = paired_test(runs)
+                tests[pair.name, pair.rival, column] = (points, tuple(paired_test([run])[0] for run in runs), p)
+    adjusted = holm([p for _, _, p in tests.values()])
+    result: dict[tuple[str, str], dict[str, Difference]] = {}
+    for ((name, rival, column), (points, by_seed, _)), p in zip(tests.items(), adjusted):
+        result.setdefault((name, rival), {})[column] = Difference(points, by_seed, p)
+    return result
+
+
+def rivals_table(pairs: Sequence[Rivals]) -> Table | None:
+    """A row a pair of rivals, a column of the study each; None where no pair has outcomes of the same images."""
+    tests = differences(pairs)
+    if not tests:
+        return None
+    names = [
+        name
+        for name in column_names([r for pair in pairs for r in pair.reports])
+        if any(name in t for t in tests.values())
+    ]
+    rows = [
+        TableRow(
+            [f"{name} against {rival}", *(str(by_column[column]) if column in by_column else "" for column in names)]
+        )
+        for (name, rival), by_column in tests.items()
+    ]
+    return Table(["", *names], rows, caption=EXPLANATION.format(count=sum(map(len, tests.values()))))
+
+
+def rivals_reading(pairs: Sequence[Rivals]) -> list[str]:
+    """A sentence a pair of rivals: whether what a row gains over its rival survives the last attack.
+
+    The last attack is the last one of the last judging: in a study that goes from PGD to AutoAttack, AutoAttack.
+    """
+    tests = differences(pairs)
+    return [
+        f"{pair.name} against {pair.rival} ({_conditions(pair)}): {_verdict(tests[pair.name, pair.rival])}."
+        for pair in pairs
+        if (pair.name, pair.rival) in tests
+    ]
+
+
+def _conditions(pair: Rivals) -> str:
+    """At which epochs and seeds two rows are compared."""
+    mine, theirs = (" or ".join(map(str, sorted(epochs))) for epochs in pair.epochs)
+    epochs = (
+        f"{mine} epochs both" if mine == theirs else f"{mine or 'unknown'} epochs against {theirs or 'unknown'} epochs"
+    )
+    seeds = len(paired_runs(pair.reports, pair.against, CLEAN) or pair.reports)
+    return f"{epochs}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _verdict(by_column: dict[str, Difference]) -> str:
+    """Whether gains under the attacks before the last survive that."""
+    attacked = [name for name in by_column if name != WORST and not name.startswith(CLEAN)]
+    if not attacked:
+        return "judged without attack alone"
+    *before, last = attacked
+    final, gains = by_column[last], [name for name in before if by_column[name].gain]
+    told = f"{last} {final}, by seed {', '.join(f'{points:+.2f}' for points in final.by_seed)}"
+    gained = ", ".join(f"{name} {by_column[name]}" for name in gains)
+    if final.gain:
+        return f"its gain survives {last.split(' (')[0]} ({told})"
+    if final.loss:
+        return f"it is below its rival under the last attack ({told})" + (
+            f", for all its gain under {gained}" if gains else ""
+        )
+    if gains:
+        return f"its gain under {gained} is not seen beyond chance under the last attack ({told})"
+    losses = ", ".join(f"{name} {by_column[name]}" for name in before if by_column[name].loss)
+    return f"no gain beyond chance under any attack ({told})" + (f", and a loss under {losses}" if losses else "")

@@ -1,0 +1,212 @@
+"""Studies that judge the same weights by several attack configs, each on images of its own number."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+from workshop import Workshop, nat, write_config
+
+from natx.evaluation.outcomes import packed, unpacked
+from natx.study.joined import joined
+from natx.study.rivals import Rivals, rivals_reading, rivals_table
+
+SHORT = {"train_cfg": {"max_epochs": 1}}
+PGD: dict[str, Any] = {"type": "PGD", "steps": 2, "step_size": 0.1}
+THREAT = {"type": "Linf", "eps": 0.2}
+
+
+def study_file(shop: Workshop, **changes: Any) -> Path:
+    """Two judgings of a vanilla net and of NAT, whose rival it is."""
+    vt = shop.digits("vt.py", **SHORT)
+    at = shop.digits("nat.py", **SHORT, method=nat({"config": str(vt)}))
+    one = shop.write("one.py", {"threat": THREAT, "attacks": [{**PGD, "name": "PGD"}]})
+    two = shop.write("two.py", {"threat": THREAT, "attacks": [{**PGD, "steps": 3, "name": "AA"}]})
+    content = {
+        "title": "Digits",
+        "seeds": [0],
+        "attacks": [{"config": str(one)}, {"config": str(two), "subset": 30}],
+        "sparsity": {"adversary": "vt", "images": 20, "confidence": 0.3},
+        "plot": {"x": "minutes", "y": "AA (30)"},
+        "rows": {
+            "vt": {"name": "VT", "config": str(vt)},
+            "nat": {"name": "NAT", "config": str(at), "adversary": "vt", "rival": "vt"},
+        },
+        **changes,
+    }
+    text = write_config(shop.folder / "x.py", content).read_text()
+    path = shop.folder / "study.py"
+    path.write_text(f"# What it asks.\n# Command: none.\n{text}")
+    return path
+
+
+def report(work: Path, row: str, judging: str) -> dict[str, Any]:
+    return json.loads((work / "seed0" / row / "report" / judging / "report.json").read_text())
+
+
+def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
+    study, work = study_file(shop), shop.folder / "work"
+    first = shop.run("study.py", study, "--work-dir", work, "--train-only")
+    assert first.code == 0, first.err
+    assert not [*work.rglob("report.json")] and len([*work.rglob("done.json")]) == 2
+    assert shop.run("study.py", study, "--train-only", "--report").code == 2  # one or the other
+    assert shop.run("study.py", study, "--work-dir", work, "--rows", "vt").code == 0
+    shutil.rmtree(work / "seed0" / "vt" / "report" / "two-30")  # as a killed study leaves it
+    part = shop.run("study.py", study, "--work-dir", work, "--report")
+    assert re.search(r"\| VT \| 1 \| \d+\.\d\d \| \d+\.\d\d \|\n", part.out)  # no worst case without all parts
+    kept = (work / "seed0" / "vt" / "report" / "one-all" / "report.json").stat().st_mtime_ns
+    ran = shop.run("study.py", study, "--work-dir", work)
+    assert ran.code == 0, ran.err
+    assert (work / "seed0" / "vt" / "report" / "one-all" / "report.json").stat().st_mtime_ns == kept
+
+    whole, few = report(work, "nat", "one-all"), report(work, "nat", "two-30")
+    count = whole["images"]
+    assert (count > 100, few["images"]) == (True, 30)
+    text = (work / "study.md").read_text()
+    assert f"| | seeds | Clean ({count:,}) | PGD ({count:,}) | AA (30) | Worst case |" in text
+    right = [unpacked(column["outcomes"], column["images"])[:30] for part in (whole, few) for column in part["columns"]]
+    worst = 100 * float(torch.stack(right).all(0).double().mean())
+    cells = [column["accuracy"] for column in (*whole["columns"], few["columns"][1])]
+    assert f"| NAT | 1 | {' | '.join(f'{cell:.2f}' for cell in cells)} | {worst:.2f} |" in text
+    # Against the rival, on each column's images, image by image.
+    vt = {part: report(work, "vt", part) for part in ("one-all", "two-30")}
+    ours, theirs = (unpacked(part["columns"][1]["outcomes"], 30).int() for part in (few, vt["two-30"]))
+    points = 100 * float((ours - theirs).double().mean())
+    assert re.search(rf"\| NAT against VT \|.*\| {re.escape(f'{points:+.2f}')}, p \S+ \|", text)
+    assert "- NAT against VT (1 epochs both, 1 seed): " in text
+    assert "on the 30 images of all columns" in text
+    # What the trainings took, and what the outputs look like.
+    assert whole["training"]["epochs"] == 1 and whole["training"]["minutes"] > 0
+    assert "nasty_share" in whole["training"]["last_epoch"]
+    measured = report(work, "nat", "sparsity")
+    assert measured["views"]["clean"]["kl"] > 0 and report(work, "vt", "sparsity")["views"]["clean"]["kl"] == 0
+    assert 0 < measured["views"]["adversarial"]["matched_entropy"] < 1
+    assert "### What the outputs look like" in text or "## What the outputs look like" in text
+    assert (work / "study.png").read_bytes().startswith(b"\x89PNG") and "study.png)" in text
+    assert "minutes of training |" in text
+    page = (work / "study.html").read_text()
+    assert "Rows against their rivals" in page and "In short" in page
+
+
+def test_studies_that_cannot_be_meant_are_refused(shop: Workshop) -> None:
+    assert "each has a subset of its own" in shop.run("study.py", study_file(shop, subset=20)).error()
+    one = {"config": str(shop.folder / "one.py"), "subset": 10}
+    assert "one on the same images twice" in shop.run("study.py", study_file(shop, attacks=[one, one])).error()
+    assert "the checks compare columns" in shop.run("study.py", study_file(shop, audit={"images": 5})).error()
+    line = shop.run("study.py", study_file(shop, sparsity={"adversary": "plain"})).error()
+    assert "the adversary of the sparsity is plain, which is no row" in line
+
+
+# --- one report of several --------------------------------------------------------------------------------------------
+
+
+def judged(seed: int = 0, *, epochs: int = 8, **columns: np.ndarray) -> dict[str, Any]:
+    """A report with outcomes, as far as studies read it."""
+    images = len(next(iter(columns.values())))
+    entries = [
+        {
+            "name": name.replace("_", "-"),
+            "accuracy": 100 * float(right.mean()),
+            "correct": int(right.sum()),
+            "images": images,
+            "outcomes": packed(torch.from_numpy(right)),
+        }
+        for name, right in columns.items()
+    ]
+    settings = {
+        "data": f"CIFAR10, the first {images} of 900 test images",
+        "images_fingerprint": f"f{images}",
+        "training_seed": seed,
+    }
+    attacks = [{"columns": [entry["name"]], "seconds": 1.0} for entry in entries]
+    return {
+        "images": images,
+        "columns": entries,
+        "attacks": attacks,
+        "settings": settings,
+        "training": {"epochs": epochs},
+    }
+
+
+def whole(generator: np.random.Generator, *, aa: float, pgd: float, seed: int = 0) -> dict[str, Any]:
+    draw = generator.random(900)
+    large = judged(seed, Clean=draw < 0.8, PGD_20=draw < pgd)
+    small = judged(seed, Clean=draw[:500] < 0.8, AA=draw[:500] < aa)
+    together = joined([large, small], of=2)
+    assert together is not None
+    return together
+
+
+def test_columns_keep_the_most_images_and_the_worst_case_the_shared_ones() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.random(900) < 0.5, generator.random(500) < 0.5
+    clean = np.ones(900, dtype=bool)
+    parts = [judged(Clean=clean, PGD_20=a), judged(Clean=clean[:500], AA=b)]
+    together = joined(parts, of=2)
+    assert together is not None
+    assert [(column["name"], column["images"]) for column in together["columns"]] == [
+        *(("Clean (900)", 900), ("PGD-20 (900)", 900), ("AA (500)", 500))
+    ]
+    assert together["worst_case"] == pytest.approx(100 * (a[:500] & b).mean())
+    assert (unpacked(together["worst_case_outcomes"], 500).numpy() == (a[:500] & b)).all()
+    assert [attack["columns"] for attack in together["attacks"]] == [["Clean"], ["PGD-20"], ["AA"]]
+    assert "worst_case" not in (joined(parts[:1], of=2) or {})
+    spaced = judged(Clean=clean[:500], AA=b)
+    spaced["settings"]["data"] = "Folder, 500 evenly spaced of 900 test images"
+    assert "worst_case" not in (joined([parts[0], spaced], of=2) or {})  # not among the first 900
+    assert joined([], of=2) is None
+
+
+def test_rivals_are_held_against_each_other_column_by_column() -> None:
+    generator = np.random.default_rng(1)
+    ours, theirs = whole(generator, aa=0.3, pgd=0.5), whole(generator, aa=0.3, pgd=0.3)
+    table = rivals_table([Rivals("NAT", "AT", [ours], [theirs])])
+    assert table is not None and table.head[1:] == ["Clean (900)", "PGD-20 (900)", "AA (500)", "Worst case"]
+    p = []
+    for column, images in (("Clean (900)", 900), ("PGD-20 (900)", 900), ("AA (500)", 500), ("AA (500)", 500)):
+        x, y = (
+            unpacked(next(c["outcomes"] for c in one["columns"] if c["name"] == column), images).numpy()
+            for one in (ours, theirs)
+        )
+        plus, minus = int((x & ~y).sum()), int((y & ~x).sum())
+        p.append(float(binomtest(plus, plus + minus).pvalue))
+    ranked, largest, adjusted = sorted(range(4), key=p.__getitem__), 0.0, [0.0] * 4
+    for rank, place in enumerate(ranked):
+        largest = max(largest, min(1.0, (4 - rank) * p[place]))
+        adjusted[place] = largest
+    for cell, expected in zip(table.rows[0].cells[1:], adjusted):
+        assert cell.endswith(f"p {expected:.2g}")
+
+
+@pytest.mark.parametrize(
+    ("aa", "pgd", "verdict"),
+    [
+        (0.5, 0.5, "its gain survives AA ("),
+        (0.3, 0.5, "its gain under PGD-20 (900) +"),
+        (0.1, 0.5, "it is below its rival under the last attack ("),
+        (0.3, 0.3, "no gain beyond chance under any attack ("),
+    ],
+)
+def test_what_a_reading_says_of_a_gain(aa: float, pgd: float, verdict: str) -> None:
+    generator = np.random.default_rng(2)
+    ours = [whole(generator, aa=aa, pgd=pgd, seed=seed) for seed in (0, 1)]
+    theirs = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
+    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs)])
+    assert sentence.startswith(f"NAT against AT (8 epochs both, 2 seeds): {verdict}")
+    if (aa, pgd) == (0.3, 0.5):
+        assert "is not seen beyond chance under the last attack" in sentence
+
+
+def test_other_epochs_are_said() -> None:
+    generator = np.random.default_rng(3)
+    ours, theirs = whole(generator, aa=0.3, pgd=0.3), whole(generator, aa=0.3, pgd=0.3)
+    theirs["training"]["epochs"] = 3
+    (sentence,) = rivals_reading([Rivals("NAT", "AT", [ours], [theirs])])
+    assert "(8 epochs against 3 epochs, 1 seed)" in sentence
