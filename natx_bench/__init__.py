@@ -10,6 +10,7 @@
     reid.py      person re-identification
     epochs.py    seconds an epoch on a GPU
     det.py       object detection: MTD and NAT
+    speed.py     minutes of training against AutoAttack: results/speed.md
 
 What they share: common.py (what the command line sets, the registry, two training steps compared), cifar.py (networks,
 images and steps of the classification items) and fresh.py (peak memory in a fresh process). device_checks.py is what
@@ -24,7 +25,19 @@ from natx_bench.common import ITEMS, Bench
 from natx_bench.fresh import WORKS, peak_memory
 
 # The order of registration is that of the report.
-THEMES = ("attacks", "training", "overhead", "methods", "columns", "whole_row", "memory", "reid", "epochs", "det")
+THEMES = (
+    "attacks",
+    "training",
+    "overhead",
+    "methods",
+    "columns",
+    "whole_row",
+    "memory",
+    "reid",
+    "epochs",
+    "det",
+    "speed",
+)
 for theme in THEMES:
     import_module(f"natx_bench.{theme}")
 

@@ -22,7 +22,7 @@ from natx.benchmark.opponents import Pixels
 from natx.benchmark.training import Patterns, recipe, step_units
 from natx.cli.bench import main as bench_command
 from natx.config import load_config
-from natx.errors import ConfigError
+from natx.errors import ConfigError, DataError
 from natx.judging.build import build_attacks
 from natx.threat import Linf
 from tasks.cls import ClassificationTask
@@ -35,7 +35,7 @@ ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
     *("single_vs_multi_step", "bf16_vs_fp32", "step_overhead", "methods", "columns_any", "columns_last"),
     *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "reid_ranking", "epoch_times"),
-    *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory"),
+    *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory", "speed_record"),
 ]
 
 
@@ -114,6 +114,32 @@ def test_overhead_is_a_step_less_a_bare_one(items: ModuleType, bench: Any, monke
     found = run_item(items.ITEMS["step_overhead"], replace(bench, repeats=2), SETTING)
     assert found["a_values"] == pytest.approx([0.5, 0.7]) and found["b_values"] == [0.5, 0.5]
     assert found["met"] is False and found["details"]["step of natx, ms"] == pytest.approx(3.7)
+
+
+def test_the_speed_record_is_a_study(
+    items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One row on images that are at hand; without the data the item says what is missing."""
+    speed = theme("speed")
+
+    def absent(bench: Any) -> Any:
+        raise DataError("nothing under data/")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "record", absent)
+        assert "needs CIFAR-10: nothing under data/" in run_item(items.ITEMS["speed_record"], bench, SETTING)["not_run"]
+    attacks = "threat = dict(type='Linf', eps=0.2)\nattacks = [dict(type='PGD', steps=1, step_size=0.2, name='AA')]\n"
+    (tmp_path / "a.py").write_text(attacks)
+    (tmp_path / "s.py").write_text(
+        f"title = 'S'\nseeds = [0]\nsubset = 20\nattacks = {str(tmp_path / 'a.py')!r}\n"
+        "beside = ['units', 'minutes']\nplot = dict(x='minutes', y='AA')\n"
+        "rows = dict(vt=dict(name='VT', config='configs/cls/digits_vt.py', options={'train_cfg.max_epochs': 1}))\n"
+    )
+    for name, value in {"STUDY": str(tmp_path / "s.py"), "WORK": tmp_path / "w", "OUT": tmp_path / "o.md"}.items():
+        monkeypatch.setattr(speed, name, value)
+    (row,) = [row for row in speed.record(bench) if row["method"] == "VT"]
+    assert (row["units"], float(row["minutes"]) >= 0) == ("3", True) and 0 <= float(row["AA"]) <= 100
+    assert (tmp_path / "o.png").exists() and "| VT | 1 | 3 |" in (tmp_path / "o.md").read_text()
 
 
 def test_both_kinds_of_steps_are_timed(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
