@@ -15,11 +15,8 @@ from mmengine.dist import barrier, get_dist_info
 
 from natx.config import TRAINING, fingerprint, frozen_models, load_config, plain_dict, with_options
 from natx.errors import ConfigError
-<<<<<<< HEAD
-from natx.models.weights import DONE
-=======
 from natx.methods import Method
->>>>>>> 843af92 (Studies of several judgings, rivals, outputs and minutes; speed record; GPU check; images on the device; fast forms for ImageNet-100)
+from natx.models.weights import DONE
 from natx.runtime.files import write_json
 from natx.runtime.locks import exclusive
 from natx.study.rows import Row, Study

@@ -22,6 +22,7 @@ MAKERS = {
 }
 # mmengine's own, and the sum that it descends.
 MMENGINE = {"lr", "eta", "time", "data_time", "memory", "epoch", "iter", "step", "loss", "grad_norm"}
+OF_HOOKS = {"cpu_seconds"}
 SCALAR = re.compile(r"[a-z*][a-z0-9*]*(_[a-z0-9*]+)+$")
 SINGLE, OWN = {"reward"}, "{name}"  # a column of one word; what stands for the name of the class
 ASIDE = {"data_samples", "label_smoothing"}  # entries of batches and settings
@@ -112,7 +113,7 @@ def test_every_column_is_explained() -> None:
 
 
 def test_no_column_is_made_up() -> None:
-    patterns = {name for name, _ in logged()} | MMENGINE | set(of_epochs())
+    patterns = {name for name, _ in logged()} | MMENGINE | OF_HOOKS | set(of_epochs())
     assert {column for column in explained() if not any(fits(column, pattern) for pattern in patterns)} == set()
 
 
