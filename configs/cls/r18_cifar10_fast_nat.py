@@ -1,7 +1,7 @@
 # Single-step NAT (Eq. 5 with N-FGSM) of ResNet-18 on CIFAR-10: bfloat16, one cycle, averaged weights.
 # Command: python tools/train.py configs/cls/r18_cifar10_fast_nat.py
 # (Trains the adversary r18_cifar10_fast_vt.py first, once.)
-# Cost: 5 forwards and 3 backwards per image and step; 30 epochs.
+# Cost: 5 forwards and 3 backwards per image and step, 10 units; 30 epochs.
 # Paper's number: none.
 _base_ = ["r18_cifar10_fast_union.py"]
 method = dict(

@@ -1,7 +1,7 @@
 # r18_cifar10_fast_nat.py in half of its epochs.
 # Command: python tools/train.py configs/cls/r18_cifar10_fast_nat_15e.py
 # (Trains the adversary r18_cifar10_fast_vt.py first, once.)
-# Cost: 5 forwards and 3 backwards per image and step; 15 epochs.
+# Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
 # Paper's number: none.
 _base_ = ["r18_cifar10_fast_nat.py"]
 param_scheduler = [

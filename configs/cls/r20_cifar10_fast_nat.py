@@ -2,7 +2,7 @@
 # ablation (Fig. 2).
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_nat.py
 # (Trains the adversary r20_cifar10_vt.py first, once.)
-# Cost: 5 forwards and 3 backwards per image and step; 15 epochs.
+# Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_union.py"]
 method = dict(

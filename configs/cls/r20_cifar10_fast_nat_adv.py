@@ -1,7 +1,7 @@
 # Single-step NAT of ResNet-20 on CIFAR-10 on adversarial images alone (Eq. 5 without its clean half), for CPUs.
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_nat_adv.py
 # (Trains the adversary r20_cifar10_vt.py first, once.)
-# Cost: 3 forwards and 2 backwards per image and step; 15 epochs.
+# Cost: 3 forwards and 2 backwards per image and step, 6 units; 15 epochs.
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_nat.py"]
 method = dict(views=("adv",))

@@ -1,7 +1,7 @@
 # Single-step NAT of ResNet-20 on CIFAR-10, for CPUs, with the weight of the paper's text (Sec. 4.1).
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_nat_w0006.py
 # (Trains the adversary r20_cifar10_vt.py first, once.)
-# Cost: 5 forwards and 3 backwards per image and step; 15 epochs.
+# Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_nat.py"]
 method = dict(terms=[_base_.method.terms[0], dict(_base_.method.terms[1], weight=0.006)])

@@ -1,7 +1,7 @@
 # Single-step adversarial training (N-FGSM) of ResNet-20 on CIFAR-10, on clean and adversarial images: the fair baseline
 # of r20_cifar10_fast_nat.py.
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_union.py
-# Cost: 3 forwards and 3 backwards per image and step; 15 epochs.
+# Cost: 3 forwards and 3 backwards per image and step, 8 units; 15 epochs.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

@@ -1,7 +1,7 @@
 # Free adversarial training (Shafahi et al. 2019) of ResNet-20 on CIFAR-10, for CPUs: two epochs of eight updates a
 # batch are 16 passes through the images.
 # Command: python tools/train.py configs/cls/r20_cifar10_free.py
-# Cost: 1 forward and 1 backward per image and step; 2 epochs of eight updates a batch.
+# Cost: 1 forward and 1 backward per image and step, 3 units; 2 epochs of eight updates a batch.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

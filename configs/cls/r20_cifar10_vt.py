@@ -1,6 +1,6 @@
 # Vanilla training of ResNet-20 on CIFAR-10: the adversary of r20_cifar10_fast_nat.py.
 # Command: python tools/train.py configs/cls/r20_cifar10_vt.py
-# Cost: 1 forward and 1 backward per image and step; 15 epochs.
+# Cost: 1 forward and 1 backward per image and step, 3 units; 15 epochs.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",
