@@ -61,8 +61,8 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
 
 def _images(report: Report, column: dict[str, Any]) -> int:
     """On how many images a column was measured; a set's attacks change those that are ``attacked``."""
-    count: int = column["images"] if "images" in column else report.get("attacked", report["images"])
-    return count
+    count: Any = {"images": report.get("attacked", report["images"]), **column}["images"]
+    return int(count)
 
 
 def _fingerprint(report: Report) -> str | None:
