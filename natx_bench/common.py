@@ -54,5 +54,6 @@ def item(name: str, **settings: Any) -> Callable[[Callable[[Bench], Measured]], 
 
 def compare_steps(bench: Bench, a: Trainer, b: Trainer, batch: Batch) -> Measured:
     """Seconds of two training steps on one batch, with the ratio that counting predicts."""
-    counted = {"counted in an image's step, A and B": [a.units, b.units]}
-    return Measured(bench.timed(partial(a, batch), partial(b, batch)), predicted=a.units / b.units, details=counted)
+    details = {"counted in an image's step, A and B": [a.units, b.units], "seconds": SECONDS}
+    paired = interleave(partial(a, batch), partial(b, batch), repeats=bench.repeats, measure=watch(bench))
+    return Measured(paired, predicted=a.units / b.units, details=details)
