@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class Output:
     num_images: int
     link: Link = "softmax"
     features: Tensor | None = None
-    image_losses: dict[str, Tensor] = field(default_factory=dict)
+    image_losses: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Any = field(default=None, repr=False)
 
     def finite(self) -> Tensor:
@@ -83,6 +83,7 @@ class Task(nn.Module):
             evaluation count broken images; set-level tasks (retrieval, detection) report metrics instead.
         head: key prefixes of the weights that depend on the number of classes and that a test can do without.
         classes: names of the classes in label order, where a data set or a checkpoint has said them.
+        judged_at_once: images a step when it is judged, where nobody says how many.
     """
 
     num_classes: int
@@ -90,6 +91,7 @@ class Task(nn.Module):
     per_image_success: bool = False
     head: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
+    judged_at_once: int = 250
 
     @property
     def upstream(self) -> nn.Module:

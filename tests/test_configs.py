@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coco_set import write_coco
 from mmengine.config import Config
 from PIL import Image
 
@@ -206,6 +207,10 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
             data[part].update(root=str(roots["voc"]), split=part)
             if "short" in data[part]:
                 data[part].update(short=64, long=96)
+        elif kind == "CocoDetection":
+            names = [{"id": i + 1, "name": f"kind {i}"} for i in range(num_classes)]
+            path, images = write_coco(folder / "coco", images=count, categories=names, name=part)
+            data[part].update(annotations=str(path), images=str(images), short=64, long=96)
         elif kind == "GeneratedVOC":
             data[part].update(root=str(folder / "voc"), images=train, test_images=test)
         else:

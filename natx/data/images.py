@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from natx.data.base import brief
@@ -19,8 +19,12 @@ IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".ti
 UNDECODABLE = (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error, Image.DecompressionBombError)
 
 
-def read_rgb(path: str) -> Image.Image:
-    """An image file as RGB; greyscale, palette and CMYK are converted, EXIF orientation is ignored.
+def read_rgb(path: str, *, turned: bool = False) -> Image.Image:
+    """An image file as RGB; greyscale, palette and CMYK are converted.
+
+    Args:
+        path: of the file.
+        turned: turn and mirror it as its EXIF orientation asks, which is ignored otherwise.
 
     Raises:
         DataError: missing, damaged or empty, or more than 8 bits a channel.
@@ -30,7 +34,7 @@ def read_rgb(path: str) -> Image.Image:
             # Pillow clips these to 255 on conversion, which would silently give a white image.
             if opened.mode.startswith(("I", "F")):
                 raise DataError(f"{path} has more than 8 bits a pixel ({opened.mode}); convert it to 8 bits")
-            return opened.convert("RGB")
+            return (ImageOps.exif_transpose(opened) if turned else opened).convert("RGB")
     except UNDECODABLE as error:
         raise DataError(f"cannot decode the image {path} ({brief(error)}); replace or remove it") from error
 

@@ -74,7 +74,6 @@ def attacked_positions(dataset: Any) -> list[int]:
     return list(range(len(dataset))) if positions is None else [int(i) for i in positions]
 
 
-@explained(lower="--batch-size (it may change what a detector is shown, so it is not lowered by itself)")
 @exact_float32()
 def evaluate_set(
     task: Task,
@@ -105,12 +104,30 @@ def evaluate_set(
     Raises:
         ConfigError: two attacks share a column, or one asks for several.
         DataError: predictions that are not finite, or attacks and no image to attack.
+        MemoryShortage: memory does not suffice for so many images.
     """
+    # Not lowered by itself: it may change what a detector is shown.
+    smaller = f"--batch-size: {batch_size} images a step were too many, {max(batch_size // 2, 1)} may do"
     check_columns(attacks)
     for attack in attacks:
         if len(attack.columns()) > 1:
             raise ConfigError(f"{attack.name} has milestones, which need per-image success: list one attack a column")
     attacks, reasons = applicable(attacks, task, on_unsupported=on_unsupported)
+    with explained(lower=smaller):
+        return _evaluate(task, dataset, attacks, metric=metric, batch_size=batch_size, reasons=reasons, meter=meter)
+
+
+def _evaluate(
+    task: Task,
+    dataset: Any,
+    attacks: Sequence[Attack],
+    *,
+    metric: Metric,
+    batch_size: int,
+    reasons: dict[str, str],
+    meter: Meter | None,
+) -> SetEvaluation:
+    """See :func:`evaluate_set`; of the attacks ``reasons`` are those that are not applicable."""
     task, half = in_float32(task)
     judging = _Judging(task, dataset, batch_size, meter or silent())
     start, clean = time.monotonic(), SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(dataset)))
@@ -145,7 +162,7 @@ def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | Non
         DataError: predictions that are not finite.
     """
     meter = meter or silent()
-    blocks, parts = share(list(range(len(dataset))), batch_size), []
+    blocks, parts = share(_alike(dataset, list(range(len(dataset)))), batch_size), []
     meter.begin(CLEAN, sum(map(len, blocks)))
     for block in blocks:
         predictions = _predict(task, _batch(task, dataset, block))
@@ -199,7 +216,7 @@ class _Judging:
         An image that is shown and not attacked is shown as it is. ``result`` gets cost, remarks and sizes, those of all
         processes.
         """
-        blocks, predictions, sizes, pixels = share(positions, self.batch_size), [], [], []
+        blocks, predictions, sizes, pixels = share(_alike(self.dataset, positions), self.batch_size), [], [], []
         self.meter.begin(attack.name, sum(map(len, blocks)))
         for block in self._blocks(attack, blocks):
             predictions.append((block.images, block.predictions))
@@ -267,6 +284,11 @@ def _success(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> dic
     at_stake, fooled = outcome[0][positions], outcome[1][positions]
     count, of = int((at_stake & fooled).sum()), int(at_stake.sum())
     return {"fooled": count, "of": of, "rate": 100 * count / of if of else None}
+
+
+def _alike(dataset: Any, positions: list[int]) -> list[int]:
+    """The positions, images of like shapes beside each other where the data set knows shapes: less padding."""
+    return dataset.alike(positions) if hasattr(dataset, "alike") else positions
 
 
 def _batch(task: Task, dataset: Any, positions: list[int]) -> dict[str, Any]:

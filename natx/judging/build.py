@@ -62,6 +62,11 @@ def build_attacks(config: Config, *, seed: int | None = None, path: str | Path =
     return attacks
 
 
+def images_at_once(batch_size: int | None, attacks: Config, task: Task) -> int:
+    """Images per step of a judging: as asked, else as the attack config says, else the task's own number."""
+    return batch_size or attacks.get("batch_size") or task.judged_at_once
+
+
 def attack_dicts(config: Config) -> list[dict[str, Any]]:
     """The attacks of an attack config as they are built: with its ``sources`` in place of their names.
 

@@ -21,7 +21,7 @@ from natx.evaluation import Evaluation, SetEvaluation, evaluate, evaluate_set
 from natx.evaluation.applicable import OnUnsupported
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
-from natx.judging.build import build_attacks, build_metric, load_data, load_task, paper_row
+from natx.judging.build import build_attacks, build_metric, images_at_once, load_data, load_task, paper_row
 from natx.judging.identity import (
     chosen_images,
     decisive,
@@ -51,7 +51,7 @@ def judge(
     ema: bool = False,
     name: str | None = None,
     subset_size: int | None = None,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     seed: int | None = None,
     meter: Meter | None = None,
     pictures: Path | None = None,
@@ -72,7 +72,8 @@ def judge(
         ema: take the average of the weights that the checkpoint holds beside them.
         name: the row's name in tables.
         subset_size: only so many test images, see :func:`natx.data.subset`.
-        batch_size: images per step for attacks whose result does not depend on it.
+        batch_size: images per step for attacks whose result does not depend on it; by default the attack config's
+            ``batch_size``, or the task's own (:attr:`natx.task.Task.judged_at_once`).
         seed: overrides the attacks' seeds.
         meter: progress display.
         pictures: folder in which examples before and after each attack are drawn.
@@ -84,13 +85,14 @@ def judge(
         paper: the paper's row to print beside ours (``name``, and ``cells``: text by column), where neither config has
             one of its own (:func:`natx.judging.build.paper_row`).
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size must be at least 1; got {batch_size}")
     check(config, JUDGED)
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     checkpoint = weights_path(checkpoint)
     task, meta = load_task(config, checkpoint, ema=ema)
     task.to(device)
+    batch_size = images_at_once(batch_size, attacks, task)
     whole, remarks = load_data(config, task)
     dataset = subset(whole, subset_size)
     settings = {

@@ -12,7 +12,7 @@ from natx.config import JUDGED, check
 from natx.data import subset
 from natx.errors import ConfigError
 from natx.evaluation.saved import save_adversarial
-from natx.judging.build import build_attacks, load_data, load_task
+from natx.judging.build import build_attacks, images_at_once, load_data, load_task
 from natx.registry import TASKS
 from natx.runtime.progress import Meter
 
@@ -40,7 +40,7 @@ def save_judged(
     device: torch.device,
     ema: bool = False,
     subset_size: int | None = None,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     seed: int | None = None,
     meter: Meter | None = None,
 ) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def save_judged(
         subset(dataset, subset_size),
         built,
         folder,
-        batch_size=batch_size,
+        batch_size=images_at_once(batch_size, attacks, task),
         success=attacks.get("success", "any"),
         meter=meter,
     )

@@ -68,7 +68,7 @@ class BoxFlip(BoxAugment):
         flipped = x.clone()
         flipped[:, :height, :width] = x[:, :height, :width].flip(-1)
         left, top, right, bottom = annotation.boxes.unbind(1)
-        whole = annotation.original[1]
+        whole = annotation.original[1] - annotation.edge  # the same pixels are inside afterwards
         return flipped, replace(annotation, boxes=torch.stack([whole - right, top, whole - left, bottom], 1))
 
 
@@ -120,6 +120,7 @@ class BoxZoom(BoxAugment):
             difficult=annotation.difficult[stay],
             original=(height, width),
             scale=(1.0, 1.0),
+            edge=annotation.edge * annotation.scale[0] / side,
         )
         return zoomed, changed
 

@@ -20,19 +20,20 @@ from natx.models.weights import WeightFile, read_weights
 from natx.registry import TASKS
 from natx.runtime.progress import say
 from natx.task import Output, Task, channel_values, unit_pixels
-from tasks.det.compat import build_detector
+from tasks.det.compat import build_detector, shipped_model
 from tasks.det.readers import LastTargets, reader_for
 
 
 @TASKS.register_module()
 class DetectionTask(Task):
-    """Detection with any mmdet detector that a reader knows (:mod:`tasks.det.readers`).
+    """Detection with an mmdet detector (:mod:`tasks.det.readers`).
 
     Pixels are RGB in [0,1]. The detector's own preprocessing becomes a layer: scaling to 0..255, its channel order,
     mean and standard deviation, and the padding reset to mmdet's pad value after that. Padding is never perturbed.
 
     Args:
-        model: the ``model`` dict of an mmdet config.
+        model: the ``model`` dict of an mmdet config, or the name of a config that mmdet ships
+            (:func:`tasks.det.compat.shipped_model`).
         num_classes: number of foreground classes C; the heads' counts must agree.
         pretrained: run mmdet's ``init_cfg`` entries that download weights; without it they are taken out.
         checkpoint: local weights of the detector, or of its backbone alone (torchvision's, without the class layer).
@@ -46,7 +47,7 @@ class DetectionTask(Task):
 
     def __init__(
         self,
-        model: dict[str, Any],
+        model: dict[str, Any] | str,
         num_classes: int,
         *,
         pretrained: bool = False,
@@ -55,7 +56,7 @@ class DetectionTask(Task):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        model = copy.deepcopy(dict(model))
+        model = shipped_model(model, num_classes=num_classes) if isinstance(model, str) else copy.deepcopy(dict(model))
         preprocessor = dict(model.pop("data_preprocessor", {}))
         if not pretrained:
             _without_downloads(model)
@@ -67,6 +68,7 @@ class DetectionTask(Task):
         self.net = net.to(memory_format=self.memory_format)
         _check_classes(net, num_classes)
         self.reader = reader_for(net, num_classes)
+        self.judged_at_once = self.reader.judged_at_once
         if preprocessor.get("batch_augments"):
             raise ConfigError("data_preprocessor.batch_augments is not run: augmentations are the training config's")
         mean, std = preprocessor.get("mean") or (0.0, 0.0, 0.0), preprocessor.get("std") or (1.0, 1.0, 1.0)
@@ -203,7 +205,7 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
     """Raise ConfigError where a head has another number of classes."""
     for name, module in net.named_modules():
         count = getattr(module, "num_classes", num_classes)
-        if name.split(".")[-1] == "bbox_head" and isinstance(count, int) and count != num_classes:
+        if "bbox_head" in name.split(".")[-2:] and isinstance(count, int) and count != num_classes:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
 
 

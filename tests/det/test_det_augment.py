@@ -64,6 +64,18 @@ def test_flipped_boxes_are_where_the_objects_are(shape: tuple[int, int], scale: 
     assert bool((found["inputs"][:, :, shape[0] :] == 0.5).all() and (found["inputs"][..., shape[1] :] == 0.5).all())
 
 
+def test_a_box_that_names_its_last_pixel_keeps_its_pixels_when_it_is_flipped() -> None:
+    batch = scene(20)
+    batch["data_samples"] = [
+        dataclasses.replace(a, boxes=a.boxes - torch.tensor([0.0, 0.0, 1.0, 1.0]), edge=1.0)
+        for a in batch["data_samples"]
+    ]
+    found = BoxFlip(p=1.0)(batch, seed=0, epoch=0)
+    for image, annotation in zip(found["inputs"], found["data_samples"]):
+        last = torch.tensor([0.0, 0.0, 1.0, 1.0])
+        torch.testing.assert_close(annotation.boxes[0] + last, bright(image), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_zoomed_boxes_are_where_the_objects_are(scale: float) -> None:
     batch = scene(120, scale=scale)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -228,7 +227,8 @@ def test_a_folder_with_flaws_is_read_trained_on_and_judged_and_the_report_counts
     assert ran.code == 0, ran.err
     expected = [
         "objects of other classes left out (horse 1): 1 of 8",
-        "boxes without area inside the image left out: 2 of 8",
+        "boxes outside the image or without area left out: 1 of 8",
+        "boxes one pixel wide or high, judged and not learnt: 1 of 8",
         "boxes clipped to the image: 1 of 8",
         "images without any object: 2 of 5",
     ]
@@ -246,22 +246,6 @@ def test_a_folder_with_flaws_is_read_trained_on_and_judged_and_the_report_counts
     for where in (report["notes"], (out / "report.md").read_text(), ran.out):
         text = " ".join(" ".join(where if isinstance(where, list) else where.split()).split())
         assert all(note in text for note in (*expected, "2 of 5 images")), text
-
-
-def test_the_config_of_the_documentation_trains_on_a_folder_with_classes_of_its_own(shop: Workshop) -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "det.md").read_text(), re.DOTALL)
-    (shop.folder / "my_ssd.py").write_text(text.replace("configs/", f"{ROOT}/configs/"))
-    lists = write_voc(shop.folder / "data" / "pets") / "ImageSets" / "Main"
-    for split, name in (("train", "a"), ("test", "b")):
-        (lists / f"{split}.txt").write_text(name)
-    shop.monkeypatch.chdir(shop.folder)
-    short = ("--cfg-options", "train_cfg.max_epochs=1", "data.batch_size=1")
-    ran = shop.run("train.py", "my_ssd.py", "--work-dir", "run", *short)
-    assert ran.code == 0, ran.err
-    attacks = shop.write("attacks.py", ATTACKS)
-    ran = shop.run("test.py", "my_ssd.py", "run/best.safetensors", "--attacks", attacks, "--out", "out")
-    assert ran.code == 0, ran.err
-    assert json.loads(Path("out/report.json").read_text())["settings"]["data"] == "VOCDetection, all 1 of 1 test images"
 
 
 # ------------------------------------------------------------------------------------------------ mmdet's checkpoints
@@ -322,8 +306,6 @@ def history() -> dict[str, Any]:
 # name: (entries beside the weights, what the line must contain)
 PICKLED: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "a class of its own": (lambda out: {"meta": {"hook": Payload(out)}}, "mkdir"),
-    "a numpy number": (lambda out: {"meta": {"best": np.float64(0.5)}}, "numpy"),
-    "a numpy array": (lambda out: {"meta": {"palette": np.zeros((2, 3))}}, "numpy"),
     "a config": (lambda out: {"meta": {"cfg": ConfigDict(model=dict(type="SSD"))}}, "mmengine.config"),
     "a log": (lambda out: {"message_hub": history()}, "mmengine.logging.history_buffer.HistoryBuffer"),
 }

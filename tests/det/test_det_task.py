@@ -372,14 +372,6 @@ def test_configs_that_cannot_work_are_refused() -> None:
         DetectionTask(ssd(), 20)
     with pytest.raises(ConfigError, match="batch_augments"):
         DetectionTask(ssd(preprocessor=dict(RGB, batch_augments=[dict(type="BatchFixedSizePad")])), CLASSES)
-    fcos = retina(
-        type="FCOSHead", strides=[8, 16, 32], norm_cfg=dict(type="BN"), bbox_coder=dict(type="DistancePointBBoxCoder")
-    )
-    fcos["bbox_head"].pop("anchor_generator")
-    fcos["bbox_head"]["loss_bbox"] = dict(type="GIoULoss")
-    fcos["type"] = "FCOS"
-    with pytest.raises(ConfigError, match="no reader for FCOS with FCOSHead.*Retina, SSD, TwoStage"):
-        DetectionTask(fcos, CLASSES)
     untrained = retina()
     untrained["train_cfg"] = None
     with pytest.raises(ConfigError, match="no train_cfg"):

@@ -39,6 +39,8 @@ from natx.terms import NastyKL, View
 from natx.terms.nasty import nasty_divergence
 from tasks.det import DetectionTask
 from tasks.det.readers import Targets
+from tasks.det.readers.dense import DenseReader
+from tasks.det.readers.general import GeneralReader
 from tasks.det.readers.retina import RetinaReader
 from tasks.det.readers.two_stage import TwoStageReader
 
@@ -282,8 +284,7 @@ def test_retina_refuses_other_priors_and_heads(models: dict) -> None:
     with pytest.raises(ConfigError, match="a TwoStage detector, the target Retina"):
         Adversary([models[faster]]).check(models[retina])
     other_loss = retina(loss_cls=dict(type="GHMC", bins=30, momentum=0.75, use_sigmoid=True, loss_weight=1.0))
-    with pytest.raises(ConfigError, match="no reader for RetinaNet with RetinaHead"):
-        DetectionTask(other_loss, CLASSES)
+    assert type(DetectionTask(other_loss, CLASSES).reader) is DenseReader
 
 
 def test_families_get_their_readers(models: dict) -> None:
@@ -389,24 +390,48 @@ def test_anchors_are_sampled_alike_on_a_larger_canvas(models: dict) -> None:
     assert torch.equal(*counts)
 
 
-def test_masks_cascades_and_unknown_samplers_are_refused() -> None:
+def test_masks_are_left_alone_and_other_samplers_and_cascades_get_the_general_reader() -> None:
     masks = faster()
     masks["type"] = "MaskRCNN"
     masks["roi_head"]["mask_roi_extractor"] = masks["roi_head"]["bbox_roi_extractor"]
     masks["roi_head"]["mask_head"] = dict(type="FCNMaskHead", in_channels=16, num_convs=1, num_classes=CLASSES)
-    with pytest.raises(ConfigError, match="no reader for MaskRCNN"):
-        DetectionTask(masks, CLASSES)
-    config = faster()
-    config["train_cfg"]["rcnn"]["sampler"]["type"] = "OHEMSampler"
-    with pytest.raises(ConfigError, match="no reader for FasterRCNN with StandardRoIHead and its losses and samplers"):
-        DetectionTask(config, CLASSES)
+    task = detector(masks)
+    assert type(task.reader) is TwoStageReader
+    frozen = [name for name, p in task.net.named_parameters() if not p.requires_grad]
+    assert frozen and all("mask_head" in name for name in frozen)
+    sampled = faster()
+    sampled["train_cfg"]["rcnn"]["sampler"]["type"] = "OHEMSampler"
     cascade = faster()
     boxes = cascade["roi_head"]["bbox_head"]
     cascade["type"], cascade["roi_head"]["type"] = "CascadeRCNN", "CascadeRoIHead"
     cascade["roi_head"].update(num_stages=1, stage_loss_weights=[1], bbox_head=[dict(boxes, bbox_coder=coder())])
     cascade["train_cfg"]["rcnn"] = [cascade["train_cfg"]["rcnn"]]
-    with pytest.raises(ConfigError, match="no reader for CascadeRCNN"):
-        DetectionTask(cascade, CLASSES)
+    for config in (sampled, cascade):
+        assert type(DetectionTask(config, CLASSES).reader) is GeneralReader
+
+
+def test_a_detector_whose_losses_need_more_than_features_is_refused() -> None:
+    proposals = faster()
+    proposals.pop("roi_head")
+    proposals["type"] = "RPN"
+    proposals["train_cfg"] = {"rpn": proposals["train_cfg"]["rpn"]}
+    proposals["test_cfg"] = {"rpn": proposals["test_cfg"]["rpn"]}
+    with pytest.raises(ConfigError, match="no reader for RPN with RPNHead") as error:
+        DetectionTask(proposals, 1)
+    assert "\n" not in str(error.value)
+
+
+def test_dense_rows_of_retina_are_those_of_its_own_reader(models: dict) -> None:
+    task, batch = models[retina], square_batch()
+    features, targets = task.net.extract_feat(task.pixels(batch)), Targets.of(batch, divisor=32)
+    own = task.reader.read(task.reader.raw(task.pixels(batch)), targets)
+    dense = DenseReader(task.net, CLASSES).read(tuple(features), targets)
+    for ours, theirs in zip((*dense.rows, dense.labels), (*own.rows, own.labels)):
+        assert torch.equal(ours, theirs)
+    torch.testing.assert_close(dense.logits, own.logits)
+    for name, loss in own.image_losses.items():
+        torch.testing.assert_close(dense.image_losses[name], loss, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(dense.losses[name], own.losses[name], rtol=1e-4, atol=1e-5)
 
 
 def test_no_proposals_and_no_objects_give_no_rows() -> None:

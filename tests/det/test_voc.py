@@ -140,17 +140,18 @@ def test_boxes_outside_the_image(root: Path) -> None:
         ("dog", 0, -5, 10, 10, 0),  # sticks out at the left and above
         ("dog", 15, 25, 99, 1e30, 0),  # and on the other sides
         ("cat", 30, 5, 40, 10, 0),  # beside the image
-        ("cat", 5, 5, 5, 10, 0),  # no width
+        ("cat", 5, 5, 5, 10, 0),  # one pixel wide: the last one is inside
         ("cat", 5, 9, 9, 5, 0),  # upside down
         ("cat", 1, 1, 21, 31, 0),  # the whole image as counted from 0 and not from 1: fits
     ]
     annotate(root, xml_of(20, 30, things))
     notes: list[str] = []
     shot = read_annotations(root, "train", notes=notes)[1]
-    assert shot.boxes.tolist() == [[0, 0, 9, 9], [14, 24, 20, 30], [0, 0, 20, 30]]
-    assert shot.labels.tolist() == [11, 11, 7]
-    assert notes[:2] == [
-        "VOC2012 train: boxes without area inside the image left out: 3 of 11",
+    assert shot.boxes.tolist() == [[0, 0, 9, 9], [14, 24, 20, 30], [4, 4, 4, 9], [0, 0, 20, 30]]
+    assert shot.labels.tolist() == [11, 11, 7, 7]
+    assert notes[:3] == [
+        "VOC2012 train: boxes outside the image or without area left out: 2 of 11",
+        "VOC2012 train: boxes one pixel wide or high, judged and not learnt: 1 of 11",
         "VOC2012 train: boxes clipped to the image: 2 of 11",
     ]
 
@@ -192,6 +193,56 @@ def test_images_that_viewers_turn_are_told(root: Path, orientation: int | None, 
     notes: list[str] = []
     read_annotations(root, "train", notes=notes)
     assert sum("EXIF" in note and note.endswith("1 of 4") for note in notes) == turned
+
+
+def turned_picture(root: Path, orientation: int, annotated: tuple[int, int]) -> Path:
+    """A picture 20 wide and 30 high as stored, bright in its upper left quarter, and its annotation's size."""
+    pixels = np.zeros((30, 20, 3), dtype=np.uint8)
+    pixels[:15, :10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = root / "JPEGImages" / "2007_000032.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    annotate(root, xml_of(*annotated, [("dog", 2, 2, 9, 9, 0)]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("orientation", "annotated", "size", "corner"),
+    [
+        (6, (30, 20), (30, 20), "upper right"),  # a quarter turn clockwise, and the boxes are on the turned image
+        (8, (30, 20), (30, 20), "lower left"),
+        (6, (20, 30), (20, 30), "upper left"),  # the boxes are on the image as stored
+        (3, (20, 30), (20, 30), "upper left"),  # a half turn shows in no size
+    ],
+)
+def test_the_annotations_size_says_whether_an_image_is_turned(
+    root: Path, orientation: int, annotated: tuple[int, int], size: tuple[int, int], corner: str
+) -> None:
+    turned_picture(root, orientation, annotated)
+    voc = VOCDetection(root, "train", size=(20, 20))
+    place = [Path(annotation.path).stem for annotation in voc.annotations].index("2007_000032")
+    image = voc[place]["inputs"][0].float()
+    corners = {"upper left": image[:, :8, :8], "upper right": image[:, :8, 12:], "lower left": image[:, 12:, :8]}
+    assert max(corners, key=lambda name: float(corners[name].mean())) == corner
+    assert voc.annotations[place].original == size[::-1]
+    text = "read as viewers turn" if size != (20, 30) else "read as stored"
+    assert [text in note for note in voc.notes if "EXIF" in note] == [True]
+
+
+def test_objects_that_are_all_difficult_are_no_training_set(tmp_path: Path) -> None:
+    write_layout(tmp_path, {"one": (30, 20, [("dog", 2, 2, 9, 9, 1)])})
+    assert len(VOCDetection(tmp_path, "train")) == 1
+    fails(DataError, lambda: VOCDetection(tmp_path, "train", train=True), "difficult", "none to learn from")
+
+
+def test_lists_of_one_class_are_refused_and_marks_of_editors_are_not(root: Path) -> None:
+    path = root / "ImageSets" / "Main" / "train.txt"
+    names = path.read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + names.encode())
+    assert len(read_annotations(root, "train")) == 4
+    path.write_text("".join(f"{name} -1\n" for name in names.split()))
+    fails(DataError, lambda: read_annotations(root, "train"), "-1'", "whether a class is in it", "cut the flags off")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG", ".png", ".PNG", ".bmp"])

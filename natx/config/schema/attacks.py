@@ -22,6 +22,11 @@ class AttackConfig(Section):
         "attacks that cannot attack the model end the judging, or are skipped: 'not applicable' in their columns",
         default="refuse",
     )
+    batch_size: int | None = entry(
+        "images a step; by default 250, for detectors fewer, by their kind; `--batch-size` is over it",
+        default=None,
+        gt=0,
+    )
     sources: dict[str, FrozenModel] = entry("models by name, for `source` and `adversary` of attacks", default={})
     paper: dict[str, dict[str, str]] = entry("the paper's rows: cells by column, shown beside ours", default={})
     custom_imports: Imports | None = entry("modules to import", default=None)

@@ -13,6 +13,7 @@ from natx.attacks import Victim
 from natx.errors import UnsupportedError
 from natx.runtime.precision import full_precision
 from natx.task import Task
+from tasks.det.readers.anchors import AnchorReader
 
 
 @dataclass
@@ -56,14 +57,10 @@ def check_dense(task: Task) -> None:
     """Raise UnsupportedError where a task is no detector with dense proposals, see :func:`dense`."""
     if hasattr(getattr(task, "reader", None), "dense"):
         return
-    from mmdet.models.dense_heads.anchor_head import AnchorHead  # here, since mmdet's models take seconds to import
-
-    net = getattr(task, "net", None)
-    head = getattr(net, "bbox_head", None)
-    if hasattr(net, "roi_head") or not isinstance(head, AnchorHead):
+    if not isinstance(getattr(task, "reader", None), AnchorReader):
         raise UnsupportedError(
-            f"DAG and RAP attack detectors with fixed priors (SSD, RetinaNet), not {type(net).__name__}: attack this "
-            "one with PGD on its losses"
+            "DAG and RAP attack detectors with fixed priors (SSD, RetinaNet), not "
+            f"{type(getattr(task, 'net', task)).__name__}: attack this one with PGD on its losses"
         )
 
 

@@ -22,7 +22,6 @@ MODULES = (
     "MaskedConv2d",
     "ModulatedDeformConv2d",
     "ModulatedDeformRoIPoolPack",
-    "MultiScaleDeformableAttention",
     "PrRoIPool",
     "RiRoIAlignRotated",
     "RoIAlignRotated",
@@ -34,7 +33,6 @@ REGISTERED = {
     "DCN": "DeformConv2dPack",
     "DCNv2": "ModulatedDeformConv2dPack",
     "MMSyncBN": "SyncBatchNorm",
-    "MultiScaleDeformableAttention": "MultiScaleDeformableAttention",
     "SAC": "SAConv2d",
     "carafe": "CARAFEPack",
 }

@@ -13,12 +13,14 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from natx.errors import ConfigError
+from tasks.det.compat.deformable import deformable_attention
 from tasks.det.compat.focal import sigmoid_focal_loss
 from tasks.det.compat.missing import FUNCTIONS, MODULES, REGISTERED, missing, missing_module
 from tasks.det.compat.nms import batched_nms, nms, soft_nms
 from tasks.det.compat.roi_align import RoIAlign, roi_align
 
 OPS = "mmcv.ops"
+DEFORMABLE = "MultiScaleDeformableAttention"
 MARK = "from_natx"  # set on the module that natx supplies, to know it again
 SUBSTITUTES: dict[str, Any] = {
     "RoIAlign": RoIAlign,
@@ -32,7 +34,6 @@ SUBSTITUTES: dict[str, Any] = {
 SUBMODULES = {
     "carafe": ("CARAFEPack",),
     "modulated_deform_conv": ("ModulatedDeformConv2d",),
-    "multi_scale_deform_attn": ("MultiScaleDeformableAttention",),
     "nms": ("batched_nms", "nms", "nms_match", "soft_nms"),
     "roi_align": ("RoIAlign", "roi_align"),
 }
@@ -80,6 +81,14 @@ def _pure() -> dict[str, Any]:
     return content
 
 
+def _deformable() -> Any:
+    """mmcv-lite's deformable attention; a stand-in where a version of it has none."""
+    try:
+        return deformable_attention()
+    except ImportError:
+        return missing(DEFORMABLE)
+
+
 def _substitute(mmcv: Any) -> None:
     """Supply ``mmcv.ops``."""
     spec = find_spec(OPS)
@@ -87,22 +96,24 @@ def _substitute(mmcv: Any) -> None:
     ops = _module(OPS, {**content, MARK: True}, path=list(spec.submodule_search_locations or []) if spec else [])
     for submodule, names in SUBMODULES.items():
         _module(f"{OPS}.{submodule}", {name: content[name] for name in names})
-    vars(ops).update(_pure())
+    content[DEFORMABLE] = _deformable()
+    vars(ops).update(_pure(), **{DEFORMABLE: content[DEFORMABLE]})
     mmcv.ops = ops
     for name, operator in REGISTERED.items():
         if name not in MODELS.module_dict:
             MODELS.register_module(name=name, module=missing_module(operator))
     transformer: Any = sys.modules.get("mmcv.cnn.bricks.transformer")
-    if transformer is not None and not hasattr(transformer, "MultiScaleDeformableAttention"):
+    if transformer is not None and not hasattr(transformer, DEFORMABLE):
         # Imported earlier, it has failed to take the name from mmcv.ops, and mmdet takes it from there.
-        transformer.MultiScaleDeformableAttention = content["MultiScaleDeformableAttention"]
+        setattr(transformer, DEFORMABLE, content[DEFORMABLE])
 
 
 def install() -> str:
     """Make mmdet importable and its models usable, with or without full mmcv; repeating it does nothing.
 
     Full mmcv (its compiled operators load) is left untouched. Otherwise ``mmcv.ops`` becomes natx's operators: NMS,
-    soft NMS, RoIAlign and the focal loss compute; every other one that mmdet names raises ConfigError when used.
+    soft NMS, RoIAlign, the focal loss and deformable attention (mmcv's own torch form) compute; every other one that
+    mmdet names raises ConfigError when used.
 
     Returns:
         The operators in use, in words for a report.

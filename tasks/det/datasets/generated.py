@@ -13,9 +13,9 @@ from PIL import Image
 from natx.data.generated import make_once
 from natx.errors import ConfigError
 from natx.registry import DATASETS
-from tasks.det.datasets.images import VOCDetection
 from tasks.det.datasets.scenes import BREADTH, Numbers, Object, draw
 from tasks.det.datasets.voc import ANNOTATIONS, IMAGES, LISTS
+from tasks.det.datasets.voc_set import VOCDetection
 
 FORMAT = 2  # of the pictures: to be raised with every change that draws others
 DIGITS = tuple("0123456789")

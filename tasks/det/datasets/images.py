@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from natx.data.base import BatchDataset, brief
 from natx.data.images import decode_batch, read_rgb
 from natx.data.split import hold_out, subset
 from natx.errors import ConfigError, DataError
-from natx.registry import DATASETS
-from tasks.det.datasets.voc import VOC_CLASSES, Shot, find_root, read_annotations
+from tasks.det.datasets.voc import Shot
 
 SSD_SIZE = (300, 300)
 
@@ -38,6 +36,9 @@ class Annotation:
         original: height and width of the image file.
         scale: (sx, sy), what resizing multiplies x and y by.
         path: of the image file.
+        turned: the image is read as its EXIF orientation asks viewers to turn it.
+        edge: what lies between x2 and the right edge of the last pixel inside, in pixels of the original image: 1 where
+            x2 is the place of that pixel (VOC), 0 where it is its edge (COCO).
     """
 
     boxes: Tensor
@@ -47,6 +48,8 @@ class Annotation:
     original: tuple[int, int]
     scale: tuple[float, float]
     path: str
+    turned: bool = False
+    edge: float = 0.0
 
     @property
     def resized_boxes(self) -> Tensor:
@@ -61,7 +64,7 @@ class Annotation:
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a tensor that a loading process sends would take one of the few open files each.
         arrays = tuple(value.cpu().numpy() for value in (self.boxes, self.labels, self.difficult))
-        return _restore, (arrays, self.shape, self.original, self.scale, self.path)
+        return _restore, (arrays, self.shape, self.original, self.scale, self.path, self.turned, self.edge)
 
 
 def _restore(arrays: Sequence[np.ndarray], *geometry: Any) -> Annotation:
@@ -127,24 +130,21 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-@DATASETS.register_module()
-class VOCDetection(BatchDataset):
-    """Images with boxes in the Pascal VOC layout, decoded when read, resized and padded, uint8 RGB.
+class DetectionImages(BatchDataset):
+    """Images with boxes, decoded when read, resized and padded, uint8 RGB; a layout of files is a subclass.
 
-    Several sets can be joined: ``root=[VOC2007, VOC2012], split="trainval"``, or a split for each root. Images are in
-    the order of the lists. Resizing is Pillow's bilinear filter, which averages when it shrinks; mmdet's pipelines do
-    not, so the pixels differ a little from those that mmdet's published weights were trained on. Greyscale, palette
-    and CMYK images become RGB; EXIF orientation is ignored, as VOC's boxes do.
+    Resizing is Pillow's bilinear filter, which averages when it shrinks; mmdet's pipelines do not, so the pixels differ
+    a little from those that mmdet's published weights were trained on. Greyscale, palette and CMYK images become RGB.
+    Images are read as they are stored, or turned as their EXIF orientation asks where the annotation's size shows that
+    its boxes are on the turned image.
 
     A part of the set (``subset``, ``hold_out``) is a set of its own with its own ``annotations``; ``index`` stays the
     position in the whole set. There are no ``labels``: an image has many or none.
 
     Args:
-        root: folder of the set, see :func:`tasks.det.datasets.voc.read_annotations`; a list joins several.
-        split: name of the list of images, or a list of names: one for each root, or several of one root.
+        classes: names of the classes in label order.
         train: the images are to learn from; :meth:`for_evaluation` clears it. Images, boxes and sizes do not depend
             on it: flips and other augmentation are not the data set's.
-        classes: names of the classes in label order; VOC's 20 by default.
         size: height and width that all images are resized to, proportions not kept (SSD); (300, 300) by default.
         short: length of the shorter side instead, proportions kept (Faster R-CNN, RetinaNet).
         long: with ``short``: greatest length of the longer side.
@@ -159,50 +159,51 @@ class VOCDetection(BatchDataset):
         train: as given.
 
     Raises:
-        DataError: as :func:`tasks.det.datasets.voc.read_annotations`, or no object of the classes at all; when an image
-            is read: a broken image, or one that changed its size.
-        ConfigError: sizes, classes or threads that cannot be, or as many splits as do not fit the roots.
+        DataError: when an image is read: a broken image, or one that changed its size.
+        ConfigError: sizes or threads that cannot be.
     """
 
     def __init__(
         self,
-        root: str | Path | Sequence[str | Path] = "data/VOCdevkit/VOC2012",
-        split: str | Sequence[str] = "trainval",
+        classes: Sequence[str],
         *,
-        train: bool = False,
-        classes: Sequence[str] | None = None,
-        size: Sequence[int] | None = None,
-        short: int | None = None,
-        long: int | None = None,
-        divisor: int = 32,
-        threads: int = 0,
+        train: bool,
+        size: Sequence[int] | None,
+        short: int | None,
+        long: int | None,
+        divisor: int,
+        threads: int,
     ) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
             raise ConfigError(f"threads must be a whole number from 0; got {threads!r}")
-        self.train, self.threads = train, threads
-        self.classes = VOC_CLASSES if classes is None else _checked_classes(classes)
+        self.train, self.threads, self.classes = train, threads, tuple(classes)
         if size is None and short is None:
             size = SSD_SIZE
         sides: Any = tuple(size) if isinstance(size, Sequence) else size  # as a config has it; Resize checks it
         self.resize = Resize(sides, short, long, divisor)
         self.notes: list[str] = []
-        self._names: list[str] = []  # what the fingerprint calls the images: the root's number and the path below it
+        self._names: list[str] = []  # what the fingerprint calls the images
         self._whole: list[Annotation] = []
-        pairs = _pairs(root, split)
-        for number, (folder, name) in enumerate(pairs):
-            folder = find_root(folder)
-            shots = read_annotations(folder, name, classes=self.classes, notes=self.notes)
-            self._whole += [self._annotation(shot) for shot in shots]
-            self._names += [f"{number}/{Path(os.path.relpath(shot.path, folder)).as_posix()}" for shot in shots]
+
+    def _fill(self, shots: Sequence[tuple[str, Shot]], *, where: str) -> None:
+        """Take the images, each with what the fingerprint calls it; once, by the subclass.
+
+        Raises:
+            DataError: no object of the classes at all, or to learn from none that is not difficult.
+        """
+        self._names = [name for name, _ in shots]
+        self._whole = [self._annotation(shot) for _, shot in shots]
+        remarks = f" ({'; '.join(self.notes)})" if self.notes else ""
         if not any(len(annotation.boxes) for annotation in self._whole):
-            where = ", ".join(f"{folder} {name}" for folder, name in pairs)
             raise DataError(
-                f"no object of the classes {', '.join(self.classes)} in {where} ({'; '.join(self.notes)}): set classes "
-                "to the names that the annotations use, or set another root or split"
+                f"no object of the classes {', '.join(self.classes)} in {where}{remarks}: set classes to the names "
+                "that the annotations use, or set another root or split"
             )
-        repeated = len(self._whole) - len({annotation.path for annotation in self._whole})
-        if repeated:
-            self.notes.append(f"images that several of the joined splits list: {repeated} of {len(self._whole)}")
+        if self.train and all(bool(annotation.difficult.all()) for annotation in self._whole):
+            raise DataError(
+                f"every object in {where} is difficult or a crowd, so there is none to learn from: clear the flag of "
+                "those that are to be learnt, or train on another split"
+            )
         self.annotations, self.index = self._whole, torch.arange(len(self._whole))
 
     def __len__(self) -> int:
@@ -233,13 +234,13 @@ class VOCDetection(BatchDataset):
         )
         return {"inputs": inputs, "data_samples": annotations, "index": self.index[rows]}
 
-    def for_evaluation(self) -> VOCDetection:
+    def for_evaluation(self) -> DetectionImages:
         """The same images in the same order, not marked as images to learn from."""
         view = copy.copy(self)
         view.train = False
         return view
 
-    def with_classes(self, classes: Sequence[str]) -> VOCDetection:
+    def with_classes(self, classes: Sequence[str]) -> DetectionImages:
         """See :meth:`natx.data.base.BatchDataset.with_classes`."""
         place = {name: label for label, name in enumerate(classes)}
         order = torch.tensor([place[name] for name in self.classes], dtype=torch.int64)
@@ -250,11 +251,19 @@ class VOCDetection(BatchDataset):
         view.classes, view._digest = tuple(classes), self.fingerprint()
         return view
 
-    def subset(self, count: int) -> VOCDetection:
+    def alike(self, positions: Sequence[int]) -> list[int]:
+        """The positions in an order in which batches need little padding: by the proportions of the resized images."""
+        if self.resize.size is not None:
+            return list(positions)
+        shapes = [self.annotations[position].shape for position in positions]
+        order = sorted(range(len(shapes)), key=lambda i: shapes[i][0] / shapes[i][1])
+        return [positions[i] for i in order]
+
+    def subset(self, count: int) -> DetectionImages:
         """The first ``count`` images. Raises ConfigError for a count that leaves none or is too large."""
         return self._part(subset(range(len(self)), count).positions)
 
-    def hold_out(self, count: int, seed: int = 0) -> tuple[VOCDetection, VOCDetection]:
+    def hold_out(self, count: int, seed: int = 0) -> tuple[DetectionImages, DetectionImages]:
         """Split into (training images, ``count`` held-out images as an evaluation shows them), drawn from ``seed``.
 
         Raises:
@@ -263,7 +272,7 @@ class VOCDetection(BatchDataset):
         training, heldout = hold_out(range(len(self)), count, seed=seed)
         return self._part(training.positions), self.for_evaluation()._part(heldout.positions)
 
-    def _part(self, positions: Sequence[int]) -> VOCDetection:
+    def _part(self, positions: Sequence[int]) -> DetectionImages:
         view = copy.copy(self)
         view.annotations = [self.annotations[i] for i in positions]
         view.index = self.index[list(positions)]
@@ -279,6 +288,8 @@ class VOCDetection(BatchDataset):
             original=(shot.height, shot.width),
             scale=(shape[1] / shot.width, shape[0] / shot.height),
             path=shot.path,
+            turned=shot.turned,
+            edge=shot.edge,
         )
 
     def _content(self) -> Iterator[bytes]:
@@ -291,27 +302,14 @@ class VOCDetection(BatchDataset):
                 raise DataError(
                     f"cannot read {annotation.path} ({brief(error)}); do not change a data set in a run"
                 ) from error
-            yield f"{name}\t{size}\t{annotation.original}\n".encode("utf-8", "surrogateescape")
+            way = "\tturned" if annotation.turned else ""
+            yield f"{name}\t{size}\t{annotation.original}{way}\n".encode("utf-8", "surrogateescape")
             for values in (annotation.boxes, annotation.labels, annotation.difficult):
                 yield values.numpy().tobytes()
 
 
-def _pairs(root: Any, split: Any) -> list[tuple[Any, str]]:
-    """(root, split) of every set to join."""
-    roots = [root] if isinstance(root, (str, Path)) else list(root)
-    splits = [split] if isinstance(split, str) else list(split)
-    if not roots or not splits or (len(roots) != len(splits) and 1 not in (len(roots), len(splits))):
-        raise ConfigError(
-            f"give one split for all roots, or one for each; got {len(roots)} roots, {len(splits)} splits"
-        )
-    count = max(len(roots), len(splits))
-    pairs = list(zip(roots * (count // len(roots)), splits * (count // len(splits))))
-    if len({(str(folder), name) for folder, name in pairs}) < count:
-        raise ConfigError(f"the same root and split are joined twice: {', '.join(f'{f} {name}' for f, name in pairs)}")
-    return pairs
-
-
-def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
+def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes in a config; raises ConfigError where they are none, no names, or repeated."""
     if isinstance(classes, str) or not classes or not all(isinstance(name, str) and name.strip() for name in classes):
         raise ConfigError(f"classes must be a list of names; got {classes!r}")
     if len(set(classes)) < len(classes):
@@ -321,7 +319,7 @@ def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
 
 def _decode(annotation: Annotation, canvas: tuple[int, int]) -> np.ndarray:
     """An image, resized and padded to a canvas, uint8 [height, width, 3]."""
-    image = read_rgb(annotation.path)
+    image = read_rgb(annotation.path, turned=annotation.turned)
     if image.size != annotation.original[::-1]:
         height, width = annotation.original
         raise DataError(f"{annotation.path} was {width} x {height} pixels and is now {image.size[0]} x {image.size[1]}")

@@ -3,8 +3,9 @@
 Read by ourselves, without a detection library, and into the same numbers as mmdet's ``XMLDataset``: a coordinate is
 cut to a whole number and 1 is subtracted, from all four alike. So ``x1`` and ``y1`` count from 0 and ``x2`` and ``y2``
 are the last pixels inside: a box over a whole image of width W goes from 0 to W - 1. What deviates is safe: boxes are
-clipped to their image (mmdet does so when it resizes), boxes without area are left out (mmdet leaves them to the
-losses), and sizes are those of the image files and not what the XML says.
+clipped to their image (mmdet does so when it resizes), those outside it or that end before they begin are left out
+(mmdet leaves them to the losses), and sizes are those of the image files and not what the XML says. A box that is one
+pixel wide has x2 = x1: it is an object to be found, as in mmdet's evaluation, and no target to learn.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ VOC_CLASSES = (
 ANNOTATIONS, LISTS, IMAGES = "Annotations", "ImageSets/Main", "JPEGImages"
 
 ORIENTATION, UPRIGHT = 0x0112, 1  # EXIF's tag, and its value where an image is shown as it is stored
+QUARTER_TURNS = (5, 6, 7, 8)  # its values where width and height change places
+_FLAGS = ("-1", "0", "1")  # of VOC's lists for one class: it is absent, difficult, there
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 4 << 20  # bytes of an annotation file; those of VOC have some thousand
 _NAMED = 5  # classes or files that a message lists
@@ -67,6 +70,8 @@ class Shot(NamedTuple):
         boxes: x1, y1, x2, y2 in pixels of the image, float32 ``[n, 4]``, see the module; inside the image.
         labels: class of each object, int64 ``[n]``.
         difficult: objects that an evaluation does not ask for, bool ``[n]``.
+        turned: sizes and boxes are those of the image as its EXIF orientation asks viewers to turn it.
+        edge: see :class:`tasks.det.datasets.Annotation`.
     """
 
     path: str
@@ -75,6 +80,8 @@ class Shot(NamedTuple):
     boxes: Tensor
     labels: Tensor
     difficult: Tensor
+    turned: bool = False
+    edge: float = 0.0
 
 
 def read_annotations(
@@ -82,8 +89,9 @@ def read_annotations(
 ) -> list[Shot]:
     """The images of a split in the order of its list, with their objects; of an image only the size is read.
 
-    Boxes that stick out of their image are clipped, boxes without area are left out, and so are objects of other
-    classes; images without any object stay. Doctypes and entities in XML files are refused.
+    Boxes that stick out of their image are clipped, boxes outside it are left out, and so are objects of other
+    classes; images without any object stay. An image that its EXIF orientation turns by a quarter is read turned where
+    the annotation has the turned size, and as stored otherwise. Doctypes and entities in XML files are refused.
 
     Args:
         root: folder with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages`` (``VOCdevkit/VOC2012``), or a folder
@@ -147,24 +155,30 @@ def _read_list(root: Path, split: str) -> list[str]:
             )
     path = root / LISTS / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors open a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         lists = sorted(entry.stem for entry in (root / LISTS).glob("*.txt") if not entry.name.startswith("."))
         raise DataError(
             f"cannot read the list {path} ({brief(error)}); expected one image name per line; lists that are there: "
-            f"{_few(lists) or 'none'}"
+            f"{few(lists) or 'none'}"
         ) from error
     names = [name for line in lines if (name := line.strip())]
     if not names:
         raise DataError(f"the list {path} is empty; expected one image name per line, as 2007_000027")
+    flagged = all(len(parts := name.split()) == 2 and parts[1] in _FLAGS for name in names)
+    if flagged and not (root / ANNOTATIONS / f"{names[0]}.xml").is_file():
+        raise DataError(
+            f"the list {path} begins with {names[0]!r}: it says of each image whether a class is in it; name a list "
+            "with one image a line (trainval, not cat_trainval), or cut the flags off"
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"the list {path} names images more than once: {_few(twice)}; remove the repeated lines")
+        raise DataError(f"the list {path} names images more than once: {few(twice)}; remove the repeated lines")
     return names
 
 
-def _few(names: Sequence[str]) -> str:
-    """The first names, and how many more."""
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more, for a message."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
@@ -176,11 +190,13 @@ class _Tally:
     Attributes:
         objects: all objects.
         clipped: boxes clipped to their image.
-        flat: boxes without area inside their image, left out.
+        flat: boxes outside their image, or that end before they begin, left out.
+        thin: boxes one pixel wide or high.
         others: objects left out, by class.
         empty: images without any object (left).
         sizes: images of another size than their annotation says.
-        turned: images whose file asks viewers to turn or mirror them (EXIF).
+        stored: images whose file asks viewers to turn or mirror them (EXIF), read as stored.
+        turned: such images that are read as viewers see them, since their annotation has that size.
     """
 
     objects: int = 0
@@ -189,18 +205,22 @@ class _Tally:
     others: Counter = field(default_factory=Counter)
     empty: int = 0
     sizes: int = 0
+    thin: int = 0
+    stored: int = 0
     turned: int = 0
 
     def remarks(self, where: str, images: int) -> list[str]:
         """One line for each kind of thing that happened."""
-        listed = _few([f"{name} {count}" for name, count in sorted(self.others.items(), key=lambda x: (-x[1], x[0]))])
+        listed = few([f"{name} {count}" for name, count in sorted(self.others.items(), key=lambda x: (-x[1], x[0]))])
         counts = [
             (f"objects of other classes left out ({listed})", sum(self.others.values()), self.objects),
-            ("boxes without area inside the image left out", self.flat, self.objects),
+            ("boxes outside the image or without area left out", self.flat, self.objects),
+            ("boxes one pixel wide or high, judged and not learnt", self.thin, self.objects),
             ("boxes clipped to the image", self.clipped, self.objects),
             ("images without any object", self.empty, images),
             ("images of another size than the annotation says (the image's is used)", self.sizes, images),
-            ("images that viewers turn (EXIF) and that are read as stored, so boxes must be too", self.turned, images),
+            ("images that viewers turn (EXIF) and that are read as stored, so boxes must be too", self.stored, images),
+            ("images read as viewers turn them (EXIF), whose annotation has the turned size", self.turned, images),
         ]
         return [f"{where}: {event}: {count} of {total}" for event, count, total in counts if count]
 
@@ -210,9 +230,14 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
     path = root / ANNOTATIONS / f"{name}.xml"
     top = _parse(path)
     image = _find_image(root, name)
-    (width, height), turned = _image_size(image)
-    tally.turned += turned
+    (width, height), orientation = _image_size(image)
     size = [(top.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
+    # Only a quarter turn shows in the size; of a half turn nobody can say which way the boxes are.
+    turned = orientation in QUARTER_TURNS and width != height and size == [str(height), str(width)]
+    if turned:
+        width, height = height, width
+    tally.turned += turned
+    tally.stored += orientation != UPRIGHT and not turned
     tally.sizes += any(size) and size != [str(width), str(height)]
     boxes, labels, difficult = [], [], []
     for thing in top.findall("object"):
@@ -224,10 +249,12 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
             tally.others[kind] += 1
             continue
         box = _read_box(path, thing, kind)
-        inside = [min(max(value, 0), side) for value, side in zip(box, (width, height) * 2)]
-        if inside[2] <= inside[0] or inside[3] <= inside[1]:
+        # The last pixels are inside: a box from a column to the same one is a pixel wide.
+        if box[2] < max(box[0], 0) or box[3] < max(box[1], 0) or box[0] >= width or box[1] >= height:
             tally.flat += 1
             continue
+        inside = [min(max(value, 0), side) for value, side in zip(box, (width, height) * 2)]
+        tally.thin += inside[2] == inside[0] or inside[3] == inside[1]
         tally.clipped += inside != box
         boxes.append(inside)
         labels.append(label[kind])
@@ -240,6 +267,8 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         torch.tensor(labels, dtype=torch.int64),
         torch.tensor(difficult, dtype=torch.bool),
+        turned,
+        edge=1.0,
     )
 
 
@@ -305,10 +334,10 @@ def _find_image(root: Path, name: str) -> Path:
     )
 
 
-def _image_size(path: Path) -> tuple[tuple[int, int], bool]:
-    """Width and height of an image file, and whether viewers turn or mirror it, from its header."""
+def _image_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height of an image file as stored, and its EXIF orientation, from its header."""
     try:
         with Image.open(path) as opened:
-            return opened.size, opened.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+            return opened.size, opened.getexif().get(ORIENTATION, UPRIGHT)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read the size of the image {path} ({brief(error)}); replace or remove it") from error

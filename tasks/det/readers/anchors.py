@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from natx.errors import ConfigError
 from natx.models.mode import attack_mode
 from natx.runtime.precision import full_precision
-from tasks.det.readers.base import Reader, Targets
+from tasks.det.readers.base import Reader, Targets, seeded
 
 Raw = dict[str, tuple[Tensor, ...]]
 
@@ -132,30 +131,55 @@ def where_true(mask: Tensor, total: int) -> tuple[Tensor, Tensor]:
     return places // mask.shape[1], places % mask.shape[1]
 
 
-@contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Let torch's CPU generator draw from ``seed`` inside and go on as if nothing had happened; None does nothing."""
-    if seed is None:
-        yield
-        return
-    # Not torch.manual_seed: it would seed the GPUs' generators too, and mmdet's samplers draw on the CPU.
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
-class AnchorReader(Reader):
-    """Base of the readers of single-stage detectors whose rows are fixed priors.
-
-    ``rows`` is (image, prior), each int64 ``[M]``: an adversary with the same priors scores the same ones.
-    """
+class Priors(Reader):
+    """Base of the readers whose rows are fixed priors: an adversary must have the same ones."""
 
     def __init__(self, net: nn.Module, num_classes: int) -> None:
         super().__init__(net, num_classes)
         self._sizes: dict[int, list[tuple[int, int]]] = {}
+
+    def class_maps(self, raw: Any) -> Sequence[Tensor]:
+        """The class maps in a raw output, one a level ``[N, A * K, h, w]``."""
+        raise NotImplementedError
+
+    def check_adversary(self, other: Reader) -> None:
+        """See :meth:`Reader.check_adversary`; the priors must be the same boxes on levels of the same sizes."""
+        Reader.check_adversary(self, other)
+        assert isinstance(other, Priors)  # as the base has checked
+        side = self.probe_side()
+        priors, others = self.priors(side), other.priors(side)
+        equal = [a.shape == b.shape and torch.allclose(a, b) for a, b in zip(priors, others)]
+        if len(priors) != len(others) or not all(equal):
+            raise ConfigError(
+                f"the adversary's priors are not the target's ({[*map(len, others)]} and {[*map(len, priors)]} "
+                f"by level at {side} x {side} pixels): both must have the same anchor_generator and feature levels"
+            )
+
+    def priors(self, side: int) -> list[Tensor]:
+        """Every level's priors on images of ``side`` x ``side`` pixels, boxes or points ``[P, 2 or 4]``, on the CPU."""
+        return self.net.bbox_head.prior_generator.grid_priors(self._level_sizes(side), device="cpu")
+
+    def probe_side(self) -> int:
+        """A side that the detector can take: SSD's own, else twice its largest stride."""
+        generator = self.net.bbox_head.prior_generator
+        side = getattr(generator, "input_size", None)
+        return side if isinstance(side, int) else 2 * max(max(stride) for stride in generator.strides)
+
+    def _level_sizes(self, side: int) -> list[tuple[int, int]]:
+        """Heights and widths of the feature levels; they are the network's doing, so one forward finds them out."""
+        if side not in self._sizes:
+            parameter = next(self.net.parameters())
+            with attack_mode(self.net), torch.no_grad():
+                levels = self.class_maps(self.raw(parameter.new_zeros(1, 3, side, side)))
+            self._sizes[side] = [(level.shape[-2], level.shape[-1]) for level in levels]
+        return self._sizes[side]
+
+
+class AnchorReader(Priors):
+    """Base of the readers of single-stage detectors with anchors, whose losses are computed here.
+
+    ``rows`` is (image, prior), each int64 ``[M]``: an adversary with the same priors scores the same ones.
+    """
 
     def raw(self, x: Tensor) -> Raw:
         """Class maps ``cls`` and box maps ``box`` of every level, ``[N, A * K, h, w]`` and ``[N, A * 4, h, w]``."""
@@ -167,34 +191,6 @@ class AnchorReader(Reader):
         scores, boxes = (tuple(full_precision(level) for level in raw[key]) for key in ("cls", "box"))
         return self.net.bbox_head.predict_by_feat(scores, boxes, batch_img_metas=targets.metas, rescale=True)
 
-    def check_adversary(self, other: Reader) -> None:
-        """See :meth:`Reader.check_adversary`; the priors must be the same boxes on levels of the same sizes."""
-        super().check_adversary(other)
-        assert isinstance(other, AnchorReader)  # as the base has checked
-        side = self._probe_side()
-        priors, others = self.priors(side), other.priors(side)
-        equal = [a.shape == b.shape and torch.allclose(a, b) for a, b in zip(priors, others)]
-        if len(priors) != len(others) or not all(equal):
-            raise ConfigError(
-                f"the adversary's priors are not the target's ({[*map(len, others)]} and {[*map(len, priors)]} "
-                f"by level at {side} x {side} pixels): both must have the same anchor_generator and feature levels"
-            )
-
-    def priors(self, side: int) -> list[Tensor]:
-        """Boxes of every level's priors ``[P, 4]`` on images of ``side`` x ``side`` pixels, on the CPU."""
-        return self.net.bbox_head.prior_generator.grid_priors(self._level_sizes(side), device="cpu")
-
-    def _probe_side(self) -> int:
-        """A side that the detector can take: SSD's own, else twice its largest stride."""
-        generator = self.net.bbox_head.prior_generator
-        side = getattr(generator, "input_size", None)
-        return side if isinstance(side, int) else 2 * max(max(stride) for stride in generator.strides)
-
-    def _level_sizes(self, side: int) -> list[tuple[int, int]]:
-        """Heights and widths of the feature levels; they are the network's doing, so one forward finds them out."""
-        if side not in self._sizes:
-            parameter = next(self.net.parameters())
-            with attack_mode(self.net), torch.no_grad():
-                levels = self.raw(parameter.new_zeros(1, 3, side, side))["cls"]
-            self._sizes[side] = [(level.shape[-2], level.shape[-1]) for level in levels]
-        return self._sizes[side]
+    def class_maps(self, raw: Raw) -> Sequence[Tensor]:
+        """See :meth:`Priors.class_maps`."""
+        return raw["cls"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -17,8 +19,18 @@ from natx.task import Output
 
 # Tells these draws from those of attacks and augmentations.
 STREAM = 0x5A3F
-# The families, by the file of each.
-FAMILIES = {"retina": "RetinaReader", "ssd": "SSDReader", "two_stage": "TwoStageReader"}
+# Heads whose targets need no assigner, and so no train_cfg.
+ASSIGNERLESS = {"FCOSHead", "FoveaHead", "CenterNetHead", "CenterNetUpdateHead", "CornerHead"}
+MASKS = ("mask_head", "semantic_head", "mask_iou_head")  # what mmdet calls the parts that predict masks
+# The readers by the file of each; the first that knows a detector reads it.
+FAMILIES = {
+    "retina": "RetinaReader",
+    "ssd": "SSDReader",
+    "two_stage": "TwoStageReader",
+    "dense": "DenseReader",
+    "matched": "MatchedReader",
+    "general": "GeneralReader",
+}
 
 
 @dataclass
@@ -52,7 +64,9 @@ class Targets:
         canvas = tuple(batch["inputs"].shape[-2:])
         objects, ignored, metas = [], [], []
         for annotation in batch["data_samples"]:
+            height, width = annotation.shape
             boxes, keep = annotation.resized_boxes, ~annotation.difficult
+            boxes = torch.minimum(boxes.clamp_min(0), boxes.new_tensor([width, height] * 2))  # COCO's may stick out
             # A box without area would give an infinite regression target.
             area = (boxes[:, 2:] > boxes[:, :2]).all(1)
             objects.append(InstanceData(bboxes=boxes[keep & area], labels=annotation.labels[keep & area]))
@@ -69,6 +83,11 @@ class Targets:
         seed, epoch = _draw_keys(batch)
         draws = uniform(batch["index"].cpu(), (2,), seed=seed, epoch=epoch, stream=STREAM)
         return cls(objects, ignored, metas, [(first, second) for first, second in (draws * 2**24).long().tolist()])
+
+    def of_image(self, i: int) -> Targets:
+        """Those of image i alone, on the same canvas."""
+        rows = slice(i, i + 1)
+        return Targets(self.objects[rows], self.ignored[rows], self.metas[rows], self.seeds[rows])
 
 
 def _draw_keys(batch: Batch) -> tuple[int, int]:
@@ -115,6 +134,7 @@ class Reader:
     """
 
     net: Any  # mmdet's modules are read by attributes that torch's types do not know
+    judged_at_once = 4  # images a step when it is judged, where nobody says how many
 
     def __init__(self, net: nn.Module, num_classes: int) -> None:
         self.net, self.num_classes = net, num_classes
@@ -145,16 +165,58 @@ class Reader:
             )
 
 
+def mask_heads(net: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Parts of a detector that predict masks, as (owner, name, part)."""
+    for owner in net.modules():
+        for name, part in owner.named_children():
+            if name in MASKS:
+                yield owner, name, part
+
+
+def freeze_masks(net: nn.Module) -> None:
+    """Let no mask head ask for gradients: only boxes are trained."""
+    for _, _, part in mask_heads(net):
+        part.requires_grad_(False)
+
+
+@contextmanager
+def seeded(seed: int | None, *, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch's generators draw from ``seed`` inside and go on as if nothing had happened; None does nothing.
+
+    Args:
+        seed: of the CPU's generator, and of the one of ``device``.
+        device: a GPU whose generator something inside draws from.
+    """
+    if seed is None:
+        yield
+        return
+    # Not torch.manual_seed: it would seed all GPUs' generators, and mmdet's samplers draw on the CPU.
+    generators = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        torch.cuda.init()
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    for generator in generators:
+        generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for generator, state in zip(generators, states):
+            generator.set_state(state)
+
+
 def reader_for(net: nn.Module, num_classes: int) -> Reader:
     """The reader of a detector; raises ConfigError, with the families there are, where none knows it."""
-    if getattr(net, "train_cfg", None) is None or getattr(net, "test_cfg", None) is None:
+    head = getattr(net, "roi_head", getattr(net, "bbox_head", None))
+    names = {parent.__name__ for parent in type(head).__mro__}
+    untrained = getattr(net, "train_cfg", None) is None and not names & ASSIGNERLESS
+    if untrained or getattr(net, "test_cfg", None) is None:
         raise ConfigError(f"{type(net).__name__} has no train_cfg or no test_cfg: losses and predictions need both")
     readers = [getattr(import_module(f"tasks.det.readers.{file}"), name) for file, name in FAMILIES.items()]
     for reader in readers:
         if reader.fits(net):
             return reader(net, num_classes)
-    head = getattr(net, "roi_head", getattr(net, "bbox_head", None))
     raise ConfigError(
-        f"no reader for {type(net).__name__} with {type(head).__name__} and its losses and samplers; natx reads "
-        f"{', '.join(sorted(reader.__name__.removesuffix('Reader') for reader in readers))} detectors"
+        f"no reader for {type(net).__name__} with {type(head).__name__}: its losses need more than features and "
+        "boxes; natx reads mmdet's single-stage and two-stage detectors and detection transformers"
     )

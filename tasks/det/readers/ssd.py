@@ -22,6 +22,8 @@ class SSDReader(AnchorReader):
     own positives (at least 1).
     """
 
+    judged_at_once = 32
+
     @staticmethod
     def fits(net: nn.Module) -> bool:
         """Single-stage detectors with an SSD head."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from natx.runtime.precision import full_precision
 from natx.task import Output
-from tasks.det.readers.anchors import anchor_losses, anchor_targets, seeded
-from tasks.det.readers.base import Reader, Targets
+from tasks.det.readers.anchors import anchor_losses, anchor_targets
+from tasks.det.readers.base import Reader, Targets, freeze_masks, seeded
 
 Raw = tuple[Tensor, ...]
 Rows = tuple[Tensor, Tensor]
@@ -31,12 +31,17 @@ class TwoStageReader(Reader):
 
     Both stages sample at random. The draws depend on the image's index (and on the epoch where the batch says it)
     alone, so an attack's objective is the same function at every step and in any batch of the same padded size; the
-    global generator is left as it was. The proposals themselves move with the pixels.
+    global generator is left as it was. The proposals themselves move with the pixels. Of a Mask R-CNN the boxes alone
+    are trained and predicted; its mask head keeps its weights.
     """
+
+    def __init__(self, net: nn.Module, num_classes: int) -> None:
+        super().__init__(net, num_classes)
+        freeze_masks(net)
 
     @staticmethod
     def fits(net: nn.Module) -> bool:
-        """Two-stage detectors with mmdet's ``RPNHead`` and ``StandardRoIHead``, softmax classes and no masks."""
+        """Two-stage detectors with mmdet's ``RPNHead`` and ``StandardRoIHead`` and softmax classes."""
         rpn, roi = getattr(net, "rpn_head", None), getattr(net, "roi_head", None)
         if not (isinstance(net, TwoStageDetector) and isinstance(rpn, RPNHead) and isinstance(roi, StandardRoIHead)):
             return False
@@ -48,7 +53,6 @@ class TwoStageReader(Reader):
             and type(roi.bbox_head).loss is BBoxHead.loss
             and isinstance(roi.bbox_head.loss_cls, CrossEntropyLoss)
             and not roi.bbox_head.loss_cls.use_sigmoid
-            and not roi.with_mask
             and all(type(sampler) in (RandomSampler, PseudoSampler) for sampler in samplers)
         )
 

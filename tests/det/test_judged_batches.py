@@ -1,0 +1,62 @@
+"""How many images of a detector are judged at once, and which together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from coco_set import write_coco
+from detectors import detector, faster, retina, ssd
+
+from natx.config import ATTACKS, load_config
+from natx.errors import MemoryShortage
+from natx.evaluation import evaluate_set
+from natx.evaluation.sets import predict_all
+from tasks.det.datasets import CocoDetection
+from tasks.det.metrics import DetectionMAP
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> CocoDetection:
+    """Six images, three of them 72 x 96 and three 96 x 96, in turn."""
+    return CocoDetection(*write_coco(tmp_path_factory.mktemp("coco")), short=64, long=96)
+
+
+def test_images_of_like_proportions_are_judged_together_and_stay_in_order(coco: CocoDetection) -> None:
+    task, seen = detector(retina()).eval(), []
+
+    def predict(batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+        seen.append(([a.shape for a in batch["data_samples"]], tuple(batch["inputs"].shape[-2:])))
+        return [{"index": i} for i in batch["index"].tolist()]
+
+    task.predict = predict
+    predictions = predict_all(task, coco, batch_size=3)
+    assert [prediction["index"] for prediction in predictions] == list(range(6))
+    assert seen == [([(64, 85)] * 3, (64, 96)), ([(64, 64)] * 3, (64, 64))]
+    assert coco.alike([4, 1, 0]) == [4, 0, 1]
+    part = coco.subset(3)
+    assert part.alike([0, 1, 2]) == [0, 2, 1]
+
+
+def test_detectors_say_how_many_images_are_judged_at_once() -> None:
+    assert [detector(family()).judged_at_once for family in (ssd, retina, faster)] == [32, 4, 4]
+
+
+def test_a_shortage_of_memory_says_how_many_may_do(coco: CocoDetection, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = detector(retina()).eval()
+
+    def predict(batch: dict[str, Any]) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 34 GiB\nmore")
+
+    monkeypatch.setattr(task, "predict", predict)
+    with pytest.raises(MemoryShortage, match="6 images a step were too many, 3 may do") as error:
+        evaluate_set(task, coco, [], metric=DetectionMAP(), batch_size=6)
+    assert "\n" not in str(error.value)
+
+
+def test_an_attack_config_says_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "attacks.py"
+    path.write_text('batch_size = 7\nattacks = [dict(type="PGD", objective=dict(type="ImageLoss"))]\n')
+    assert load_config(path, kind=ATTACKS).batch_size == 7
