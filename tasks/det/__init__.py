@@ -4,7 +4,7 @@ from tasks.det import compat
 
 compat.install()
 
-from tasks.det import attacks, augment, datasets, metrics  # noqa: E402  mmdet's models need the operators that install() supplies
+from tasks.det import attacks, augment, augment_ssd, datasets, metrics  # noqa: E402  mmdet's models need the operators that install() supplies
 from tasks.det.task import DetectionTask  # noqa: E402
 
-__all__ = ["DetectionTask", "attacks", "augment", "compat", "datasets", "metrics"]
+__all__ = ["DetectionTask", "attacks", "augment", "augment_ssd", "compat", "datasets", "metrics"]

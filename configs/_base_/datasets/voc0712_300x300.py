@@ -4,5 +4,10 @@ data = dict(
     train=dict(size=(300, 300)),
     test=dict(size=(300, 300)),
     batch_size=32,
-    augments=[dict(type="BoxZoom", out=4.0, inside=0.3), dict(type="BoxFlip")],
+    augments=[
+        dict(type="ColourDistortion"),
+        dict(type="BoxZoom", out=4.0, inside=1.0),
+        dict(type="BoxCrop"),
+        dict(type="BoxFlip"),
+    ],
 )
