@@ -53,11 +53,14 @@ class Method(nn.Module):
     Attributes:
         views: names of the views, in order.
         tally: what the attack of the last :meth:`make_views` could not follow, which is logged; None without attack.
+        watched: whether a line of the log shows this step; :func:`diagnostics` of others are left out, which would be
+            a good part of a small network's step.
     """
 
     views: tuple[str, ...] = ("clean",)
     terms: nn.ModuleList
     tally: Tally | None = None
+    watched: bool = True
 
     def __init__(self, terms: Sequence[dict[str, Any] | Term] | None = None, *, joint_batch: bool = True) -> None:
         super().__init__()
@@ -112,7 +115,7 @@ class Method(nn.Module):
         scalars: dict[str, Tensor] = {}
         for term in self._terms():
             scalars.update(term(views, batch))
-        scalars.update(diagnostics(views))
+        scalars.update(diagnostics(views) if self.watched else {})
         scalars.update({} if self.tally is None else self.tally.shares())
         return scalars
 

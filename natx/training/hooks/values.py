@@ -11,7 +11,9 @@ from mmengine.hooks import RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from natx.methods import Method
 from natx.registry import HOOKS
+from natx.training.learner import learner_of
 
 
 @HOOKS.register_module()
@@ -28,13 +30,22 @@ class LogValues(RuntimeInfoHook):
     def __init__(self, interval: int) -> None:
         self.interval = interval
         self.pending: list[tuple[str, Tensor]] = []
+        self._methods: list[Method] = []
 
     def before_train(self, runner: Runner) -> None:
         """See mmengine; takes the norm of clipped gradients before mmengine reads it."""
         super().before_train(runner)
+        self._methods = [part for part in learner_of(runner).method.modules() if isinstance(part, Method)]
         wrapper = runner.optim_wrapper
         if getattr(wrapper, "clip_grad_kwargs", None):
             wrapper.clip_func = self._clipping(wrapper.clip_func, name=f"train/{wrapper.grad_name}")
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """See mmengine; tells the method whether a line of the log will show this step."""
+        super().before_train_iter(runner, batch_idx, data_batch)
+        last = batch_idx + 1 == len(runner.train_dataloader)
+        for method in self._methods:
+            method.watched = last or self.every_n_inner_iters(batch_idx, self.interval)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
