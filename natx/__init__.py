@@ -1,8 +1,8 @@
 """natx: nasty adversarial training for any vision task, and an honest judge of the result.
 
 The core of the package imports torch, numpy and mmengine; task libraries (timm, torchvision, ...) are imported only by
-the adapters under ``tasks``. ``natx.load`` and ``natx.evaluate`` are what a notebook needs; they are imported when
-first asked for, so that ``import natx`` itself imports nothing.
+the adapters under ``tasks``. ``natx.load``, ``natx.evaluate``, ``natx.attack`` and ``natx.train`` are what a notebook
+needs; they are imported when first asked for, so that ``import natx`` itself imports nothing.
 """
 
 from importlib import import_module
@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 from natx.version import __version__
 
 if TYPE_CHECKING:
-    from natx.judging.notebook import evaluate
+    from natx.judging.notebook import attack, evaluate
     from natx.models.load import load
+    from natx.training.start import train
 
-__all__ = ["__version__", "evaluate", "load"]
+__all__ = ["__version__", "attack", "evaluate", "load", "train"]
 
-_LAZY = {"load": "natx.models.load", "evaluate": "natx.judging.notebook"}
+_LAZY = {
+    "attack": "natx.judging.notebook",
+    "evaluate": "natx.judging.notebook",
+    "load": "natx.models.load",
+    "train": "natx.training.start",
+}
 
 
 def __getattr__(name: str) -> Any:

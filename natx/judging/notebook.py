@@ -1,4 +1,4 @@
-"""Judging any torch module on images at hand, without a config."""
+"""Judging and attacking any torch module on images at hand, without a config."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.attacks.named import build_named, build_threat
-from natx.data.base import BatchDataset, InMemory
+from natx.batch import to_device
+from natx.data.base import InMemory
 from natx.data.classes import align_classes
+from natx.data.gather import gather
 from natx.errors import ConfigError, DataError
 from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
 from natx.evaluation.applicable import OnUnsupported
+from natx.models.load import load
 from natx.models.wrap import answer_remarks, wrap
+from natx.report.curve import curve_table
+from natx.report.intervals import counts, interval
 from natx.report.report import make_report
 from natx.report.text import console_table, markdown_table
 from natx.runtime.device import pick_device
-from natx.runtime.progress import Meter
+from natx.runtime.progress import Meter, notebook_meter
 from natx.task import unit_pixels
 from natx.threat import Linf, ThreatModel
 
@@ -74,6 +81,11 @@ class Result:
         """Accuracy (%) where an image counts only if it is right in every column: the headline."""
         return self.evaluation.worst_case()
 
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals (Wilson) of every column's accuracy and of the worst case ('Worst case'), in percent."""
+        return {column: interval(*share) for column, share in counts(self.report()).items()}
+
     def report(self) -> dict[str, Any]:
         """The table's numbers as plain values, in the form of a report.json without settings and provenance."""
         report = make_report(self.evaluation, name=self.name, threat=self.threat, settings={}, provenance={})
@@ -92,14 +104,51 @@ class Result:
         return "\n\n".join([markdown_table([self.report()]), *(f"Note: {note}." for note in self.notes)])
 
 
+@dataclass
+class Curve:
+    """Outcomes of :func:`evaluate` at several radii, smallest first; ``str()`` of it is the table.
+
+    Attributes:
+        results: by radius, as it was given.
+    """
+
+    results: dict[float, Result]
+
+    @property
+    def worst_case(self) -> dict[float, float]:
+        """The headline (%) by radius."""
+        return {eps: result.worst_case for eps, result in self.results.items()}
+
+    @property
+    def accuracies(self) -> dict[float, dict[str, float]]:
+        """Accuracy (%) of every column by radius."""
+        return {eps: result.accuracies for eps, result in self.results.items()}
+
+    @property
+    def intervals(self) -> dict[float, dict[str, tuple[float, float]]]:
+        """95 % intervals of these by radius."""
+        return {eps: result.intervals for eps, result in self.results.items()}
+
+    def __getitem__(self, eps: float) -> Result:
+        return self.results[eps]
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(result) for result in self.results.values())
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        reports = [result.report() for result in self.results.values()]
+        return "\n".join(curve_table(reports).markdown())
+
+
 def evaluate(
-    model: nn.Module,
-    images: Tensor | np.ndarray | BatchDataset,
+    model: nn.Module | str | Path,
+    images: Tensor | np.ndarray | DataLoader | Dataset,
     labels: Tensor | np.ndarray | Sequence[int] | None = None,
     *,
     classes: Sequence[str] | None = None,
     attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack = DEFAULT,
-    eps: float | None = None,
+    eps: float | Sequence[float] | None = None,
     threat: ThreatModel | dict[str, Any] | None = None,
     success: Success = "any",
     batch_size: int = 250,
@@ -107,21 +156,26 @@ def evaluate(
     seed: int = 0,
     name: str = "model",
     on_unsupported: OnUnsupported = "refuse",
+    logits: str | int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     meter: Meter | None = None,
-) -> Result:
+) -> Result | Curve:
     """Judge a classifier under attacks, in eval mode and fp32, as ``natx test`` does.
 
     The model's modes, gradient flags, device and precision are the same before and after, also when interrupted.
 
     Args:
-        model: maps pixels in [0,1] to logits ``[N, classes]``; normalisation belongs inside it.
-        images: ``[N, C, H, W]``, floats in [0,1] or uint8; or a data set, without ``labels``.
+        model: maps pixels in [0,1] to logits ``[N, classes]``, with its normalisation inside or told by ``mean`` and
+            ``std``; or what :func:`natx.load` takes.
+        images: ``[N, C, H, W]``, floats in [0,1] or uint8; or, without ``labels``, a loader or a data set, see
+            :func:`natx.data.gather.gather`.
         labels: classes ``[N]``.
         classes: names of the classes that the labels number; a data set has its own. Where the model has names too
             (``model.classes``, as :func:`natx.load` sets them), labels are matched by name.
         attacks: names, configs or attacks; see :func:`natx.attacks.named.build_named`. One pass over all of them;
             'AutoAttack' is the standard version.
-        eps: radius of the Linf ball in pixel units of [0,1], such as 8/255.
+        eps: radius of the Linf ball in pixel units of [0,1], such as 8/255; several give a curve.
         threat: another threat model instead, such as ``L2(0.5)``.
         success: 'any' counts an image broken at any step as broken, 'last' looks at the last step only.
         batch_size: images per step for attacks whose result does not depend on it.
@@ -130,7 +184,14 @@ def evaluate(
         name: the row's name in the table.
         on_unsupported: 'refuse' where one of the attacks cannot attack the model (AutoAttack with three classes), or
             'skip' it and say so.
-        meter: progress display; silent by default.
+        logits: which part of the model's output the logits are, where it returns a tuple or a dict: a key or a place;
+            the ``logits`` of Hugging Face's outputs are found.
+        mean: a value a channel, for a model that takes normalised images.
+        std: likewise.
+        meter: progress display; a bar on a terminal and in a notebook by default.
+
+    Returns:
+        The result; for several radii the curve of them.
 
     Raises:
         DataError: pixels outside [0,1], images, labels or outputs of the wrong shape, labels that are no classes, names
@@ -141,19 +202,56 @@ def evaluate(
         raise ConfigError("give eps (Linf) or threat, not both")
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
-    threat = Linf(eps) if eps is not None else build_threat(threat)
+    if isinstance(model, (str, Path)):
+        model = load(model, device=device)
+    settings: dict[str, Any] = dict(
+        classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
+    )
+    settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
+    if isinstance(eps, Sequence):
+        if not eps:
+            raise ConfigError("eps is empty: give a radius, or several for a curve")
+        pixels, targets, names = gather(images, labels)
+        settings["classes"] = names if classes is None else classes
+        return Curve({e: _evaluate(model, pixels, targets, threat=Linf(e), **settings) for e in sorted(eps)})
+    return _evaluate(model, images, labels, threat=Linf(eps) if eps is not None else threat, **settings)
+
+
+def _evaluate(
+    model: nn.Module,
+    images: Any,
+    labels: Any,
+    *,
+    classes: Sequence[str] | None,
+    attacks: Any,
+    threat: ThreatModel | dict[str, Any] | None,
+    success: Success,
+    batch_size: int,
+    device: torch.device | str | None,
+    seed: int,
+    name: str,
+    on_unsupported: OnUnsupported,
+    logits: str | int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    meter: Meter,
+) -> Result:
+    """:func:`evaluate` at one radius."""
+    threat = build_threat(threat)
     built = build_named(attacks, threat=threat, seed=seed)
     dataset, notes = _data(model, images, labels, classes=classes)
     device = None if device is None else pick_device(device)
     with torch.inference_mode(False), _on(model, device):  # a caller's inference mode would leave attacks no gradients
-        task, logits, precision = wrap(model, dataset.images[:batch_size], device=device)
+        task, answer, precision = wrap(
+            model, dataset.images[:batch_size], device=device, logits=logits, mean=mean, std=std
+        )
         notes += precision
         if int(dataset.labels.max()) >= task.num_classes:
             raise DataError(
                 f"labels go up to {int(dataset.labels.max())}, the model has {task.num_classes} classes (0 first)"
             )
-        remarks = [PROBABILITIES] if _probabilities(logits) else []
-        for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], logits)]:
+        remarks = [PROBABILITIES] if _probabilities(answer) else []
+        for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], answer)]:
             warnings.warn(remark, stacklevel=2)
             notes.append(remark)
         evaluation = run_evaluation(
@@ -172,12 +270,8 @@ def evaluate(
 
 def _data(model: nn.Module, images: Any, labels: Any, *, classes: Sequence[str] | None) -> tuple[InMemory, list[str]]:
     """The images with labels as the model numbers its classes, and remarks on what was changed."""
-    if labels is None:
-        if not hasattr(images, "__getitems__"):
-            raise DataError(f"images without labels are a data set; got {type(images).__name__}: give labels")
-        batch = images.__getitems__(list(range(len(images))))
-        classes = getattr(images, "classes", None) if classes is None else classes
-        images, labels = batch["inputs"], batch["data_samples"]
+    images, labels, names = gather(images, labels)
+    classes = names if classes is None else classes
     images, labels = _checked(model, images, labels)
     if classes is None:
         classes = [str(i) for i in range(int(labels.max()) + 1)]
@@ -193,11 +287,10 @@ def _names(model: nn.Module) -> Sequence[str] | None:
     return names if listed else None
 
 
-def _checked(model: nn.Module, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
-    """Images and labels as tensors; raises DataError where they cannot be what they should."""
+def _checked(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and labels, labels on the CPU; raises DataError where they cannot be what they should."""
     if not isinstance(model, nn.Module):
         raise DataError(f"model is {type(model).__name__}, expected a torch.nn.Module")
-    images, labels = torch.as_tensor(images).detach(), torch.as_tensor(labels).detach()
     if images.dim() != 4 or len(images) == 0:
         raise DataError(f"images are {list(images.shape)}, expected [N, channels, height, width] with N >= 1")
     if not (images.is_floating_point() or images.dtype == torch.uint8):
@@ -211,6 +304,64 @@ def _checked(model: nn.Module, images: Any, labels: Any) -> tuple[Tensor, Tensor
     if images.is_floating_point():
         unit_pixels(images, images.dtype)
     return images, labels.cpu()
+
+
+def attack(
+    model: nn.Module | str | Path,
+    images: Tensor | np.ndarray,
+    labels: Tensor | np.ndarray | Sequence[int],
+    attack: str | dict[str, Any] | Attack = "PGD-20",
+    *,
+    eps: float | None = None,
+    threat: ThreatModel | dict[str, Any] | None = None,
+    batch_size: int = 250,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+    logits: str | int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Tensor:
+    """Attacked images: ``natx.attack(model, x, y, "PGD-20", eps=8 / 255)``.
+
+    As when judging, an image that the attack broke at some step is given as it was at the first such step.
+
+    Args:
+        model: as in :func:`evaluate`.
+        images: ``[N, C, H, W]``, floats in [0,1] or uint8.
+        labels: classes ``[N]``.
+        attack: a name, a config or an attack; see :func:`natx.attacks.named.build_named`.
+        eps: radius of the Linf ball.
+        threat: another threat model instead.
+        batch_size: images per step.
+        device: where to run; where the model is by default.
+        seed: of an attack given by name or config.
+        logits: as in :func:`evaluate`.
+        mean: likewise.
+        std: likewise.
+
+    Returns:
+        Pixels in [0,1] ``[N, C, H, W]`` on the device of ``images``, within the threat model.
+
+    Raises:
+        DataError, ConfigError: as :func:`evaluate`.
+    """
+    if eps is not None and threat is not None:
+        raise ConfigError("give eps (Linf) or threat, not both")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
+    if isinstance(model, (str, Path)):
+        model = load(model, device=device)
+    (built,) = build_named(attack, threat=Linf(eps) if eps is not None else build_threat(threat), seed=seed)
+    pixels, targets = _checked(model, *gather(images, labels)[:2])
+    device, attacked = None if device is None else pick_device(device), []
+    with torch.inference_mode(False), _on(model, device):
+        task, _, _ = wrap(model, pixels[:batch_size], device=device, logits=logits, mean=mean, std=std)
+        if int(targets.max()) >= task.num_classes:
+            raise DataError(f"labels go up to {int(targets.max())}, the model has {task.num_classes} classes (0 first)")
+        for index in torch.arange(len(pixels)).split(built.block_size or batch_size):
+            batch = {"inputs": pixels[index.to(pixels.device)], "data_samples": targets[index], "index": index}
+            attacked.append(built.judge(task, to_device(batch, task.anchor.device)).x_adv.to(pixels.device))
+    return torch.cat(attacked)
 
 
 @contextmanager

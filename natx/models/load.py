@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from natx.config import shadow
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import adopt
+from natx.models.hub import FOLDER, model_folder
 from natx.models.weights import SOURCES, WeightFile, read_weights
 from natx.registry import TASKS
 from natx.runtime.device import pick_device
 from natx.task import Task
 
+CLASSIFIER, LIBRARIES = "ClassificationTask", ("timm", "torchvision")
 SHIPPED = ("tasks.cls",)  # adapters whose tasks a file may name; imported when a file names one
+TRANSFORMERS = "ForImageClassification"  # how transformers names its classifiers
 # Settings that could make an adapter's library read another file, download one, or build an object by its name.
 UNSAFE = re.compile(r"(^|_)(pretrained|checkpoint|file|url|cache|hub)(_|$)|(^|(?<!drop)_)path$|^type$", re.IGNORECASE)
 
@@ -46,41 +49,76 @@ class PixelModel(nn.Module):
         return self.task.logits(self.task.pixels({"inputs": x}))
 
 
-def load(path: str | Path, *, device: torch.device | str | None = None, ema: bool = False) -> PixelModel:
-    """A classifier from a natx checkpoint, in eval mode; normalisation is inside.
+def load(
+    path: str | Path,
+    *,
+    model: str | dict[str, Any] | nn.Module | None = None,
+    num_classes: int | None = None,
+    device: torch.device | str | None = None,
+    ema: bool = False,
+) -> PixelModel:
+    """A classifier from a checkpoint or another program's model, in eval mode; normalisation is inside.
 
-    The file says by itself what it holds (its metadata has the task's settings, or a ``config.json`` of timm's layout
-    lies beside it), so no config is needed. Only tasks
-    of natx, or those whose module was imported before, are built; nothing is unpickled or downloaded, and the global
-    random state stays as it was.
+    A file of natx says by itself what it holds (its metadata has the task's settings, or a ``config.json`` of timm's or
+    Hugging Face's layout lies beside it), so no config is needed. Only tasks of natx, or those whose module was
+    imported before, are built; nothing is unpickled, nothing is downloaded unless ``path`` names the hub, and the
+    global random state stays as it was.
 
     Args:
-        path: ``best.safetensors`` or ``last.safetensors`` of a run, or the folder of an export or of timm's
-            ``save_for_hf``.
+        path: the folder of a run, of an export, of timm's ``save_for_hf`` or of a Hugging Face image classifier (which
+            needs transformers); a ``.safetensors`` file, or a ``.pth`` of tensors alone; ``hf-hub:owner/name``; or a
+            library's pretrained network by its name, ``timm:resnet18`` or ``torchvision:resnet18``.
+        model: the network, where the file does not say which: a module, which gets the weights, or what a config's
+            ``task.model`` takes.
+        num_classes: of ``model``, where it does not show.
         device: where to put it; the CPU by default.
         ema: take the average of the weights that the file holds beside them.
 
     Raises:
         CheckpointError: no such file, damaged, no task named, a task that is unknown, no classifier or not safe to
             build, or weights that do not fit it.
-        ConfigError: a device that this machine does not have.
+        ConfigError: a device that this machine does not have, or a model that cannot be built.
     """
     device = pick_device(device or "cpu")
-    file = read_weights(path, ema=ema)
-    task = _named_task(file.meta.get("task") or _described_task(file), file.path)
+    library, _, name = str(path).partition(":")
+    if library in LIBRARIES and model is None:
+        source = name if library == "timm" else str(path)
+        task = _built({"type": CLASSIFIER, "model": source, "num_classes": num_classes, "pretrained": True})
+        return PixelModel(task, weights=f"pretrained weights of {path}").to(device).eval()
+    folder = model_folder(path) if isinstance(path, str) else None
+    file = read_weights(path if folder is None else folder, ema=ema)
+    if model is not None:
+        task = _built({"type": CLASSIFIER, "model": model, "num_classes": num_classes, **_normalised(file)})
+    else:
+        task = _named_task(file.meta.get("task") or _described_task(file), file.path)
     weights = adopt(task, file)
     return PixelModel(task, weights=weights).to(device).eval()
 
 
+def _normalised(file: WeightFile) -> dict[str, Any]:
+    """Mean and std of a file's images, for a network that does not know them."""
+    statistics = file.normalisation
+    return {} if statistics is None else dict(zip(("mean", "std"), statistics))
+
+
+def _built(settings: dict[str, Any]) -> Task:
+    """A task that the caller, and not a file, describes."""
+    _import_shipped()
+    with torch.random.fork_rng(devices=[]):
+        return TASKS.build(settings)
+
+
 def _described_task(file: WeightFile) -> dict[str, Any] | None:
-    """The settings of the timm classifier that a ``config.json`` describes; None where it describes none."""
+    """The settings of the classifier that a ``config.json`` of timm or transformers describes; None for others."""
     described = file.described
+    if any(str(name).endswith(TRANSFORMERS) for name in described.get("architectures") or ()):
+        return {"type": CLASSIFIER, "model": f"{FOLDER}{file.path.parent}"}
     if not isinstance(described.get("architecture"), str) or not isinstance(described.get("num_classes"), int):
         return None
     arguments = {key: value for key, value in (described.get("model_args") or {}).items() if key != "num_classes"}
     size = (described.get("pretrained_cfg") or described).get("input_size")
     return {
-        "type": "ClassificationTask",
+        "type": CLASSIFIER,
         "model": described["architecture"],
         "num_classes": described["num_classes"],
         "model_args": arguments,
@@ -92,8 +130,8 @@ def _named_task(settings: Any, path: Path) -> Task:
     """The task that a file's metadata describes, without weights."""
     if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
         raise CheckpointError(
-            f"{path} does not say which task it holds: export it with natx export CONFIG {path.name}, or load it "
-            "with the library it comes from"
+            f"{path} does not say which task it holds: name its network, natx.load(path, model='resnet18'), or export "
+            f"it with natx export CONFIG {path.name}"
         )
     name = settings["type"]
     if name not in TASKS.module_dict:
@@ -103,6 +141,11 @@ def _named_task(settings: Any, path: Path) -> Task:
     if kind is None or not kind.per_image_success:
         loadable = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
         raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use natx test with its config")
+    if isinstance(network := settings.get("model"), dict):
+        raise CheckpointError(
+            f"{path} holds a {network.get('type')}, a class that a file may not import: make it yourself and hand it "
+            "over, natx.load(path, model=...)"
+        )
     arguments = {key: value for key, value in settings.items() if key != "type" and key not in SOURCES}
     if unsafe := _unsafe(arguments):
         raise CheckpointError(f"{path} was not loaded: its task sets {unsafe}, which could read or run something else")

@@ -29,7 +29,8 @@ AVERAGED = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "ema_model", "net_ema", "params_ema"),
     "ema",
 )
-FOLDER = ("model.safetensors", "pytorch_model.bin")  # the weights in a folder that timm or an export wrote
+# The weights in a folder that timm, transformers or an export wrote, and in a run's.
+FOLDER = ("model.safetensors", "pytorch_model.bin", "best.safetensors")
 DESCRIPTION = "config.json"  # what such a folder says of them
 DONE = "done.json"  # what a finished training leaves in its folder
 STORE = "adversaries"  # where the models that trainings need first lie, beside the work dirs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import DataError
+from natx.errors import ConfigError, DataError
 from natx.models.half import HALF, in_float32
 from natx.models.mode import attack_mode
+from natx.models.outputs import pick_logits
 from natx.runtime.device import forked_rng
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, unit_pixels
@@ -37,17 +39,39 @@ class ModuleTask(Task):
         module: maps pixels ``[N, C, H, W]`` to logits ``[N, num_classes]``; normalisation is inside.
         num_classes: number of classes.
         device: where the images go; the module's own by default.
+        logits: which part of the output the logits are, see :func:`natx.models.outputs.pick_logits`.
+        mean: subtracted a channel before the module sees the pixels, for one that takes normalised images.
+        std: divided by, likewise.
+
+    Raises:
+        ConfigError: mean without std, or of another length.
     """
 
     per_image_success = True
+    mean: Tensor | None
+    std: Tensor | None
 
-    def __init__(self, module: nn.Module, num_classes: int, *, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        num_classes: int,
+        *,
+        device: torch.device | None = None,
+        logits: str | int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
-        self.module, self.num_classes = module, num_classes
+        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+            raise ConfigError(f"mean and std go together, a value a channel each; got mean={mean} and std={std}")
+        self.module, self.num_classes, self.output_part = module, num_classes, logits
         tensors = [*module.parameters(), *module.buffers()]
         # Where the images go, also for a module without parameters: an evaluation asks a task's first one.
         device = device or (tensors[0].device if tensors else torch.device("cpu"))
         self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
+        for name, values in (("mean", mean), ("std", std)):
+            tensor = None if values is None else torch.tensor(values, device=device).view(1, -1, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -70,8 +94,15 @@ class ModuleTask(Task):
 
     def logits(self, x: Tensor) -> Tensor:
         """See :meth:`Task.logits`; float32 or float64."""
+        return full_precision(self.raw_logits(x))
+
+    def raw_logits(self, x: Tensor) -> Tensor:
+        """The logits in the precision that the module gives them; raises DataError where its output has none."""
         # A copy: a module may normalise its input in place, which must change neither the images nor an iterate.
-        return full_precision(self.module(x.to(self.dtype, copy=True)))
+        x = x.to(self.dtype, copy=True)
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        return pick_logits(self.module(x), self.output_part)
 
     def read(self, raw: Tensor, batch: Batch, *, rows: Any = None) -> Output:
         """Cross-entropy and logits; a row is an image."""
@@ -105,7 +136,7 @@ def answer_remarks(task: ModuleTask, images: Tensor, logits: Tensor) -> list[str
     """
     x = task.pixels({"inputs": images.to(task.anchor.device)})
     with attack_mode(task), torch.no_grad(), torch.autocast(x.device.type, enabled=False), forked_rng(x.device):
-        again, alone = task.logits(x), task.module(x[:1].to(task.dtype, copy=True))
+        again, alone = task.logits(x), task.raw_logits(x[:1])
     tolerance = (COARSE if alone.dtype in HALF else KERNELS) * float(logits.abs().max())
     if float((again - logits).abs().max()) > tolerance:
         return [RANDOM]
@@ -113,7 +144,13 @@ def answer_remarks(task: ModuleTask, images: Tensor, logits: Tensor) -> list[str
 
 
 def wrap(
-    module: nn.Module, images: Tensor, *, device: torch.device | None = None
+    module: nn.Module,
+    images: Tensor,
+    *,
+    device: torch.device | None = None,
+    logits: str | int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> tuple[ModuleTask, Tensor, list[str]]:
     """A module as a task, its logits ``[N, C]`` of some images, from one forward in eval mode, and remarks on both.
 
@@ -123,6 +160,9 @@ def wrap(
         module: the classifier; its modes and gradient flags are restored.
         images: pixels in [0,1] ``[N, C, H, W]`` or uint8.
         device: see :class:`ModuleTask`.
+        logits: likewise.
+        mean: likewise.
+        std: likewise.
 
     Raises:
         DataError: pixels outside [0,1], weights that can have no gradients behind them, an output that is not finite
@@ -133,12 +173,12 @@ def wrap(
             "the model's weights were made under torch.inference_mode, so nothing behind them has a gradient: build or "
             "load the model outside of it"
         )
-    task, notes = in_float32(ModuleTask(module, 0, device=device))
+    task, notes = in_float32(ModuleTask(module, 0, device=device, logits=logits, mean=mean, std=std))
     device = task.anchor.device
     with attack_mode(task), torch.no_grad(), torch.autocast(device.type, enabled=False):
         x = task.pixels({"inputs": images.to(device)})
         try:
-            output = task.module(x.to(task.dtype, copy=True))
+            output = task.raw_logits(x)
         except RuntimeError as error:
             if not notes:
                 raise
@@ -146,8 +186,6 @@ def wrap(
             raise DataError(
                 f"{notes[0]}, and that does not run ({reason}): take casts to half precision out of its forward"
             ) from error
-    if not isinstance(output, Tensor):
-        raise DataError(f"the model returns {type(output).__name__}, expected logits [N, classes]: wrap it")
     if output.dim() != 2 or len(output) != len(images) or output.shape[1] < 2:
         raise DataError(
             f"the model returns {list(output.shape)} for {len(images)} images, expected logits [N, classes] with at "

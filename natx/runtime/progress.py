@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from mmengine.dist import get_dist_info
 from mmengine.logging import MMLogger
@@ -65,7 +66,7 @@ class Meter:
     def __init__(self, console: Console, line: Callable[[str], None], *, enabled: bool = True) -> None:
         self.line, self.enabled = line, enabled
         self.bar: Progress | None = None
-        if enabled and console.is_terminal:
+        if enabled and (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)):
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -107,6 +108,14 @@ class Meter:
             self.bar.remove_task(self.task)
             self.bar.stop()
             self.task = None
+
+
+def notebook_meter() -> Meter:
+    """A meter for Python: a bar on a terminal and in a notebook, nothing in a log or a pipe."""
+    console = Console(stderr=True)
+    if console.is_jupyter and find_spec("ipywidgets") is None:  # which the bar is drawn with
+        return Meter(console, console.print)
+    return Meter(console, lambda _: None)
 
 
 def silent() -> Meter:

@@ -254,7 +254,7 @@ def create_model(
     if (outputs := classifier(net).out_features) != num_classes:
         raise ConfigError(f"model {name!r} has {outputs} outputs, expected num_classes={num_classes}")
     if weights is not None:
-        _load(net, name, weights, new_head=new_head)
+        take_weights(net, name, weights, new_head=new_head)
     elif pretrained:
         net = _from_hub(net, name, kwargs)
     net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
@@ -281,22 +281,52 @@ def input_size(net: nn.Module) -> tuple[int, int, int]:
     return int(channels), int(height), int(width)
 
 
+def described(net: nn.Module) -> bool:
+    """Whether ``net`` says how its images are to be (``pretrained_cfg``), as all do but one's own."""
+    return bool(_cfg(net))
+
+
 def fixed_input_size(net: nn.Module) -> bool:
     """Whether the net takes images of :func:`input_size` only (ViTs), not of any size (convolutional nets)."""
     return bool(_cfg(net).get("fixed_input_size", False))
 
 
 def classifier(net: Any) -> nn.Linear:
-    """Return the last linear layer of ``net``; ConfigError for other heads (two heads, a 1x1 convolution)."""
-    head = net.get_classifier()
+    """Return the last linear layer of ``net``; ConfigError for other heads (two heads, a 1x1 convolution).
+
+    Of a network without timm's ``get_classifier`` it is the last layer that has weights.
+    """
+    head = net.get_classifier() if hasattr(net, "get_classifier") else _last_layer(net)
     if not isinstance(head, nn.Linear):
         raise ConfigError(f"{type(net).__name__} ends with {type(head).__name__}, expected one linear layer")
     return head
 
 
+def _last_layer(net: nn.Module) -> nn.Module:
+    """The last layer that has weights; the network itself where none has."""
+    layers = [module for module in net.modules() if next(module.children(), None) is None]
+    return next((layer for layer in reversed(layers) if next(layer.parameters(), None) is not None), net)
+
+
 def features(net: Any, x: Tensor) -> Tensor:
     """Map images ``[N, C, H, W]`` to what the classifier reads, ``[N, D]``."""
-    return net.forward_head(net.forward_features(x), pre_logits=True).flatten(1)
+    if hasattr(net, "forward_head"):
+        return net.forward_head(net.forward_features(x), pre_logits=True).flatten(1)
+    read: list[Tensor] = []
+    hook = classifier(net).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    try:
+        net(x)
+    finally:
+        hook.remove()
+    return read[-1].flatten(1)
+
+
+def own_classes(name: str) -> int:
+    """The classes that timm's pretrained weights of a model have; ConfigError for one that is natx's own."""
+    cfg = None if name in MODELS else _timm_cfg(name)
+    if cfg is None or not cfg.num_classes:
+        raise ConfigError(f"model {name!r} has no number of classes by itself: set task.num_classes")
+    return cfg.num_classes
 
 
 def _timm_builder(name: str) -> Callable[..., nn.Module]:
@@ -308,21 +338,26 @@ def _timm_builder(name: str) -> Callable[..., nn.Module]:
 
 def _timm_kwargs(name: str, image_size: int | None, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Check a timm model name; add ``img_size`` where timm says that the model is tied to its input size."""
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, [*MODELS, *timm.list_models()], n=3)
-        raise ConfigError(f"unknown model {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
-    try:
-        cfg = get_pretrained_cfg(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown model {name!r}: {_one_line(error)}") from error
+    cfg = _timm_cfg(name)
     if cfg is None or image_size is None or not cfg.fixed_input_size or image_size == cfg.input_size[-1]:
         return kwargs
     return {"img_size": image_size, **kwargs}
 
 
+def _timm_cfg(name: str) -> Any:
+    """What timm says of a model's pretrained weights, None where nothing; raises ConfigError for an unknown name."""
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, [*MODELS, *timm.list_models()], n=3)
+        raise ConfigError(f"unknown model {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
+    try:
+        return get_pretrained_cfg(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown model {name!r}: {_one_line(error)}") from error
+
+
 def convert(net: Any, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """A foreign file's weights as timm itself converts them for a model of that name; as they are for other models."""
-    if name in MODELS:
+    if name in MODELS or not timm.is_model(name):
         return tensors
     module = sys.modules[model_entrypoint(name).__module__]
     converter = next((vars(module)[key] for key in CONVERTERS if key in vars(module)), None)
@@ -336,22 +371,35 @@ def convert(net: Any, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor
         return tensors
 
 
-def _load(net: Any, name: str, weights: WeightFile, *, new_head: bool) -> None:
+def take_weights(net: Any, name: str, weights: WeightFile, *, new_head: bool) -> None:
     """Load a file's weights; every key must fit, but for a head of another number of classes or one not wanted."""
     tensors = convert(net, name, weights.under(net.state_dict()))
-    head = classifier(net)
-    prefix = next(key for key, module in net.named_modules() if module is head)
-    layer = tensors.get(f"{prefix}.weight")
+    head = _head(net)
     say(f"model {name}: weights of {weights.source}")
-    if new_head or layer is None or layer.shape[0] != head.out_features:
-        say(f"model {name}: new head of {head.out_features} classes, not that of {weights.path.name}")
-        tensors |= {f"{prefix}.{key}": value for key, value in head.state_dict().items()}
+    if head and (new_head or _outputs(tensors, head) != _outputs(head, head)):
+        say(f"model {name}: new head of {_outputs(head, head)} classes, not that of {weights.path.name}")
+        tensors |= head
     if name not in MODELS:
         tensors |= _first_convolutions(net, tensors)
     try:
         load_into(net, tensors, source=str(weights.path))
     except CheckpointError as error:
         raise CheckpointError(f"model {name!r}: {error}") from error
+
+
+def _outputs(tensors: dict[str, Tensor], head: dict[str, Tensor]) -> int | None:
+    """How many classes the first weight of a class layer has in some tensors; None where it is not among them."""
+    weight = tensors.get(next(iter(head)))
+    return None if weight is None else weight.shape[0]
+
+
+def _head(net: Any) -> dict[str, Tensor]:
+    """The weights of the class layer under their names in the network; empty where it has no linear one."""
+    if not hasattr(net, "get_classifier") and not isinstance(_last_layer(net), nn.Linear):
+        return {}
+    head = classifier(net)
+    prefix = next(key for key, module in net.named_modules() if module is head)
+    return {f"{prefix}.{key}".removeprefix("."): value for key, value in head.state_dict().items()}
 
 
 def _first_convolutions(net: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

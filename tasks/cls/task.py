@@ -12,11 +12,15 @@ from torch.nn import functional as F
 
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
+from natx.models.outputs import pick_logits
 from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
-from tasks.cls.models import classifier, convert, create_model, features, fixed_input_size, input_size, normalisation
+from tasks.cls.models import classifier, convert, described, features, fixed_input_size, input_size, normalisation
+from tasks.cls.networks import build_network, head_size, network_name
+
+AS_THEY_ARE = (0.0,), (1.0,)  # mean and std of pixels that are not normalised, for any number of channels
 
 
 @TASKS.register_module()
@@ -24,8 +28,9 @@ class ClassificationTask(Task):
     """Softmax classification of whole images.
 
     Args:
-        model: a name from :data:`tasks.cls.models.MODELS` or any timm model name.
-        num_classes: number of classes C.
+        model: a name from :data:`tasks.cls.models.MODELS`, any timm model name, or another source of networks, one's
+            own class among them; see :func:`tasks.cls.networks.build_network`.
+        num_classes: number of classes C; by default as many as the source's own network has.
         pretrained: take timm's pretrained weights (another head size gets a new head).
         checkpoint: local weights instead: a file, or a folder with a ``config.json``; see
             :func:`natx.models.weights.read_weights`.
@@ -33,22 +38,23 @@ class ClassificationTask(Task):
         new_head: draw a new class layer where that of the file would fit, for other classes of the same number.
         image_size: input height and width, where the model asks for it (ViT).
         mean: normalisation mean a channel; by default that of the weights' file or folder, where it names one, else
-            that of the model's ``pretrained_cfg``.
+            that of the model's source; a network of one's own takes pixels as they are, unless this says otherwise.
         std: normalisation standard deviation a channel; likewise.
         label_smoothing: of the training loss only.
+        logits: which part of the network's output the logits are, where it is no tensor: a key, an attribute or a
+            place; by default its ``logits``.
         channels_last: run the network in channels-last memory format (faster for CNNs under bf16 and on GPUs).
         model_args: further keyword arguments of the model.
     """
 
     per_image_success = True
-    input_size: tuple[int, int, int]
     mean: Tensor
     std: Tensor
 
     def __init__(
         self,
-        model: str,
-        num_classes: int,
+        model: str | dict[str, Any] | nn.Module,
+        num_classes: int | None = None,
         *,
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
@@ -58,14 +64,15 @@ class ClassificationTask(Task):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
+        logits: str | int | None = None,
         channels_last: bool = False,
         model_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 2:
+        if num_classes is not None and num_classes < 2:
             raise ConfigError(f"classification needs at least 2 classes; got num_classes={num_classes}")
         weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
-        net = create_model(
+        net = build_network(
             model,
             num_classes=num_classes,
             pretrained=pretrained,
@@ -74,15 +81,20 @@ class ClassificationTask(Task):
             image_size=image_size,
             **(model_args or {}),
         )
-        if weights is not None and not new_head and len(weights.classes) == num_classes:
+        self.model, self.label_smoothing, self.output_part = network_name(model), label_smoothing, logits
+        self.num_classes = _count(self.model, num_classes, net)
+        if weights is not None and not new_head and len(weights.classes) == self.num_classes:
             self.classes = weights.classes
         self.own_normalisation = bool(mean or std)
-        default_mean, default_std = normalisation(net)
-        mean, std = tuple(mean or default_mean), tuple(std or default_std)
-        self.model, self.num_classes, self.label_smoothing = model, num_classes, label_smoothing
-        self.input_size, self.fixed_size = input_size(net), fixed_input_size(net)
-        if len(mean) != self.input_size[0] or len(std) != self.input_size[0]:
-            raise ConfigError(f"mean {mean} and std {std} need one value for each of {self.input_size[0]} channels")
+        if not (mean and std):
+            default_mean, default_std = normalisation(net) if described(net) else AS_THEY_ARE
+            mean, std = mean or default_mean, std or default_std
+        mean, std = tuple(mean), tuple(std)
+        self.input_size = input_size(net) if described(net) else None
+        self.fixed_size = fixed_input_size(net)
+        channels = len(mean) if self.input_size is None else self.input_size[0]
+        if not len(mean) == len(std) == channels:
+            raise ConfigError(f"mean {mean} and std {std} need one value for each of {channels} channels")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net: nn.Module = net.to(memory_format=self.memory_format)
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
@@ -115,9 +127,9 @@ class ClassificationTask(Task):
         Raises:
             DataError: float pixels outside [0,1], or another number of channels than the network takes.
         """
-        inputs = batch["inputs"]
-        if inputs.shape[1] != self.input_size[0]:
-            raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {self.input_size[0]}")
+        inputs, channels = batch["inputs"], self.mean.shape[1] if self.input_size is None else self.input_size[0]
+        if inputs.shape[1] != channels and (channels, self.input_size) != (1, None):
+            raise DataError(f"images have {inputs.shape[1]} channels, {self.model} takes {channels}")
         return unit_pixels(inputs, self.mean.dtype).contiguous(memory_format=self.memory_format)
 
     def network(self, x: Tensor, batch: Batch) -> Any:
@@ -126,12 +138,18 @@ class ClassificationTask(Task):
 
     def logits(self, x: Tensor) -> Tensor:
         """See :meth:`Task.logits`."""
-        if self.fixed_size and x.shape[-2:] != self.input_size[1:]:
+        if self.fixed_size and self.input_size and x.shape[-2:] != self.input_size[1:]:
             raise DataError(
                 f"images are {tuple(x.shape[-2:])}, {self.model} takes {self.input_size[1:]} (height, width): "
                 "make task.image_size, the data's image_size and the augmentations' agree"
             )
-        return self.net((x - self.mean) / self.std)
+        logits = pick_logits(self.net((x - self.mean) / self.std), self.output_part)
+        if logits.shape != (len(x), self.num_classes):
+            raise DataError(
+                f"{self.model} returns logits {list(logits.shape)} for {len(x)} images, expected "
+                f"{[len(x), self.num_classes]}: set task.num_classes, or task.logits to the part that has them"
+            )
+        return logits
 
     def read(self, raw: Any, batch: Batch, *, rows: Any = None) -> Output:
         """Cross-entropy and logits; a row is an image. Labels are classes ``[N]`` or soft ``[N, C]`` (mixup).
@@ -181,3 +199,14 @@ class ClassificationTask(Task):
             raise DataError(
                 f"the data set has {count} classes, the head {self.num_classes}: set task.num_classes={count}"
             )
+
+
+def _count(model: str, num_classes: int | None, net: nn.Module) -> int:
+    """The number of classes; raises ConfigError where it is not given and not seen, or is not the network's."""
+    outputs = head_size(net)
+    if num_classes is None and outputs is None:
+        raise ConfigError(f"{model} does not show its number of classes (no linear layer at its end): set num_classes")
+    count = num_classes or outputs or 0
+    if count < 2:
+        raise ConfigError(f"classification needs at least 2 classes; got num_classes={count}")
+    return count

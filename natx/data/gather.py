@@ -1,0 +1,67 @@
+"""Images and labels from whatever holds them: tensors, arrays, a loader, a data set of natx's or of torch's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from natx.errors import DataError
+
+# What batches that are dicts call theirs: natx's own names, and those of Hugging Face's and other collections.
+INPUTS = ("inputs", "pixel_values", "images", "image", "x")
+LABELS = ("data_samples", "labels", "label", "targets", "y")
+
+
+def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[str] | None]:
+    """Images, labels and the names of the classes, where the source has names; nothing is checked but the form.
+
+    Args:
+        images: a tensor or array ``[N, C, H, W]`` with ``labels``; or, without, a ``DataLoader`` of
+            ``(images, labels)`` (dicts with the usual names too), or a data set of natx or of such pairs.
+        labels: classes ``[N]``.
+
+    Raises:
+        DataError: labels missing, or batches of another form.
+    """
+    if labels is not None:
+        return torch.as_tensor(images).detach(), torch.as_tensor(labels).detach(), None
+    classes = getattr(getattr(images, "dataset", images), "classes", None)
+    if hasattr(images, "__getitems__") and hasattr(images, "fingerprint"):
+        batch = images.__getitems__(list(range(len(images))))
+        return batch["inputs"].detach(), batch["data_samples"].detach(), classes
+    if isinstance(images, (Tensor, np.ndarray)) or not hasattr(images, "__len__"):
+        kind = type(images).__name__
+        raise DataError(f"images without labels are a data set or a DataLoader; got {kind}: give labels")
+    pairs = [*_batches(images)]
+    if not pairs:
+        raise DataError("the loader or data set holds no images")
+    return torch.cat([x.detach().cpu() for x, _ in pairs]), torch.cat([y.detach().cpu() for _, y in pairs]), classes
+
+
+def _batches(source: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    if isinstance(source, DataLoader):
+        yield from (_pair(batch) for batch in source)
+        return
+    for i in range(len(source)):
+        x, y = _pair(source[i])
+        yield x[None], y.reshape(1)
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """The images and labels of a batch, or of one image."""
+    if isinstance(batch, dict):
+        parts = [next((batch[name] for name in names if name in batch), None) for names in (INPUTS, LABELS)]
+    else:
+        parts = [*batch[:2]] if isinstance(batch, (list, tuple)) else []
+    if len(parts) != 2 or parts[1] is None or not isinstance(parts[0], Tensor):
+        kind = type(parts[0] if parts else batch).__name__
+        raise DataError(
+            f"batches are (images, labels) with images as tensors; got {kind}: turn images into tensors first "
+            "(torchvision.transforms.v2: ToImage, ToDtype(torch.float32, scale=True)), without normalising them"
+        )
+    return parts[0], torch.as_tensor(parts[1])

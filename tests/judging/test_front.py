@@ -1,0 +1,314 @@
+"""natx.evaluate, natx.attack, natx.load and natx.train with what users have at hand."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from workshop import Workshop
+
+import natx
+from natx.data.base import InMemory
+from natx.errors import CheckpointError, ConfigError, DataError
+from natx.evaluation.statistics import wilson
+from natx.models.checkpoint import save_weights
+from natx.runtime.progress import Meter
+from tasks.cls import ClassificationTask
+
+EPS = 4 / 255
+
+
+class Linear(nn.Module):
+    """Three classes, linear in the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layer = nn.Linear(3 * 4 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+
+class Wrapped(Linear):
+    """The same in a tuple, a dict or an object."""
+
+    def __init__(self, form: type) -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return (x, logits) if self.form is tuple else {"aux": x, "scores": logits}
+
+
+def images(count: int = 12) -> tuple[Tensor, Tensor]:
+    x = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return x, Linear()(x).argmax(1)
+
+
+# --- images of any form -----------------------------------------------------------------------------------------------
+
+
+class Dicts(torch.utils.data.Dataset):
+    def __init__(self, names: tuple[str, str]) -> None:
+        self.names, (self.x, self.y) = names, images()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return dict(zip(self.names, (self.x[i], int(self.y[i]))))
+
+
+X, Y = images()
+FORMS = {
+    "tensors": (X, Y),
+    "arrays": (X.numpy(), Y.numpy()),
+    "a loader": (DataLoader(TensorDataset(X, Y), batch_size=5), None),
+    "a data set of torch": (TensorDataset(X, Y), None),
+    "dicts of Hugging Face": (DataLoader(Dicts(("pixel_values", "labels")), batch_size=5), None),
+    "dicts one by one": (Dicts(("image", "label")), None),
+    "a data set of natx": (InMemory(X, Y, classes=["a", "b", "c"]), None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_come_in_any_form(form: str) -> None:
+    expected = natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
+    result = natx.evaluate(Linear(), *FORMS[form], attacks="PGD-3", eps=EPS)
+    assert all(torch.equal(result.correct[name], expected.correct[name]) for name in expected.correct)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (X, "without labels are a data set or a DataLoader; got Tensor"),
+        (DataLoader(X, batch_size=4), "batches are .images, labels. with images as tensors"),
+        ([("not a tensor", 1)], "batches are .images, labels. with images as tensors; got str"),
+        ([], "holds no images"),
+    ],
+)
+def test_what_holds_no_images_is_one_line(source: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        natx.evaluate(Linear(), source, attacks="PGD-3", eps=EPS)
+
+
+@pytest.mark.parametrize(("form", "name"), [(tuple, 1), (tuple, "1"), (dict, "scores")])
+def test_logits_within_an_output_are_named(form: type, name: str | int) -> None:
+    expected = natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
+    result = natx.evaluate(Wrapped(form), X, Y, attacks="PGD-3", eps=EPS, logits=name)
+    assert result.accuracies == expected.accuracies
+    with pytest.raises(DataError, match="say which part is logits"):
+        natx.evaluate(Wrapped(form), X, Y, attacks="PGD-3", eps=EPS)
+
+
+def test_mean_and_std_are_those_of_a_model_of_normalised_images() -> None:
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+    shift = [torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std)]
+    labels = Linear()((X - shift[0]) / shift[1]).argmax(1)
+    assert natx.evaluate(Linear(), X, labels, attacks="FGSM", eps=EPS, mean=mean, std=std).accuracies["Clean"] == 100
+    with pytest.raises(ConfigError, match="mean and std go together"):
+        natx.evaluate(Linear(), X, labels, attacks="FGSM", eps=EPS, mean=mean)
+
+
+# --- one eps or several -----------------------------------------------------------------------------------------------
+
+
+def test_several_eps_give_a_curve_of_the_single_results() -> None:
+    radii = [8 / 255, 2 / 255]
+    curve = natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=radii)
+    assert [*curve.results] == sorted(radii)
+    for eps in radii:
+        alone = natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=eps)
+        assert curve[eps].accuracies == alone.accuracies == curve.accuracies[eps]
+        assert curve.worst_case[eps] == alone.worst_case
+        right = int(alone.correct["PGD-3"].sum())
+        assert (
+            alone.intervals["PGD-3"]
+            == tuple(100 * end for end in wilson(right, len(X)))
+            == curve.intervals[eps]["PGD-3"]
+        )
+        assert f"Linf {round(eps * 255)}/255" in str(curve) and f"{round(eps * 255)}/255" in curve._repr_markdown_()
+    with pytest.raises(ConfigError, match="eps is empty"):
+        natx.evaluate(Linear(), X, Y, eps=[])
+
+
+# --- natx.attack ------------------------------------------------------------------------------------------------------
+
+
+def test_attack_gives_the_images_within_the_ball() -> None:
+    model = Linear()
+    x_adv = natx.attack(model, X, Y, "FGSM", eps=EPS)
+    x = X.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(F.cross_entropy(model(x), Y, reduction="sum"), x)
+    assert torch.allclose(x_adv, (X + EPS * grad.sign()).clamp(0, 1), atol=1e-7)
+    strong = natx.attack(model, X.numpy(), Y.numpy(), "PGD-20", eps=32 / 255, batch_size=5)
+    assert strong.shape == X.shape and float((strong - X).abs().max()) <= 32 / 255 + 1e-6
+    judged = natx.evaluate(model, X, Y, attacks="PGD-20", eps=32 / 255, batch_size=5)
+    assert torch.equal(model(strong).argmax(1) == Y, judged.correct["PGD-20"])
+    assert all(parameter.requires_grad for parameter in model.parameters()) and model.training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(eps=None), "needs a threat model"),
+        (dict(attack="PDG-20"), "unknown attack 'PDG-20'"),
+        (dict(labels=Y + 5), "labels go up to 7, the model has 3 classes"),
+        (dict(images=X * 255), "pixels must be in"),
+    ],
+)
+def test_mistakes_in_attack_are_one_line(change: dict[str, Any], words: str) -> None:
+    arguments = {"images": X, "labels": Y, "eps": EPS, **change}
+    with pytest.raises((ConfigError, DataError), match=words):
+        natx.attack(Linear(), **arguments)
+
+
+# --- natx.load --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClassificationTask]:
+    """A folder with a small network's weights and what they are."""
+    folder = tmp_path_factory.mktemp("hub")
+    settings = dict(model="small_cnn", num_classes=3, model_args=dict(width=4))
+    task = ClassificationTask(**settings).eval()
+    save_weights(folder / "model.safetensors", task, meta={"task": {"type": "ClassificationTask", **settings}})
+    (folder / "config.json").write_text(json.dumps({"architecture": "small_cnn", "num_classes": 3}))
+    return folder, task
+
+
+def test_tensors_alone_load_into_a_named_network(exported: tuple[Path, ClassificationTask], tmp_path: Path) -> None:
+    folder, task = exported
+    torch.save(task.upstream.state_dict(), tmp_path / "weights.pth")
+    save_file(task.upstream.state_dict(), tmp_path / "weights.safetensors")
+    x = torch.rand(2, 3, 32, 32)
+    for path in (folder, folder / "model.safetensors"):
+        assert torch.equal(natx.load(path)(x), task.logits(x))
+    network = ClassificationTask("small_cnn", 3, model_args=dict(width=4)).upstream
+    for name in ("weights.pth", "weights.safetensors"):
+        with pytest.raises(CheckpointError, match="does not say which task it holds: name its network"):
+            natx.load(tmp_path / name)
+        assert torch.equal(natx.load(tmp_path / name, model=network)(x), task.logits(x))
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """One repository, owner/name, as far as the hub's client asks for it."""
+
+    folder: Path
+    sha = "a" * 40
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/owner/name/tree"):
+            files = [
+                {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"} for p in self.folder.iterdir()
+            ]
+            self._send(json.dumps(files).encode(), body=body)
+        elif path.startswith("/api/models/owner/name"):
+            files = [{"rfilename": p.name} for p in self.folder.iterdir()]
+            content = {
+                "id": "owner/name",
+                "modelId": "owner/name",
+                "sha": self.sha,
+                "siblings": files,
+                "private": False,
+            }
+            self._send(json.dumps(content).encode(), body=body)
+        elif path.startswith("/owner/name/resolve/"):
+            self._send((self.folder / path.rpartition("/")[2]).read_bytes(), body=body)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _send(self, content: bytes, *, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hash(content) & 0xFFFFFFFF:08x}"')
+        self.send_header("X-Repo-Commit", self.sha)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def hub(exported: tuple[Path, ClassificationTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server of this machine in the hub's place; the client's own network code is asked."""
+    handler = type("Served", (Hub,), {"folder": exported[0]})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{server.server_port}"
+    constants = huggingface_hub.constants
+    for name, value in {
+        "ENDPOINT": place,
+        "HUGGINGFACE_CO_URL_TEMPLATE": place + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", place)
+    yield
+    server.shutdown()
+
+
+def test_a_repository_of_the_hub_is_fetched_and_loaded(
+    hub: None, exported: tuple[Path, ClassificationTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, task = exported
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(natx.load("hf-hub:owner/name")(x), task.logits(x))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert torch.equal(natx.load("hf-hub:owner/name")(x), task.logits(x))  # kept
+    with pytest.raises(CheckpointError, match="hf-hub:owner/gone cannot be had from the Hugging Face hub"):
+        natx.load("hf-hub:owner/gone")
+
+
+# --- natx.train, progress ---------------------------------------------------------------------------------------------
+
+
+def test_train_trains_and_load_takes_the_run(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop.folder)
+    config = shop.digits(train_cfg={"max_epochs": 1})
+    best = natx.train(config, options={"data.batch_size": 60}, seed=3, device="cpu")
+    assert best == Path("work_dirs/digits-seed3/best.safetensors")
+    assert natx.load(best.parent)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    with pytest.raises(ConfigError, match="holds a run already"):
+        natx.train(config, seed=3, device="cpu")
+
+
+def test_a_bar_is_shown_on_a_terminal_and_nothing_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
+    assert "PGD-3" in capsys.readouterr().err
+    steps: list[str] = []
+    natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS, meter=Meter(Console(quiet=True), steps.append))
+    assert steps
