@@ -15,6 +15,7 @@ from natx.version import __version__
 # Each is the module of its name in this folder.
 COMMANDS = {
     "demo": "train and judge small models on data that is at hand, in minutes",
+    "init": "write a first config for a folder of images",
     "configs": "list the shipped configs",
     "config": "show or copy a config with its bases resolved",
     "train": "train a model from a config",

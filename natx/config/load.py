@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def with_options(config: Config, options: dict[str, Any], *, kind: Kind | None =
     if kind is not None:
         check_options(options, kind, path=path)
     try:
-        config.merge_from_dict(plain_dict(options))
+        config.merge_from_dict(copy.deepcopy(plain_dict(options)))  # it takes _delete_ out of them
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f"the options {options} do not fit {path}: {error}") from error
     if kind is not None:

@@ -1,0 +1,73 @@
+"""Write a first config for a folder of images: natx init cls --data DIR [--model resnet18] [--image-size 64]
+
+cls: DIR/train/<class>/<image> and DIR/test/<class>/<image> (or val); reid: a folder in Market-1501's layout; det: one
+in Pascal VOC's layout. The folder is looked at, and image size, classes, batch, eps and schedule are proposed, each
+with its reason. The config has at most ten lines: change what you know better.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from natx import cli
+from natx.errors import ConfigError
+
+ADAPTERS = {"cls": "tasks.cls", "reid": "tasks.reid", "det": "tasks.det"}
+METHODS = ("nat", "at", "standard")
+ATTACKS = {"cls": "linf8_table", "reid": "reid_table12", "det": "det_loss"}
+
+
+def main(words: Sequence[str]) -> None:
+    """The command with its arguments."""
+    arguments = parse_arguments(words)
+    # After the arguments, so that --help and mistakes in them do not wait for torch.
+    from natx.config import TRAINING, load_config, shadow
+    from natx.data.starter import Wish
+    from natx.runtime.files import write_text
+    from natx.threat import pixel_fraction
+
+    out = Path(arguments.out or f"{Path(arguments.data).resolve().name}_{arguments.method}.py")
+    if out.suffix != ".py":
+        raise ConfigError(f"configs are Python files (.py); got --out {out}")
+    if out.exists():
+        raise ConfigError(f"{out} exists: name another file with --out")
+    cli.output_folder(out.parent)
+    wish = Wish(out, arguments.model, arguments.image_size, arguments.method, arguments.eps, arguments.epochs)
+    try:
+        adapter = import_module(f"{ADAPTERS[arguments.task]}.starter")
+    except ImportError as error:
+        raise ConfigError(shadow() or f"natx init {arguments.task} needs natx[{arguments.task}]: {error}") from error
+    lines = adapter.starter(Path(arguments.data), wish)
+    write_text(out, "\n".join(lines) + "\n")
+    eps = load_config(out, kind=TRAINING).threat.eps
+    # The attack configs of the other tasks name their radii in their columns.
+    radius = f" --eps {pixel_fraction(eps)}" if arguments.task == "cls" else ""
+    best = Path("work_dirs", out.stem, "best.safetensors")
+    train, test = (f"  {cli.program(command)} {out}" for command in ("train", "test"))
+    judged = f"{test} {best} --attacks attacks/{ATTACKS[arguments.task]}{radius}"
+    cli.write("\n".join([*lines, "", f"written: {out}", "next:", f"{train} --dry-run", train, judged]))
+
+
+def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments."""
+    parser = cli.parser("init", __doc__)
+    parser.add_argument("task", choices=ADAPTERS, help="image classification, person re-identification or detection")
+    parser.add_argument("--data", required=True, metavar="DIR", help="the folder of images")
+    parser.add_argument("--model", help="the network: any timm name, for cls (default: a ResNet-18 of a fitting form)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="side, or height, in pixels (default: see above)")
+    parser.add_argument(
+        "--method", choices=METHODS, default="nat", help="nat, adversarial training or none (default: nat)"
+    )
+    parser.add_argument("--eps", type=cli.fraction, help="radius, as 4/255 (default: what is usual)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="(default: so many as make about 3,000 steps)")
+    parser.add_argument("--out", metavar="FILE", help="the config to write (default: <folder>_<method>.py)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(words)
+    for name in ("image_size", "epochs", "eps"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be above 0; got {value}")
+    return arguments

@@ -1,0 +1,95 @@
+"""A first config for images in one folder per class: `natx init cls`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from natx.data.starter import (
+    STEPS_AN_EPOCH,
+    Wish,
+    bases,
+    batch_size,
+    line,
+    methods,
+    radius,
+    schedule,
+    side,
+    threat,
+)
+from natx.errors import DataError
+from tasks.cls.datasets.folder import ImageFolder
+
+TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
+LARGEST, STEP, LEAST = 224, 32, 32  # pixels a side
+SMALL_STEM = 64  # up to which the form for CIFAR, which keeps the resolution at first, is proposed
+HELD_OUT, MOST_HELD_OUT = 10, 1000  # one image of ten, at most so many
+RATE, RATE_BATCH = 0.1, 128
+SHOWN = 3  # class names in a comment
+
+
+def starter(data: Path, wish: Wish) -> list[str]:
+    """The lines of a config for the images in a folder.
+
+    Args:
+        data: holds ``train`` and ``test`` (or ``val``), each with a folder per class.
+        wish: what is decided already.
+
+    Raises:
+        DataError: another layout, or folders whose classes differ.
+    """
+    train, test = _parts(data)
+    learned, judged = ImageFolder(train, image_size=1, resize=1), ImageFolder(test, image_size=1, resize=1)
+    if differing := sorted(set(learned.classes) ^ set(judged.classes)):
+        raise DataError(f"{train} and {test} have different classes ({differing[0]} is in one): make them agree")
+    classes, stored = learned.classes, side(learned.paths)
+    size = wish.image_size or min(LARGEST, max(LEAST, stored // STEP * STEP))
+    resize = round(size * 8 / 7) if size >= LARGEST else size
+    held = min(MOST_HELD_OUT, len(learned) // HELD_OUT)
+    batch = batch_size(len(learned) - held)
+    model = wish.model or ("resnet18_cifar" if size <= SMALL_STEM else "resnet18")
+    method = {"nat": ["methods/pgd_at_union"], "at": ["methods/pgd_at"], "standard": []}[wish.method]
+    shown = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+    parts = [
+        f"train=dict(root={str(train)!r}, train=True, **_read), test=dict(root={str(test)!r}, **_read)",
+        f"batch_size={batch}, heldout={held}, augments=[{_augments(size, resize)}]",
+    ]
+    return [
+        f"# {model} on {data}: {len(learned)} images to learn from, {len(judged)} to judge by. Made by natx init.",
+        bases("default_runtime", "schedules/sgd_cosine_10e", *method),
+        line(
+            "task",
+            f'dict(type="ClassificationTask", model={model!r}, num_classes={len(classes)}, image_size={size})',
+            f"a folder a class: {shown}",
+        ),
+        threat(wish, *radius(size)),
+        line(
+            "_read",
+            f'dict(type="ImageFolder", image_size={size}, resize={resize})',
+            f"files have {stored} pixels a side",
+        ),
+        line("data", f"dict({', '.join(parts)})", f"{STEPS_AN_EPOCH} steps an epoch or more; 1 in {HELD_OUT} held out"),
+        *methods(wish, "attack=dict(threat=threat, step_size=threat['eps'] / 4)"),
+        line(
+            "optim_wrapper",
+            f"dict(optimizer=dict(lr={RATE * batch / RATE_BATCH:g}))",
+            f"{RATE} for {RATE_BATCH} images",
+        ),
+        schedule(wish, len(learned) - held, batch),
+    ]
+
+
+def _augments(size: int, resize: int) -> str:
+    """Crops of the larger square where there is one, else of the padded image; and flips."""
+    cropped = f'dict(type="RandomResizedCrop", size={size})', f'dict(type="RandomCrop", padding={size // 8})'
+    return f'{cropped[0] if resize > size else cropped[1]}, dict(type="RandomFlip")'
+
+
+def _parts(data: Path) -> tuple[Path, Path]:
+    """The folders of training and test images."""
+    test = next((data / name for name in TESTS if (data / name).is_dir()), None)
+    if not (data / TRAIN).is_dir() or test is None:
+        raise DataError(
+            f"{data} is to hold {TRAIN}/<class>/<image> and {TESTS[0]}/<class>/<image> (or {', '.join(TESTS[1:])}): "
+            "sort the images so"
+        )
+    return data / TRAIN, test

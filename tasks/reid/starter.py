@@ -1,0 +1,47 @@
+"""A first config for people in Market-1501's layout: `natx init reid`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from natx.data.starter import Wish, bases, line, methods, schedule, threat
+from tasks.reid.datasets.market import Market1501
+
+BATCH, INSTANCES = 64, 4  # images a step, and those of one person
+SMALL, WARM_UP = 200, 5  # identities below which a network for CPUs is proposed; epochs
+
+
+def starter(data: Path, wish: Wish) -> list[str]:
+    """The lines of a config for a folder in Market-1501's layout.
+
+    Args:
+        data: holds ``bounding_box_train``, ``query`` and ``bounding_box_test``.
+        wish: what is decided already.
+
+    Raises:
+        DataError: another layout.
+    """
+    learned, judged = Market1501(data, train=True), Market1501(data, train=False)
+    people, images = learned.num_classes, len(learned)
+    small = people < SMALL
+    model = wish.model or ("osnet_x0_25" if small else "resnet50")
+    height = wish.image_size or (128 if small else 256)
+    batch = min(BATCH, max(2, people // 2) * INSTANCES)
+    method = [] if wish.method == "standard" else ["methods/amd_online"]
+    root = f"root={str(data)!r}, **_size"
+    return [
+        f"# {model} on {data}: {images} images of {people} people, {len(judged)} to judge by. Made by natx init.",
+        bases("reid_runtime", "datasets/market1501", "schedules/mars_mini_60e", *method),
+        line(
+            "_size", f"dict(height={height}, width={height // 2})", "small, for few people" if small else "usual here"
+        ),
+        line("task", f'dict(type="ReIDTask", model={model!r}, num_classes={people}, **_size)', "a class a person"),
+        threat(wish, "8 / 255", "usual here"),
+        line(
+            "data",
+            f"dict(train=dict({root}), test=dict({root}), batch_size={batch}, num_workers=0)",
+            f"{INSTANCES} images each of {batch // INSTANCES} people a step",
+        ),
+        *methods(wish, "attack=dict(threat=threat)", nasty="weight=0.01, temperature=20.0, "),
+        schedule(wish, images, batch, warm_up=WARM_UP),
+    ]

@@ -1,0 +1,171 @@
+"""natx init on generated folders, and the whole way from a folder to a model that is loaded again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from workshop import ROOT, write_config
+
+import natx
+from natx.cli.main import start
+from natx.config import TRAINING, frozen_models, load_config, plain_dict
+from natx.data import build_dataset
+from natx.data.starter import batch_size, epochs
+from natx.training.frozen_models import adversary_recipe
+from natx.training.plan import describe_plan
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    texts = [*map(str, words)]
+    monkeypatch.setattr(sys, "argv", ["natx", *texts])
+    start(texts[0], texts[1:])
+
+
+def picture(path: Path, *, number: int, height: int, width: int, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 60, (height, width, 3)) + shade
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def class_folders(root: Path, *, train: int, test: int, height: int = 40, width: int = 50) -> Path:
+    """Images of a dark and a bright class."""
+    for part, count in (("train", train), ("val", test)):
+        for label, (name, shade) in enumerate((("dark", 20), ("bright", 170))):
+            for i in range(count):
+                file = root / part / name / f"{i}.png"
+                picture(file, number=1000 * label + i, height=height, width=width, shade=shade)
+    return root
+
+
+def test_batches_and_epochs_follow_the_number_of_images() -> None:
+    assert [batch_size(n) for n in (10, 160, 1280, 50_000)] == [8, 8, 64, 128]
+    assert [epochs(n, batch_size(n)) for n in (10, 160, 1280, 50_000)] == [100, 100, 100, 10]
+    assert epochs(12_800, 128) == 30
+
+
+@pytest.mark.parametrize("method", ["nat", "at", "standard"])
+def test_a_config_for_folders_of_classes_has_ten_lines_with_reasons(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class_folders(tmp_path / "photos", train=10, test=4)
+    run(monkeypatch, "init", "cls", "--data", "photos", "--model", "resnet10t", "--image-size", 64, "--method", method)
+    file = Path(f"photos_{method}.py")
+    lines = file.read_text().splitlines()
+    assert len(lines) <= 10
+    reasons = {line.split(" = ")[0]: line.partition("  # ")[2] for line in lines[2:]}
+    assert all(
+        reasons[key] for key in ("task", "threat", "_read", "data", "optim_wrapper", "train_cfg, param_scheduler")
+    )
+    assert "bright, dark" in reasons["task"] and "40 pixels" in reasons["_read"]
+    config = load_config(file, kind=TRAINING)
+    assert (config.task.model, config.task.num_classes, config.task.image_size) == ("resnet10t", 2, 64)
+    assert config.threat.eps == 8 / 255 and config.data.batch_size == 8
+    assert "next:" in (out := capsys.readouterr().out) and "--eps 8/255" in out
+    learner = describe_plan(config, Path("unused"), device=CPU)
+    assert any("resnet10t" in line for line in learner)
+    if method == "nat":
+        (entry,) = frozen_models(config)
+        for _ in range(2):  # asked twice, as a run does
+            recipe = adversary_recipe(config, entry, tmp_path / "store")
+            assert plain_dict(recipe.method) == {"type": "Standard"} and recipe.task == config.task
+
+
+def test_what_is_not_said_is_seen_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path / "large", train=3, test=1, height=300, width=260)
+    run(monkeypatch, "init", "cls", "--data", "large", "--out", "a.py")
+    config = load_config("a.py", kind=TRAINING)
+    assert (config.task.model, config.task.image_size, config.threat.eps) == ("resnet18", 224, 4 / 255)
+    assert (config.data.train.resize, config.data.augments[0].type) == (256, "RandomResizedCrop")
+    run(monkeypatch, "init", "cls", "--data", "large", "--eps", "2/255", "--epochs", 7, "--out", "b.py")
+    config = load_config("b.py", kind=TRAINING)
+    assert config.threat.eps == config.method.attack.threat.eps == 2 / 255
+    assert config.method.attack.step_size == 0.5 / 255 and config.train_cfg.max_epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["cls", "--data", "photos"], "photos is to hold train/<class>/<image> and test/<class>/<image>"),
+        (["cls", "--data", "photos", "--out", "a.txt"], "Python files"),
+        (["cls", "--data", "photos", "--eps", "0"], "--eps must be above 0"),
+        (["reid", "--data", "photos"], "no folder bounding_box_train"),
+    ],
+)
+def test_what_cannot_be_a_start_is_one_line(
+    words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "init", *words)
+    assert part in capsys.readouterr().err and not [*tmp_path.glob("*.py")]
+
+
+def test_from_a_folder_to_a_model_that_is_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path / "photos", train=10, test=5)
+    common = ["--device", "cpu", "--threads", 1]
+    run(monkeypatch, "init", "cls", "--data", "photos", "--model", "small_cnn", "--image-size", 32, "--epochs", 1)
+    run(monkeypatch, "train", "photos_nat.py", *common)
+    pgd = {"type": "PGD", "steps": 2, "threat": {"type": "Linf", "eps": 8 / 255}}
+    attacks = write_config(tmp_path / "quick.py", {"attacks": [pgd]})
+    run(monkeypatch, "test", "photos_nat.py", "work_dirs/photos_nat", "--attacks", attacks, *common)
+    assert [*tmp_path.glob("work_dirs/photos_nat/test-quick/report.html")]
+    run(monkeypatch, "export", "photos_nat.py", "work_dirs/photos_nat", "--out", "export")
+    model = natx.load("export")
+    images = build_dataset(plain_dict(load_config("photos_nat.py").data.test))
+    assert natx.evaluate(model, images, attacks="FGSM", eps=8 / 255).correct["Clean"].shape == (10,)
+    assert model.classes == ("bright", "dark")
+
+
+def test_a_config_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchreid")
+    for part, people in (("bounding_box_train", (1, 2, 3, 4)), ("query", (5, 6)), ("bounding_box_test", (5, 6))):
+        for person in people:
+            for camera in (1, 2):
+                file = tmp_path / "people" / part / f"{person:04d}_c{camera}s1_000001_00.jpg"
+                picture(file, number=10 * person + camera, height=64, width=32, shade=20 * person)
+    run(monkeypatch, "init", "reid", "--data", "people", "--epochs", 2)
+    assert len(Path("people_nat.py").read_text().splitlines()) <= 10
+    config = load_config("people_nat.py", kind=TRAINING)
+    assert (config.task.num_classes, config.task.model, config.data.batch_size) == (4, "osnet_x0_25", 8)
+    assert any("osnet_x0_25" in line for line in describe_plan(config, Path("unused"), device=CPU))
+
+
+XML = (
+    "<annotation><object><name>{name}</name><difficult>0</difficult><bndbox>"
+    "<xmin>5</xmin><ymin>5</ymin><xmax>40</xmax><ymax>40</ymax></bndbox></object></annotation>"
+)
+
+
+def test_a_config_for_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mmdet")
+    root = tmp_path / "boxes"
+    (root / "Annotations").mkdir(parents=True)
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for i, name in enumerate(("cup", "lamp", "cup", "lamp")):
+        picture(root / "JPEGImages" / f"{i}.jpg", number=i, height=50, width=60, shade=40 * i)
+        (root / "Annotations" / f"{i}.xml").write_text(XML.format(name=name))
+    (root / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n2\n")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("3\n")
+    run(monkeypatch, "init", "det", "--data", "boxes", "--epochs", 2)
+    assert len(Path("boxes_nat.py").read_text().splitlines()) <= 10
+    config = load_config("boxes_nat.py", kind=TRAINING)
+    assert config.task.num_classes == 2 and config.data.test.classes == ["cup", "lamp"]
+    plan = describe_plan(config, Path("unused"), device=CPU)
+    assert any("3 training images" in line for line in plan)
+
+
+def test_the_readme_shows_the_command() -> None:
+    assert "natx init cls --data" in (ROOT / "README.md").read_text()
