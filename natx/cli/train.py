@@ -5,7 +5,6 @@ Configs are code: run only those you trust.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from natx import cli
@@ -20,13 +19,13 @@ def main(words: Sequence[str]) -> None:
     from natx.config import TRAINING, load_config, with_options
     from natx.training.plan import describe_plan
     from natx.training.run import train
+    from natx.training.start import run_folder
 
     device = cli.set_up(arguments)
     config = load_config(arguments.config, kind=TRAINING)
-    own_seed = config.seed
+    usual_seed = config.seed
     config = with_options(config, overrides(arguments), kind=TRAINING)
-    name = Path(config.filename).stem + ("" if config.seed == own_seed else f"-seed{config.seed}")
-    work_dir = cli.output_folder(arguments.work_dir or Path("work_dirs") / name)
+    work_dir = cli.output_folder(arguments.work_dir or run_folder(config, usual_seed=usual_seed))
     timing = arguments.dry_run and not arguments.no_timing
     plan = describe_plan(config, work_dir, device=device, timing=timing)
     if get_dist_info()[0] == 0:

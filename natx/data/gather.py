@@ -31,7 +31,8 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
     if labels is not None:
         return torch.as_tensor(images).detach(), torch.as_tensor(labels).detach(), None
     classes = getattr(getattr(images, "dataset", images), "classes", None)
-    if hasattr(images, "__getitems__") and hasattr(images, "fingerprint"):
+    # torch's own sets may have the method too, and give lists.
+    if hasattr(images, "__getitems__") and len(images) and isinstance(images.__getitems__([0]), dict):
         batch = images.__getitems__(list(range(len(images))))
         return batch["inputs"].detach(), batch["data_samples"].detach(), classes
     if isinstance(images, (Tensor, np.ndarray)) or not hasattr(images, "__len__"):

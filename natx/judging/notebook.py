@@ -106,7 +106,7 @@ class Result:
 
 @dataclass
 class Curve:
-    """Outcomes of :func:`evaluate` at several radii, smallest first; ``str()`` of it is the table.
+    """Outcomes of :func:`evaluate` at several radii, smallest first; ``str()`` of it is all tables.
 
     Attributes:
         results: by radius, as it was given.
@@ -148,7 +148,7 @@ def evaluate(
     *,
     classes: Sequence[str] | None = None,
     attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack = DEFAULT,
-    eps: float | Sequence[float] | None = None,
+    eps: float | Sequence[float] | np.ndarray | None = None,
     threat: ThreatModel | dict[str, Any] | None = None,
     success: Success = "any",
     batch_size: int = 250,
@@ -208,12 +208,13 @@ def evaluate(
         classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
     )
     settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
-    if isinstance(eps, Sequence):
-        if not eps:
+    if isinstance(eps, (Sequence, np.ndarray)):
+        radii = sorted(map(float, eps))
+        if not radii:
             raise ConfigError("eps is empty: give a radius, or several for a curve")
         pixels, targets, names = gather(images, labels)
         settings["classes"] = names if classes is None else classes
-        return Curve({e: _evaluate(model, pixels, targets, threat=Linf(e), **settings) for e in sorted(eps)})
+        return Curve({radius: _evaluate(model, pixels, targets, threat=Linf(radius), **settings) for radius in radii})
     return _evaluate(model, images, labels, threat=Linf(eps) if eps is not None else threat, **settings)
 
 

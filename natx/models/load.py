@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from natx.config import shadow
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import adopt
-from natx.models.hub import FOLDER, model_folder
+from natx.models.hub import FOLDER, HUB, model_folder
 from natx.models.weights import SOURCES, WeightFile, read_weights
 from natx.registry import TASKS
 from natx.runtime.device import pick_device
@@ -21,6 +21,7 @@ from natx.task import Task
 
 CLASSIFIER, LIBRARIES = "ClassificationTask", ("timm", "torchvision")
 SHIPPED = ("tasks.cls",)  # adapters whose tasks a file may name; imported when a file names one
+ELSEWHERE = (FOLDER, HUB)  # how a name says that a network's description lies in another place
 TRANSFORMERS = "ForImageClassification"  # how transformers names its classifiers
 # Settings that could make an adapter's library read another file, download one, or build an object by its name.
 UNSAFE = re.compile(r"(^|_)(pretrained|checkpoint|file|url|cache|hub)(_|$)|(^|(?<!drop)_)path$|^type$", re.IGNORECASE)
@@ -127,7 +128,7 @@ def _described_task(file: WeightFile) -> dict[str, Any] | None:
 
 
 def _named_task(settings: Any, path: Path) -> Task:
-    """The task that a file's metadata describes, without weights."""
+    """The task that a file's metadata, or the description beside it, gives, without weights."""
     if not isinstance(settings, dict) or not isinstance(settings.get("type"), str):
         raise CheckpointError(
             f"{path} does not say which task it holds: name its network, natx.load(path, model='resnet18'), or export "
@@ -141,7 +142,13 @@ def _named_task(settings: Any, path: Path) -> Task:
     if kind is None or not kind.per_image_success:
         loadable = ", ".join(sorted(key for key, value in TASKS.module_dict.items() if value.per_image_success))
         raise CheckpointError(f"{path} holds a {name!r}; natx.load knows {loadable}: use natx test with its config")
-    if isinstance(network := settings.get("model"), dict):
+    network = settings.get("model")
+    if isinstance(network, str) and network.startswith(ELSEWHERE) and network != f"{FOLDER}{path.parent}":
+        raise CheckpointError(
+            f"{path} was not loaded: it says that its network lies elsewhere ({network}); if that is right, "
+            f"natx.load(path, model={network!r})"
+        )
+    if isinstance(network, dict):
         raise CheckpointError(
             f"{path} holds a {network.get('type')}, a class that a file may not import: make it yourself and hand it "
             "over, natx.load(path, model=...)"

@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from natx.config import TRAINING, load_config
 from natx.runtime.device import pick_device
 from natx.training.run import train as run_training
+
+
+def run_folder(config: Config, *, usual_seed: int) -> Path:
+    """Where a training writes by default: ``work_dirs/<config name>``, with ``-seed<N>`` where it is not the usual."""
+    name = Path(str(config.filename)).stem
+    return Path("work_dirs", name if config.seed == usual_seed else f"{name}-seed{config.seed}")
 
 
 def train(
@@ -25,7 +32,7 @@ def train(
 
     Args:
         config: a config's file, or the name of a shipped one.
-        work_dir: where to write; ``work_dirs/<config name>`` (with ``-seed<N>`` for another seed) by default.
+        work_dir: where to write; see :func:`run_folder` for the default.
         options: overrides by dotted key, such as ``{"train_cfg.max_epochs": 3}``.
         seed: overrides the config's.
         device: where to train; the machine's accelerator by default.
@@ -40,6 +47,5 @@ def train(
     shipped = load_config(config, kind=TRAINING)
     changes = {**(options or {}), **({} if seed is None else {"seed": seed})}
     loaded = load_config(config, kind=TRAINING, options=changes) if changes else shipped
-    name = Path(str(shipped.filename)).stem + ("" if loaded.seed == shipped.seed else f"-seed{loaded.seed}")
-    folder = Path("work_dirs", name) if work_dir is None else Path(work_dir)
+    folder = run_folder(loaded, usual_seed=shipped.seed) if work_dir is None else Path(work_dir)
     return run_training(loaded, folder, device=pick_device(device), resume=resume)

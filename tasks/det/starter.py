@@ -7,7 +7,7 @@ from pathlib import Path
 
 from natx.data.starter import Wish, bases, line, methods, schedule, threat
 from natx.errors import ConfigError, DataError
-from tasks.det.datasets.images import VOCDetection
+from tasks.det.datasets import VOCDetection
 from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root
 
 MODELS = {"ssd160_r18": 160, "ssd300_vgg16": 300}  # detectors whose classes stand in one place, and their sides

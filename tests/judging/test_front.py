@@ -288,6 +288,15 @@ def test_a_repository_of_the_hub_is_fetched_and_loaded(
         natx.load("hf-hub:owner/gone")
 
 
+@pytest.mark.parametrize("model", ["local-dir:/etc", "hf-hub:owner/name"])
+def test_a_file_does_not_decide_what_else_is_read(model: str, tmp_path: Path) -> None:
+    task = ClassificationTask("small_cnn", 3, model_args=dict(width=4))
+    meta = {"task": {"type": "ClassificationTask", "model": model, "num_classes": 3}}
+    save_weights(tmp_path / "weights.safetensors", task, meta=meta)
+    with pytest.raises(CheckpointError, match="it says that its network lies elsewhere"):
+        natx.load(tmp_path / "weights.safetensors")
+
+
 # --- natx.train, progress ---------------------------------------------------------------------------------------------
 
 

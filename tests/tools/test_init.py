@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from PIL import Image
 from workshop import ROOT, write_config
 
@@ -30,6 +31,7 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
     texts = [*map(str, words)]
+    MMLogger._instance_dict.clear()  # loggers of earlier runs write to streams that are closed by now
     monkeypatch.setattr(sys, "argv", ["natx", *texts])
     start(texts[0], texts[1:])
 
