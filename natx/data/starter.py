@@ -44,8 +44,8 @@ def side(paths: Sequence[str]) -> int:
 
 
 def batch_size(images: int) -> int:
-    """The largest usual batch that makes 20 steps an epoch."""
-    return next((batch for batch in BATCHES if images // batch >= STEPS_AN_EPOCH), BATCHES[-1])
+    """The largest usual batch that makes 20 steps an epoch; the smallest, or all images, where there are few."""
+    return next((batch for batch in BATCHES if images // batch >= STEPS_AN_EPOCH), min(BATCHES[-1], images))
 
 
 def epochs(images: int, batch: int) -> int:

@@ -29,8 +29,8 @@ AVERAGED = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "ema_model", "net_ema", "params_ema"),
     "ema",
 )
-# The weights in a folder that timm, transformers or an export wrote, and in a run's.
-FOLDER = ("model.safetensors", "pytorch_model.bin", "best.safetensors")
+FOLDER = ("model.safetensors", "pytorch_model.bin")  # the weights in a folder that timm or an export wrote
+RUN = "best.safetensors"  # those in a run's
 DESCRIPTION = "config.json"  # what such a folder says of them
 DONE = "done.json"  # what a finished training leaves in its folder
 STORE = "adversaries"  # where the models that trainings need first lie, beside the work dirs
@@ -120,7 +120,7 @@ def weights_path(path: str | Path) -> Path:
     if stored:
         return stored[0]
     if path.is_dir():
-        for name in FOLDER:
+        for name in (*FOLDER, RUN):
             if (path / name).is_file():
                 return path / name
         raise CheckpointError(f"{path} has no {' or '.join(FOLDER)}: give the path of a .safetensors or .pth file")

@@ -34,6 +34,7 @@ def starter(data: Path, wish: Wish) -> list[str]:
     root, side = find_root(data), MODELS[model]
     classes, learned, judged = _classes(root), _split(root, LEARNED), _split(root, JUDGED)
     images, count = len(VOCDetection(root, learned, train=True, classes=classes)), len(classes)
+    batch = min(BATCH, images)
     method = [] if wish.method == "standard" else ["methods/mtd"]
     part = f"root={str(root)!r}, classes=_classes, size=({side}, {side})"
     return [
@@ -44,11 +45,11 @@ def starter(data: Path, wish: Wish) -> list[str]:
         threat(wish, "8 / 255", "usual here"),
         line(
             "data",
-            f"dict(train=dict({part}, split={learned!r}), test=dict({part}, split={judged!r}))",
+            f"dict(train=dict({part}, split={learned!r}), test=dict({part}, split={judged!r}), batch_size={batch})",
             f"{side} pixels are what {model} is made for",
         ),
         *methods(wish, 'views=("clean", "adv"), attack=dict(threat=threat)'),
-        schedule(wish, images, BATCH, warm_up=WARM_UP),
+        schedule(wish, images, batch, warm_up=WARM_UP),
     ]
 
 

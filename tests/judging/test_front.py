@@ -12,7 +12,6 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +23,6 @@ from natx.data.base import InMemory
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.evaluation.statistics import wilson
 from natx.models.checkpoint import save_weights
-from natx.runtime.progress import Meter
 from tasks.cls import ClassificationTask
 
 EPS = 4 / 255
@@ -318,6 +316,3 @@ def test_a_bar_is_shown_on_a_terminal_and_nothing_in_a_pipe(
     monkeypatch.setenv("FORCE_COLOR", "1")
     natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
     assert "PGD-3" in capsys.readouterr().err
-    steps: list[str] = []
-    natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS, meter=Meter(Console(quiet=True), steps.append))
-    assert steps

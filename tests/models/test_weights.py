@@ -340,8 +340,8 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"architecture": "hf-hub:somebody/something"}, "unknown model"),
-        ({"architecture": "local-dir:/tmp"}, "unknown model"),
+        ({"architecture": "hf-hub:somebody/something"}, "its network lies elsewhere"),
+        ({"architecture": "local-dir:/tmp"}, "its network lies elsewhere"),
         ({"model_args": {"pretrained": True}}, "sets pretrained"),
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "sets checkpoint_path"),
         ({"architecture": None}, "does not say which task"),

@@ -53,7 +53,7 @@ def class_folders(root: Path, *, train: int, test: int, height: int = 40, width:
 
 
 def test_batches_and_epochs_follow_the_number_of_images() -> None:
-    assert [batch_size(n) for n in (10, 160, 1280, 50_000)] == [8, 8, 64, 128]
+    assert [batch_size(n) for n in (5, 10, 160, 1280, 50_000)] == [5, 8, 8, 64, 128]
     assert [epochs(n, batch_size(n)) for n in (10, 160, 1280, 50_000)] == [100, 100, 100, 10]
     assert epochs(12_800, 128) == 30
 
