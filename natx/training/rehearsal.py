@@ -186,6 +186,7 @@ def _built(config: Config, work_dir: Path, *, device: torch.device) -> Iterator[
             runner.build_everything()
             yield runner
         finally:
+            runner.visualizer.close()  # its writers would go on in a folder that is gone
             for handler in runner.logger.handlers:
                 handler.close()
             for kind in (MMLogger, MessageHub, Visualizer, DefaultScope):  # else they would be the current ones

@@ -53,10 +53,10 @@ def build_network(
         weights = read_weights(folder) if pretrained and weights is None else weights
         if isinstance(described.get("architecture"), str):  # timm's layout
             arguments = {**(described.get("model_args") or {}), **arguments}
-            count = described.get("num_classes") if num_classes is None else num_classes
+            architecture = described["architecture"]
             return create_model(
-                described["architecture"],
-                num_classes=count,
+                architecture,
+                num_classes=num_classes or described.get("num_classes") or own_classes(architecture),
                 weights=weights,
                 new_head=new_head,
                 image_size=image_size,
