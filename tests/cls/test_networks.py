@@ -154,6 +154,27 @@ def test_weights_of_a_file_start_a_network_of_torchvision(tmp_path: Path) -> Non
     assert torch.equal(loaded(x), task.eval().logits(x))
 
 
+def test_pretrained_networks_load_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights come from a stand-in of the server; everything else is theirs."""
+    source = torchvision.models.resnet18()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: source.state_dict())
+    model, x = natx.load("torchvision:resnet18"), torch.rand(1, 3, 64, 64)
+    preset = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    normal = torchvision.transforms.functional.normalize(x, preset.mean, preset.std)
+    assert torch.allclose(model(x), source.eval()(normal), atol=1e-5)
+    head = ClassificationTask("torchvision:resnet18", 3, pretrained=True).upstream.fc
+    assert head.out_features == 3
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(CheckpointError, match="no pretrained weights for 'torchvision:resnet18': connect"):
+        natx.load("torchvision:resnet18")
+    with pytest.raises(ConfigError, match="unknown model 'resnet19'"):
+        natx.load("timm:resnet19")
+
+
 @pytest.fixture(scope="module")
 def timm_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     """A folder as timm's save_for_hf writes it."""
