@@ -17,6 +17,7 @@ from natx.errors import ConfigError
 
 ADAPTERS = {"cls": "tasks.cls", "reid": "tasks.reid", "det": "tasks.det"}
 METHODS = ("nat", "at", "standard")
+AUTOATTACK, FEW_CLASSES = 4, "linf8_quick"  # the classes that AutoAttack needs, and what is without it
 ATTACKS = {"cls": "linf8_table", "reid": "reid_table12", "det": "det_loss"}
 
 
@@ -39,15 +40,17 @@ def main(words: Sequence[str]) -> None:
     try:
         adapter = import_module(f"{ADAPTERS[arguments.task]}.starter")
     except ImportError as error:
-        raise ConfigError(shadow() or f"natx init {arguments.task} needs natx[{arguments.task}]: {error}") from error
+        reason = shadow() or f"{error}; pip install natx[{arguments.task}]"
+        raise ConfigError(f"natx init {arguments.task} cannot begin: {reason}") from error
     lines = adapter.starter(Path(arguments.data), wish)
     write_text(out, "\n".join(lines) + "\n")
-    eps = load_config(out, kind=TRAINING).threat.eps
-    # The attack configs of the other tasks name their radii in their columns.
-    radius = f" --eps {pixel_fraction(eps)}" if arguments.task == "cls" else ""
+    config, attacks = load_config(out, kind=TRAINING), ATTACKS[arguments.task]
+    if arguments.task == "cls":  # the attack configs of the other tasks name their radii in their columns
+        attacks = attacks if config.task.num_classes >= AUTOATTACK else FEW_CLASSES
+        attacks += f" --eps {pixel_fraction(config.threat.eps)}"
     best = Path("work_dirs", out.stem, "best.safetensors")
     train, test = (f"  {cli.program(command)} {out}" for command in ("train", "test"))
-    judged = f"{test} {best} --attacks attacks/{ATTACKS[arguments.task]}{radius}"
+    judged = f"{test} {best} --attacks attacks/{attacks}"
     cli.write("\n".join([*lines, "", f"written: {out}", "next:", f"{train} --dry-run", train, judged]))
 
 

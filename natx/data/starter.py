@@ -55,8 +55,9 @@ def epochs(images: int, batch: int) -> int:
 
 def radius(pixels: int) -> tuple[str, str]:
     """The usual Linf radius for images of so many pixels a side as text, and why."""
-    eps, of = (8, "CIFAR") if pixels < SMALL else (4, "ImageNet")
-    return f"{eps} / 255", f"usual on images {'below' if eps == 8 else 'from'} {SMALL} pixels a side on, as {of}'s"
+    if pixels < SMALL:
+        return "8 / 255", f"usual below {SMALL} pixels a side, as on CIFAR"
+    return "4 / 255", f"usual from {SMALL} pixels a side on, as on ImageNet"
 
 
 def asked_radius(eps: float) -> str:

@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "train_cfg.max_epochs": (0, "train_cfg.max_epochs should be greater than 0; got 0"),
     "seed": (-1, "seed should be greater than or equal to 0; got -1"),
     "method": (3, "method should be a method as dict(type='...', ...); got 3"),
-    "task": ({"model": None}, "task.model should be a valid string; got None"),
+    "task": ({"model": None}, "task.model should be a valid string or should be a valid dictionary"),
     "select": (2, "select should be a valid dictionary; got 2"),
     "ema.decay": (1.5, "ema.decay should be less than 1; got 1.5"),
     "method.attack.steps": ("many", "method.attack.steps should be a valid integer"),

@@ -75,7 +75,7 @@ def test_a_config_for_folders_of_classes_has_ten_lines_with_reasons(
     config = load_config(file, kind=TRAINING)
     assert (config.task.model, config.task.num_classes, config.task.image_size) == ("resnet10t", 2, 64)
     assert config.threat.eps == 8 / 255 and config.data.batch_size == 8
-    assert "next:" in (out := capsys.readouterr().out) and "--eps 8/255" in out
+    assert "next:" in (out := capsys.readouterr().out) and "attacks/linf8_quick --eps 8/255" in out
     learner = describe_plan(config, Path("unused"), device=CPU)
     assert any("resnet10t" in line for line in learner)
     if method == "nat":
