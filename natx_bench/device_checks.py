@@ -32,7 +32,7 @@ Check = Callable[[], Iterable["Line"]]
 CPU = torch.device("cpu")
 TRAINED = 50_000  # images of an epoch
 GOALS = {"N-FGSM": 5.0, "PGD-10": 12.0}  # seconds an epoch of ResNet-18 with NAT on an H200-class card
-RATIOS = ("bf16_vs_fp32", "compiled_vs_eager", "nat_step_vs_union", "single_vs_multi_step")
+RATIOS = ("bf16_vs_fp32", "compiled_step", "compiled_step_bf16", "nat_step_vs_union", "single_vs_multi_step")
 LOSS_TOLERANCE, PIXEL_TOLERANCE = 1e-3, 0.05  # relative; share of pixels whose step went the other way
 
 
