@@ -1,6 +1,6 @@
 # Two commands on a fresh machine; each sets itself up and is safe to repeat:
 #   make demo        trains and judges three classifiers on real images (about 4 minutes of computing after the install)
-#   make demo-reid   the same for person re-identification on drawn pedestrians (about 10 minutes)
+#   make demo-reid   the same for person re-identification on drawn pedestrians (about 5 minutes)
 #   make demo-det    the same for object detection on pasted digits (about 8 minutes)
 #   make gpu-check   checks a GPU: every task on it beside the CPU, and what training takes (8 minutes)
 #   make test        runs the whole test suite

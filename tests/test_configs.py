@@ -195,24 +195,25 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, test: int, roots: dict[str, Any]) -> None:
     """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape."""
-    kind = data["train"]["type"]
+    kind = data["test"]["type"]
     for part, count in (("train", train), ("test", test)):
+        of = data[part].get("dataset", data[part])  # a set around another one
         if kind == "ImageNet100":
-            data[part]["root"] = str(roots["imagenet"])
+            of["root"] = str(roots["imagenet"])
         elif kind == "Market1501":
-            data[part]["root"] = str(roots["market"](num_classes))
+            of["root"] = str(roots["market"](num_classes))
         elif kind == "GeneratedReID":
-            data[part].update(root=str(roots["generated"]), cameras=2, images_per_camera=2, test_identities=2)
+            of.update(root=str(roots["generated"]), cameras=2, images_per_camera=2, test_identities=2)
         elif kind == "VOCDetection":
-            data[part].update(root=str(roots["voc"]), split=part)
-            if "short" in data[part]:
-                data[part].update(short=64, long=96)
+            of.update(root=str(roots["voc"]), split=part)
+            if "short" in of:
+                of.update(short=64, long=96)
         elif kind == "CocoDetection":
             names = [{"id": i + 1, "name": f"kind {i}"} for i in range(num_classes)]
             path, images = write_coco(folder / "coco", images=count, categories=names, name=part)
-            data[part].update(annotations=str(path), images=str(images), short=64, long=96)
+            of.update(annotations=str(path), images=str(images), short=64, long=96)
         elif kind == "GeneratedVOC":
-            data[part].update(root=str(folder / "voc"), images=train, test_images=test)
+            of.update(root=str(folder / "voc"), images=train, test_images=test)
         else:
             data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
     if "generated" in data:
@@ -227,7 +228,7 @@ def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str
     counts = {"train": images * steps + held, "test": images}
     tiny(data, folder, num_classes=task["num_classes"], roots=roots, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
-    if "instances" in data.get("sampler", {}):
+    if "instances" in (data.get("sampler") or {}):
         data["sampler"]["instances"] = images // 2
     if "replays" in content["method"]:  # one round of replays
         content["method"]["replays"] = steps if "attack" in content["method"] else 1  # all of a batch is replayed
@@ -465,6 +466,7 @@ def test_the_cost_in_the_header_is_the_cost_counted(name: str) -> None:
     views = ("prior", *views) if method.type == "PriorGuided" else views
     objective = attack.get("objective", {})
     prepared = int(objective.get("guides") == "batch" or objective.get("type") == "KL")  # a clean forward, once
+    prepared += 5 * (objective.get("type") == "GOAT")  # four guides, and the clean images to pull to
     nasty = [term for term in method.get("terms", []) if term.type == "NastyKL"]
     companions = sum(
         len([view for view in views if view in term.get("on", ("clean", "adv"))])

@@ -1,5 +1,6 @@
 # MTD with NAT of Faster R-CNN on Pascal VOC: clean and MTD images, and the nasty term on the class logits of the
-# target's own sampled proposals, where the adversary looks with its own features.
+# target's own sampled proposals, where the adversary looks with its own features. The term's weight holds a tenth of
+# the task's gradient on these logits.
 # Command: python tools/train.py configs/det/faster_rcnn_voc_mtd_nat.py
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13 is SSD300).
 _base_ = ["faster_rcnn_voc_mtd.py"]
@@ -7,6 +8,6 @@ method = dict(
     views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/faster_rcnn_voc_std.py")),
+        dict(type="NastyKL", share=0.1, temperature=4.0, adversary=dict(config="configs/det/faster_rcnn_voc_std.py")),
     ],
 )

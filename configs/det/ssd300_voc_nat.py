@@ -1,5 +1,5 @@
 # NAT without MTD of SSD300: adversarial images that climb the classification loss as for classifiers (10 steps of
-# 2/255), and the nasty term.
+# 2/255), and the nasty term. The term's weight holds a tenth of the task's gradient on these logits.
 # Command: python tools/train.py configs/det/ssd300_voc_nat.py
 # Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (Table 13 has NAT with MTD only).
 _base_ = [
@@ -13,7 +13,7 @@ method = dict(
     attack=dict(objective=dict(type="ImageLoss", name="loss_cls")),
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/ssd300_voc_std.py")),
+        dict(type="NastyKL", share=0.1, temperature=4.0, adversary=dict(config="configs/det/ssd300_voc_std.py")),
     ],
 )
 paper_row = None

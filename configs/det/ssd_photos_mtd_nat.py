@@ -1,5 +1,6 @@
-# MTD with NAT of the small SSD on a few real photographs: clean and MTD images, and the nasty term on the class logits
-# of the priors in the classification loss. The adversary is the undefended detector.
+# MTD with NAT of the small SSD on a few real photographs: clean and MTD images, and the nasty term on the class
+# logits of the priors in the classification loss. The adversary is the undefended detector. The term's weight holds a
+# tenth of the task's gradient on these logits.
 # Thirty epochs from the undefended detector's weights, which is trained first, once.
 # Command: python tools/train.py configs/det/ssd_photos_mtd_nat.py
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13 has all of VOC and SSD300).
@@ -7,6 +8,6 @@ _base_ = ["ssd_photos_mtd_union.py"]
 method = dict(
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/ssd_photos_std.py")),
+        dict(type="NastyKL", share=0.1, temperature=4.0, adversary=dict(config="configs/det/ssd_photos_std.py")),
     ],
 )

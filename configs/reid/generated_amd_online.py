@@ -1,5 +1,6 @@
-# AMD online on the generated set, OSNet-x0.25: adversarial images made anew for every batch on the current model. As
-# GOAT (Bouniot et al.): 7 steps from a random start, guides from the batch; within 8/255 here, 5/255 there.
+# AMD online on the generated set, OSNet-x0.25: clean images, and adversarial ones made anew for every batch on the
+# current model: 7 steps of 2/255 within 8/255 from a random start, away from the person's other images in the batch.
+# natx's own form; GOAT's is generated_goat.py.
 # Command: python tools/train.py configs/reid/generated_amd_online.py
 # Cost: 10 forwards and 9 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = [

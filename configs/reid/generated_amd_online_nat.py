@@ -1,11 +1,12 @@
 # AMD online with NAT on the generated set, OSNet-x0.25: generated_amd_online.py and the nasty term on the identity
-# logits. The adversary is the undefended model, which is trained first, once.
+# logits, with a weight that holds a tenth of the task's gradient there. The adversary is the undefended model, which
+# is trained first, once.
 # Command: python tools/train.py configs/reid/generated_amd_online_nat.py
 # Cost: 12 forwards and 9 backwards per image and step. Paper's number: none (the set is natx's own).
 _base_ = ["generated_amd_online.py"]
 method = dict(
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.01, temperature=20.0, adversary=dict(config="configs/reid/generated_base.py")),
+        dict(type="NastyKL", share=0.1, temperature=20.0, adversary=dict(config="configs/reid/generated_base.py")),
     ],
 )

@@ -12,9 +12,14 @@ rows = {
     f"{data}_{method}": dict(
         name=name,
         group=group,
-        config=f"configs/det/ssd_{data}_{method}.py",
+        config=f"configs/det/ssd_{data}_{config}.py",
         **({} if method == "std" else {"adversary": f"{data}_std"}),
     )
     for data, group in (("digits", "Pasted digits"), ("photos", "Few real photographs"))
-    for method, name in (("std", "Standard"), ("mtd", "MTD"), ("mtd_union", "MTD (union)"), ("mtd_nat", "MTD&NAT"))
+    for method, name, config in (
+        ("std", "Standard", "std"),
+        ("mtd", "MTD", "mtd"),
+        ("mtd_union", "MTD (union)", "mtd_union"),
+        ("mtd_nat", "MTD&NAT", "mtd_nat_w006"),  # the paper's weight
+    )
 }

@@ -30,6 +30,11 @@ def wording(report: dict[str, Any]) -> str:
         return f'The word "robust" is withheld from this model: {why}.'
     if not green:
         return f'The word "robust" is withheld from this model: none of the {len(checks)} checks applies to it.'
+    if checks[0]["id"].startswith("Q"):
+        return (
+            f"No check speaks against these numbers: {green} green, {len(checks) - green} not applicable. The word "
+            '"robust" is withheld all the same: there is no standard attack on rankings to hold them against.'
+        )
     decisive = next((check for check in checks if check["id"] == DECISIVE), None)
     if decisive is None or decisive["verdict"] != GREEN:
         why = "it was not asked" if decisive is None else decisive["reason"]

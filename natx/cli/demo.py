@@ -2,8 +2,8 @@
 
 cls (default): trains the vanilla adversary, adversarial training on the union and NAT on scikit-learn's digits, judges
 all three on clean, PGD-10/20/50/100, C&W and standard AutoAttack.
-reid: trains person re-identification undefended, with AMD (made anew on the current model) and with AMD and NAT on
-drawn pedestrians that it makes itself, judges all three on clean, FNA, SMA and IFGSM.
+reid: trains person re-identification undefended and with AMD (made anew on the current model) on drawn pedestrians that
+it makes itself, judges both on clean, FNA, SMA, IFGSM and the worst case per query.
 det: trains a small SSD undefended, with MTD on the union and with MTD and NAT (four epochs from the undefended
 weights) on pasted digits, judges all three on clean, loss_cls, loss_loc, DAG and RAP.
 Each prints a table with 95 % intervals, and which differences are beyond chance. Safe to repeat: finished parts are
@@ -51,16 +51,15 @@ DEMOS = {
         {
             "None": "configs/reid/generated_base.py",
             "AMD": "configs/reid/generated_amd_online.py",
-            "AMD&NAT": "configs/reid/generated_amd_online_nat.py",
         },
-        "configs/attacks/reid_table12.py",
+        "configs/attacks/reid_quick.py",
         "work_dirs/demo_reid",
     ),
     "det": Demo(
         {
             "Standard": "configs/det/ssd_digits_std.py",
             "MTD (union)": "configs/det/ssd_digits_mtd_union.py",
-            "MTD&NAT": "configs/det/ssd_digits_mtd_nat.py",
+            "MTD&NAT": "configs/det/ssd_digits_mtd_nat_w006.py",
         },
         "configs/attacks/det_quick.py",
         "work_dirs/demo_det",

@@ -27,6 +27,22 @@ class Metric:
         """
         raise NotImplementedError
 
+    def scores(self, predictions: Any, dataset: Any) -> dict[str, Tensor] | None:
+        """What each query adds to the values of a cell, float64 ``[Q]`` by value; None where there are no queries.
+
+        A value is the mean of its scores, and a query's score depends on that query alone as long as an attack leaves
+        the gallery as it is: then a query has a worst case over attacks, as an image has.
+
+        Args:
+            predictions: what the task predicts for every image, in the order of the data set.
+            dataset: the test set.
+        """
+        return None
+
+    def chance(self, dataset: Any) -> dict[str, float] | None:
+        """What predictions at random give on average, named values in percent; None where the metric does not say."""
+        return None
+
     def notes(self, dataset: Any, predictions: Any) -> list[str]:
         """Remarks that belong in a report (images left out, ...), given the clean predictions of every image."""
         return []

@@ -57,6 +57,7 @@ class SetEvaluation:
         notes: remarks about the set, the data set's own and the metric's.
         examples: the first attacked images under every attack, for pictures; None where no image is attackable.
         not_applicable: by column, why an attack that was asked for was left out.
+        scores: per column what each query adds to the values, see :meth:`Metric.scores`; empty without queries.
     """
 
     values: dict[str, dict[str, float]]
@@ -66,6 +67,12 @@ class SetEvaluation:
     notes: list[str]
     examples: Examples | None = None
     not_applicable: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def worst_scores(self) -> dict[str, Tensor]:
+        """The lowest score that any column with scores leaves each query, float64 ``[Q]`` by value."""
+        columns = list(self.scores.values())
+        return {name: torch.stack([one[name] for one in columns]).amin(0) for name in (columns[0] if columns else ())}
 
 
 def attacked_positions(dataset: Any) -> list[int]:
@@ -88,8 +95,9 @@ def evaluate_set(
     """Predict every image clean, then attack some of them and measure again, in eval mode and fp32.
 
     Images that no attack may change, or that have nothing to lose (:meth:`Metric.attackable`), are predicted once for
-    all columns. Each attack is reported by itself: a metric over a set has no worst case per image. With several
-    processes each works on every n-th batch, and all return the same result.
+    all columns. Where the metric scores queries (:meth:`Metric.scores`), these are
+    kept: a query has a worst case over all columns of attacks that leave the gallery clean. With several processes
+    each works on every n-th batch, and all return the same result.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -140,6 +148,7 @@ def _evaluate(
     examples = Examples(shown, predictions)
     examples.add(CLEAN, predictions, judging.pixels(shown))
     values, results = {CLEAN: metric(predictions, dataset)}, [clean]
+    scores = {CLEAN: metric.scores(predictions, dataset)}
     for attack in attacks:
         start, result = time.monotonic(), SetAttackResult(attack.describe(), attack.columns())
         result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
@@ -147,12 +156,23 @@ def _evaluate(
         attacked, pixels = judging.attack(attack, result, images, shown=shown)
         changed = replaced(predictions, images, attacked)
         values[attack.name] = metric(changed, dataset)
+        if attack.images_of(dataset) is None:  # else an attack on one query's gallery changes what others find
+            scores[attack.name] = metric.scores(changed, dataset)
         result.success = _success(metric.fooled(predictions, changed, dataset=dataset), images)
         result.seconds = time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
     notes = [*half, *getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
-    return SetEvaluation(values, results, len(dataset), len(positions), notes, examples if shown else None, reasons)
+    return SetEvaluation(
+        values,
+        results,
+        len(dataset),
+        len(positions),
+        notes,
+        examples if shown else None,
+        reasons,
+        {column: of_queries for column, of_queries in scores.items() if of_queries is not None},
+    )
 
 
 def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | None = None) -> Any:

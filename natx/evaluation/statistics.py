@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from scipy.stats import binomtest, nct, norm, t
+import numpy as np
+from scipy.stats import binomtest, bootstrap, nct, norm, permutation_test, t
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # chance of calling a difference that is none
 POWER = 0.8  # chance of seeing a difference that is there
 MOST = 10_000  # seeds that are counted to
+RESAMPLES = 9_999  # of bootstraps and permutations
+SEED = 0  # of these
+BATCH = 500  # resamples at a time
 
 
 def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -31,6 +36,72 @@ def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> tu
         raise ValueError(f"a share needs 0 <= successes <= trials and trials >= 1; got {successes} of {trials}")
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean over independent draws, such as the queries of a retrieval.
+
+    Args:
+        values: of each draw, ``[N]``.
+        confidence: two-sided.
+
+    Raises:
+        ValueError: no values.
+
+    Source: Efron & Tibshirani 1993, chapter 13; ``RESAMPLES`` resamples from a generator of its own, seeded ``SEED``.
+    """
+    numbers = np.asarray(values, dtype=float)
+    if not len(numbers):
+        raise ValueError("a mean needs values")
+    if numbers.min() == numbers.max():
+        return float(numbers[0]), float(numbers[0])
+    interval = bootstrap(
+        (numbers,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        confidence_level=confidence,
+        method="percentile",
+        random_state=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def sign_flips(differences: Sequence[float]) -> float:
+    """Paired permutation test of a mean difference: the two-sided p-value, in (0, 1].
+
+    Under the null hypothesis the two sides of a pair could as well be exchanged, which flips the difference's sign.
+
+    Args:
+        differences: of each pair, ``[N]``.
+
+    Raises:
+        ValueError: no pairs.
+
+    Source: Fisher 1935, section 21; all sign patterns where there are at most ``RESAMPLES``, else as many at random
+    from a generator of its own, seeded ``SEED``.
+    """
+    numbers = np.asarray(differences, dtype=float)
+    if not len(numbers):
+        raise ValueError("a test needs pairs")
+    numbers = numbers[numbers != 0]  # a flip changes nothing of a pair without difference
+    if len(numbers) < 2:  # one pair is as far out on either side
+        return 1.0
+
+    def total(pairs: np.ndarray, axis: int = -1) -> np.ndarray:
+        return pairs.sum(axis=axis)
+
+    return float(
+        permutation_test(
+            (numbers,),
+            total,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            random_state=np.random.default_rng(SEED),
+        ).pvalue
+    )
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

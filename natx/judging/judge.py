@@ -12,12 +12,12 @@ from mmengine.dist import get_dist_info
 
 from natx.attacks import Attack
 from natx.attacks.base import Success
-from natx.checks import AuditOptions, audit, audited
+from natx.checks import AuditOptions, Verdict, audit, audit_queries, audited
 from natx.config import JUDGED, check
 from natx.data import subset
 from natx.data.classes import check_classes
 from natx.errors import ConfigError
-from natx.evaluation import Evaluation, SetEvaluation, evaluate, evaluate_set
+from natx.evaluation import Evaluation, Metric, SetEvaluation, evaluate, evaluate_set
 from natx.evaluation.applicable import OnUnsupported
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
@@ -136,7 +136,7 @@ def judge(
             f"{type(task).__name__} is measured over the whole set: leave it out"
         )
     else:
-        report = _judge_set(job, pictures=pictures, with_audit=checks is not None)
+        report = _judge_set(job, pictures=pictures, checks=checks)
     absent = [f"{column} is not applicable: {why}" for column, why in report.get("not_applicable", {}).items()]
     report["notes"] = [*report.get("notes", []), *absent, *remarks]
     return report
@@ -206,7 +206,7 @@ def _judge_images(
     return report
 
 
-def _judge_set(job: _Job, *, pictures: Path | None, with_audit: bool) -> dict[str, Any]:
+def _judge_set(job: _Job, *, pictures: Path | None, checks: AuditOptions | None) -> dict[str, Any]:
     """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
     metric, first = build_metric(job.config), get_dist_info()[0] == 0
     evaluation = evaluate_set(
@@ -219,7 +219,9 @@ def _judge_set(job: _Job, *, pictures: Path | None, with_audit: bool) -> dict[st
         meter=job.meter,
     )
     report = make_set_report(evaluation, metric=metric, **job.common)
-    report |= audited(audit(job.task, job.dataset, attacks=_applied(job.built, evaluation))) if with_audit else {}
+    if checks is not None:
+        report["settings"] |= {"audit": _settings(checks)}
+        report |= audited(_audit_set(job, checks, evaluation=evaluation, metric=metric))
     if pictures is not None and first and evaluation.examples is not None:
         captions = draw_pictures(pictures, job.dataset, metric, examples=evaluation.examples)
         report |= {"pictures": captions} if captions else {}
@@ -252,6 +254,25 @@ def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: 
         meter=job.meter,
     )
     return audited(verdicts)
+
+
+def _audit_set(job: _Job, checks: AuditOptions, *, evaluation: SetEvaluation, metric: Metric) -> list[Verdict]:
+    """The verdicts on an evaluation of a whole set; all not applicable where it has no queries."""
+    applied = _applied(job.built, evaluation)
+    if not evaluation.scores:
+        return audit(job.task, job.dataset, attacks=applied)
+    vanilla = _undefended(job, checks)
+    return audit_queries(
+        job.task,
+        job.dataset,
+        metric=metric,
+        evaluation=evaluation,
+        attacks=applied,
+        vanilla=None if vanilla is job.task else vanilla,
+        images=checks.images,
+        batch_size=job.batch_size,
+        meter=job.meter,
+    )
 
 
 def _settings(checks: AuditOptions) -> dict[str, Any]:

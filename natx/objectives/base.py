@@ -48,6 +48,10 @@ class Objective:
         """Extra (forwards, backwards) per image and step beyond the attacked network's own."""
         return (0, 0)
 
+    def forms(self) -> list[Objective]:
+        """Other forms of the objective that an audit tries, because they may do more against a model."""
+        return []
+
     def describe(self) -> dict[str, Any]:
         """Plain values that define the objective, for the report."""
         return {"objective": type(self).__name__}

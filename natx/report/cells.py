@@ -34,7 +34,8 @@ def report_cells(report: dict[str, Any]) -> dict[str, list[float]]:
             [column["values"][key] for key in report["cell"]] if "cell" in report else [column["accuracy"]]
         )
     if "worst_case" in report:
-        values[WORST] = [report["worst_case"]]
+        worst = report["worst_case"]
+        values[WORST] = [worst[key] for key in report["cell"]] if "cell" in report else [worst]
     return values
 
 

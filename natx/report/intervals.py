@@ -1,14 +1,21 @@
-"""How far the accuracies of a report could lie from those on all images of the kind: Wilson's 95 % intervals."""
+"""How far the numbers of a report could lie from those on all images of the kind: 95 % intervals.
+
+Of accuracies and other shares Wilson's, of means over queries the bootstrap's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from natx.evaluation.statistics import wilson
+from natx.evaluation.statistics import RESAMPLES, SEED, mean_interval, wilson
 from natx.report.cells import WORST
 
 INTERVAL = "95 % interval"
+OVER_QUERIES = (
+    "The worst case takes the lowest that any column leaves each query, value by value. Intervals are over the "
+    f"queries: Wilson's of shares, the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})."
+)
 
 
 def interval(correct: int, images: int) -> tuple[float, float]:
@@ -33,8 +40,28 @@ def counts(report: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return shares
 
 
+def score_interval(scores: Sequence[float]) -> list[float]:
+    """The 95 % interval of the mean of queries' scores, in percent: Wilson's where each is 0 or 100."""
+    if set(scores) <= {0.0, 100.0}:
+        return list(interval(sum(score > 0 for score in scores), len(scores)))
+    return list(mean_interval(scores))
+
+
+def query_intervals(report: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The intervals of a set's values by column; nothing for columns without scores of queries."""
+    columns = {column["name"]: column["intervals"] for column in report["columns"] if "intervals" in column}
+    if "worst_case_intervals" in report:
+        columns[WORST] = report["worst_case_intervals"]
+    return columns
+
+
 def interval_cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
-    """A report's intervals for some columns; empty where it has none."""
+    """A report's intervals for some columns, such as ``47.9–56.6`` or ``3.1–5.2/0.8–5.5``; empty where it has none."""
+    if "cell" in report:
+        values = query_intervals(report)
+        ends = {name: [by_key[key] for key in report["cell"]] for name, by_key in values.items()}
+        texts = {name: "/".join(f"{low:.1f}–{high:.1f}" for low, high in pairs) for name, pairs in ends.items()}
+        return [texts.get(name, "") for name in names]
     shares = counts(report)
     return [interval_text(*shares[name]) if name in shares else "" for name in names]
 

@@ -1,4 +1,4 @@
-"""Rows of a table on the same images: is one right where the other is wrong more often than chance would have it?"""
+"""Rows of a table on the same images: is one better on them more often than chance would have it?"""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import torch
 from torch import Tensor
 
 from natx.evaluation.outcomes import unpacked
-from natx.evaluation.statistics import mcnemar
+from natx.evaluation.statistics import LEVEL, mcnemar, sign_flips
 from natx.report.cells import WORST
 from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
-EXPLANATION = (
+IMAGES = (
     "A cell is the row's {column} less the column's in points, and the p-value of McNemar's exact test on the {images} "
     "images, after Holm's correction for the {pairs} pairs; below 0.05 the two differ on images like these. With "
     "several seeds an image counts for the row that more seeds get it right in (the sign test). How much another "
     "training would give is not asked here: the deviation over the seeds says that"
+)
+QUERIES = (
+    "A cell is the row's {column} less the column's in points of {value}, and the p-value of a paired permutation test "
+    "(signs of the differences of the {images} queries flipped; their means over the seeds), after Holm's correction "
+    "for the {pairs} pairs; below 0.05 the two differ on queries like these. How much another training would give is "
+    "not asked here: the deviation over the seeds says that"
 )
 
 
@@ -30,22 +36,66 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
         rows: reports by row, one a seed.
         column: the column whose outcomes are compared.
     """
+    pairs = _pairs(rows, column)
+    if not pairs:
+        return None
+    cells = {names: f"{points:+.2f}, p {p:.2g}" for names, (points, p) in _tested(pairs).items()}
+    names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
+    lines = [TableRow([row, *(cells.get((row, other), "") for other in names[:-1])]) for row in names[1:]]
+    shown = next(iter(pairs.values()))[0][0]
+    value = next(report["cell"][0] for reports in rows.values() for report in reports) if _scored(shown) else ""
+    text = QUERIES if _scored(shown) else IMAGES
+    caption = text.format(column=column[:1].lower() + column[1:], images=len(shown), pairs=len(pairs), value=value)
+    return Table(["", *names[:-1]], lines, caption=caption)
+
+
+def findings(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -> list[str]:
+    """What pairs of rankings show, a sentence a row: how far it is above or below the first row, and the highest row.
+
+    Nothing for reports without queries, and for fewer than two rows.
+
+    Args:
+        rows: reports by row, one a seed; the first is what the others are held against.
+        column: the column that is compared.
+    """
+    pairs = _pairs(rows, column)
+    if not pairs or not _scored(next(iter(pairs.values()))[0][0]):
+        return []
+    tests = _tested(pairs)
+    first = next(other for _, other in tests)
+
+    def verdict(p: float) -> str:
+        return f"p {p:.2g}, {'beyond' if p < LEVEL else 'not beyond'} chance"
+
+    lines = [
+        f"{row} against {first}: {points:+.2f} points in the {column[:1].lower()}{column[1:]} ({verdict(p)})"
+        for (row, other), (points, p) in tests.items()
+        if other == first
+    ]
+    gaps = {first: 0.0, **{row: points for (row, other), (points, _) in tests.items() if other == first}}
+    best = max(gaps, key=gaps.__getitem__)
+    against = {row: tests.get((best, row), tests.get((row, best), (0.0, 1.0)))[1] for row in gaps if row != best}
+    level = [row for row, p in against.items() if p >= LEVEL]
+    alone = "beyond chance above every other row" if not level else f"not told apart from {', '.join(level)}"
+    return [*lines, f"the highest row is {best}, {alone}"]
+
+
+def _pairs(rows: Mapping[str, Sequence[Report]], column: str) -> dict[tuple[str, str], list[tuple[Tensor, Tensor]]]:
+    """Outcomes of each row and of one before it, of the seeds that both have."""
     outcomes = {name: by_seed for name, reports in rows.items() if (by_seed := _by_seed(reports, column))}
     pairs = {}
     for first, second in combinations(outcomes, 2):
         shared = sorted(outcomes[first].keys() & outcomes[second].keys())
         if shared:
             pairs[second, first] = [(outcomes[second][key], outcomes[first][key]) for key in shared]
-    if not pairs:
-        return None
+    return pairs
+
+
+def _tested(pairs: Mapping[tuple[str, str], list[tuple[Tensor, Tensor]]]) -> dict[tuple[str, str], tuple[float, float]]:
+    """Difference in points and p-value after Holm's correction of each pair."""
     tests = {names: paired_test(runs) for names, runs in pairs.items()}
-    adjusted = dict(zip(tests, holm([p for _, p in tests.values()])))
-    cells = {names: f"{points:+.2f}, p {adjusted[names]:.2g}" for names, (points, _) in tests.items()}
-    names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
-    lines = [TableRow([row, *(cells.get((row, other), "") for other in names[:-1])]) for row in names[1:]]
-    images = len(next(iter(pairs.values()))[0][0])
-    caption = EXPLANATION.format(column=column[:1].lower() + column[1:], images=images, pairs=len(pairs))
-    return Table(["", *names[:-1]], lines, caption=caption)
+    adjusted = holm([p for _, p in tests.values()])
+    return {names: (points, p) for (names, (points, _)), p in zip(tests.items(), adjusted)}
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -61,11 +111,11 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str], Tensor]:
-    """Outcomes of the reports that have them, by their images and the training's seed."""
+    """Outcomes or scores of the reports that have them, by their images and the training's seed."""
     outcomes: dict[tuple[str, str], Tensor] = {}
     for report in reports:
         images = images_of(report, column)
-        right = outcomes_of(report, column)
+        right = scores_of(report, column) if "cell" in report else outcomes_of(report, column)
         if images is not None and right is not None:
             outcomes[images, str(report["settings"].get("training_seed"))] = right
     return outcomes
@@ -87,14 +137,31 @@ def outcomes_of(report: Report, column: str) -> Tensor | None:
     return None if text is None or images is None else unpacked(text, images)
 
 
+def scores_of(report: Report, column: str) -> Tensor | None:
+    """What a column leaves each query of the first value of a cell (%), float64 ``[Q]``; None without queries."""
+    if column == WORST:
+        scores = report.get("worst_case_scores")
+    else:
+        scores = next((entry.get("scores") for entry in report["columns"] if entry["name"] == column), None)
+    return None if scores is None else torch.tensor(scores[report["cell"][0]], dtype=torch.float64)
+
+
+def _scored(values: Tensor) -> bool:
+    """Whether values are scores of queries, and not outcomes of images."""
+    return values.is_floating_point()
+
+
 def paired_runs(first: Sequence[Report], second: Sequence[Report], column: str) -> list[tuple[Tensor, Tensor]]:
-    """Outcomes of two rows in a column, pair by pair of trainings with the same seed on the same images."""
+    """Outcomes or scores of two rows in a column, pair by pair of trainings with the same seed on the same images."""
     one, other = _by_seed(first, column), _by_seed(second, column)
     return [(one[key], other[key]) for key in sorted(one.keys() & other.keys())]
 
 
 def paired_test(runs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Difference of the accuracies in points, and the p-value over the images, of pairs of runs of the same seeds."""
+    """Difference in points, and the p-value over images or queries, of pairs of runs of the same seeds."""
+    if _scored(runs[0][0]):
+        means = torch.stack([first - second for first, second in runs]).mean(0)
+        return float(means.mean()), sign_flips(means.tolist())
     gap = torch.stack([first.int() - second.int() for first, second in runs]).sum(0)
     points = 100 * float(gap.double().mean()) / len(runs)
     return points, mcnemar(int((gap > 0).sum()), int((gap < 0).sum()))

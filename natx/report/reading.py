@@ -10,13 +10,18 @@ from scipy.stats import fisher_exact
 
 from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN
-from natx.evaluation.statistics import LEVEL, mcnemar
-from natx.report.cells import WORST, column_names
-from natx.report.intervals import counts, interval_text
-from natx.report.paired import holm, outcomes_of
+from natx.evaluation.statistics import LEVEL, mcnemar, sign_flips
+from natx.report.cells import WORST, column_names, report_cells
+from natx.report.intervals import counts, interval_text, query_intervals
+from natx.report.paired import holm, outcomes_of, scores_of
 
 Report = dict[str, Any]
 SHARES = ("Rank-1",)  # values of sets' metrics that are the share of attacked images that are right
+HOW_QUERIES = (
+    f"Beyond chance: p below {LEVEL:g} in a paired permutation test over the queries, corrected after Holm for all "
+    "{count} comparisons, each row with the first and the one before it. In brackets 95 % intervals over the queries; "
+    "another training may differ by more."
+)
 HOW = (
     f"Beyond chance: p below {LEVEL:g} in an exact test (McNemar's where outcomes of the same images are known, else "
     "Fisher's), corrected after Holm for all {count} comparisons, each row with the first and the one before it. In "
@@ -46,12 +51,24 @@ def reading(reports: Sequence[Report]) -> list[str]:
     if len(reports) < 2:
         return []
     columns = [WORST] if any("worst_case" in report for report in reports) else column_names(reports)
-    columns = [name for name in columns if name != CLEAN and all(kept(report, name) for report in reports)]
     pairs = {(a, b): None for b in range(1, len(reports)) for a in (0, b - 1)}
-    tests = [_compared(reports[a], reports[b], column) for column in columns for a, b in pairs]
+    queries = all(_of_queries(report) for report in reports)
+    tell = _kept_queries if queries else _kept_images
+    columns = [name for name in columns if name != CLEAN and all(tell(report, name) for report in reports)]
+    compare = _compared_queries if queries else _compared
+    tests = [compare(reports[a], reports[b], column) for column in columns for a, b in pairs]
     adjusted = holm([test.p for test in tests])
-    lines = [_sentence(reports, column, list(zip(tests, adjusted))) for column in columns]
-    return [*lines, HOW.format(count=len(tests))] if tests else []
+    lines = [
+        _sentence(column, [tell(report, column) for report in reports], tests=list(zip(tests, adjusted)))
+        for column in columns
+    ]
+    return [*lines, (HOW_QUERIES if queries else HOW).format(count=len(tests))] if tests else []
+
+
+def _of_queries(report: Report) -> bool:
+    """Whether a report has scores of queries that were judged on known images."""
+    known = report.get("settings", {}).get("images_fingerprint") is not None
+    return "cell" in report and known and scores_of(report, WORST) is not None
 
 
 def kept(report: Report, column: str) -> tuple[int, int] | None:
@@ -82,12 +99,29 @@ def _compared(first: Report, second: Report, column: str) -> Comparison:
     return Comparison(column, first, second, b / m - a / n, p)
 
 
-def _sentence(reports: Sequence[Report], column: str, tests: Sequence[tuple[Comparison, float]]) -> str:
+def _compared_queries(first: Report, second: Report, column: str) -> Comparison:
+    gaps = (scores_of(second, column) - scores_of(first, column)).tolist()  # type: ignore[operator]  # both have scores
+    return Comparison(column, first, second, sum(gaps) / len(gaps), sign_flips(gaps))
+
+
+def _kept_images(report: Report, column: str) -> str:
+    """What a report keeps in a column, in words; empty where it does not say."""
+    if (share := kept(report, column)) is None:
+        return ""
+    return f"{report['name']} keeps {share[0]} of {share[1]} ({interval_text(*share)} %)"
+
+
+def _kept_queries(report: Report, column: str) -> str:
+    """The same of the first value of a cell."""
+    value, ends = report["cell"][0], query_intervals(report).get(column)
+    if ends is None:
+        return ""
+    mean = report_cells(report)[column][0]
+    return "{} keeps a {} of {:.2f} ({:.1f}–{:.1f})".format(report["name"], value, mean, *ends[value])
+
+
+def _sentence(column: str, parts: Sequence[str], *, tests: Sequence[tuple[Comparison, float]]) -> str:
     """What is kept in one column, and which of its comparisons are beyond chance."""
-    parts = []
-    for report in reports:
-        right, images = kept(report, column) or (0, 1)
-        parts.append(f"{report['name']} keeps {right} of {images} ({interval_text(right, images)} %)")
     beyond: list[str] = []
     within: list[str] = []
     compared = [(test, p) for test, p in tests if test.column == column]

@@ -12,6 +12,7 @@ from natx.evaluation.outcomes import packed
 from natx.evaluation.robust import AttackResult, Evaluation
 from natx.evaluation.sets import SetAttackResult, SetEvaluation
 from natx.evaluation.statistics import wilson
+from natx.report.intervals import score_interval
 from natx.report.report_page import report_page
 from natx.report.text import markdown
 from natx.runtime.files import write_json, write_text
@@ -95,13 +96,37 @@ def make_set_report(
         "images": evaluation.count,
         "attacked": evaluation.attacked,
         "cell": list(metric.cell),
-        "columns": [{"name": column, "values": values} for column, values in evaluation.values.items()],
+        "columns": [
+            {"name": column, "values": values, **_of_queries(evaluation.scores.get(column, {}))}
+            for column, values in evaluation.values.items()
+        ],
+        **_worst_queries(evaluation),
         **({"not_applicable": evaluation.not_applicable} if evaluation.not_applicable else {}),
         "notes": evaluation.notes,
         "attacks": [{**_attack(result), **_measured(result)} for result in evaluation.attacks],
         "settings": settings,
         "provenance": provenance,
         **({"paper": paper} if paper else {}),
+    }
+
+
+def _worst_queries(evaluation: SetEvaluation) -> dict[str, Any]:
+    """The worst case per query: its values in percent, their intervals and scores; nothing without queries."""
+    worst = evaluation.worst_scores()
+    if not worst:
+        return {}
+    columns = _of_queries(worst)
+    values = {name: float(scores.mean()) for name, scores in worst.items()}
+    return {"worst_case": values, "worst_case_intervals": columns["intervals"], "worst_case_scores": columns["scores"]}
+
+
+def _of_queries(scores: dict[str, Tensor]) -> dict[str, Any]:
+    """The scores of queries by value, rounded to the hundredth of a percent, and the intervals of their means."""
+    if not scores:
+        return {}
+    return {
+        "intervals": {name: score_interval(values.tolist()) for name, values in scores.items()},
+        "scores": {name: [round(value, 2) for value in values.tolist()] for name, values in scores.items()},
     }
 
 

@@ -12,7 +12,7 @@ from natx.evaluation.robust import CLEAN
 from natx.report.cells import WORST, cells, column_names, outcome, paper_cells, report_cells, settings_text, short
 from natx.report.charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.report.embedded import Picture, embed
-from natx.report.intervals import INTERVAL, counts, interval_text
+from natx.report.intervals import INTERVAL, counts, interval_cells
 from natx.report.page import render_page
 from natx.report.text import explanation, values_table
 from natx.runtime.progress import duration
@@ -84,6 +84,7 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
     what = "Accuracy" if single else "/".join(report["cell"])
     printed = paper_cells(paper, names) if paper else [None] * len(names)
     values, shares = report_cells(report), counts(report)
+    intervals = dict(zip(names, interval_cells(report, names)))
     rows = [
         {
             "name": name,
@@ -92,13 +93,19 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
             "printed": theirs,
             "percent": min(100.0, max(0.0, values[name][0])) if single else None,
             "count": "{} of {}".format(*shares[name]) if name in shares else "",
-            "interval": interval_text(*shares[name]) if name in shares else "",
+            "interval": intervals[name],
         }
         for name, cell, theirs in zip(names, cells(report, names), printed)
     ]
     return {
-        "head": ["", f"{what} (%)", *([paper["name"]] if paper else []), *(["", INTERVAL, "images"] if single else [])],
+        "head": [
+            "",
+            f"{what} (%)",
+            *([paper["name"]] if paper else []),
+            *(["", INTERVAL, "images"] if single else [INTERVAL] * any(intervals.values())),
+        ],
         "rows": rows,
+        "intervals": any(intervals.values()),
         "caption": f"{what} in percent, {report['threat']}",
     }
 

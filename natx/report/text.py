@@ -8,7 +8,7 @@ from typing import Any
 from natx.checks.text import markdown_checks
 from natx.report.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
 from natx.report.console import NumberTable
-from natx.report.intervals import INTERVAL, interval_cells
+from natx.report.intervals import INTERVAL, OVER_QUERIES, interval_cells
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
 
@@ -69,7 +69,8 @@ def explanation(report: dict[str, Any]) -> str:
     if "cell" in report:
         return (
             f"{'/'.join(report['cell'])} in percent on {report['images']} test images; the attacks may change "
-            f"{report['attacked']} of them, under **{report['threat']}**. Each attack is reported by itself."
+            f"{report['attacked']} of them, under **{report['threat']}**. "
+            + (OVER_QUERIES if "worst_case" in report else "Each attack is reported by itself.")
         )
     counted = (
         "An image counts as broken if any step of an attack broke it."

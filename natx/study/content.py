@@ -11,8 +11,9 @@ from natx.benchmark.training import step_units
 from natx.config import with_options
 from natx.methods import Method
 from natx.report.cells import NOT_RUN
+from natx.report.intervals import OVER_QUERIES
 from natx.report.needed import needed_table
-from natx.report.paired import paired_table
+from natx.report.paired import findings, paired_table
 from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import amount, duration
@@ -62,7 +63,7 @@ class StudyContent:
         about: what it asks.
         command: what made it.
         missing: that nothing can be judged, and why; empty where it can.
-        reading: what rows with rivals show, in sentences.
+        reading: what rows with rivals and the rows of rankings show, in sentences.
         groups: its tables.
         audited: reports with checks, by the model's name.
         costs: what each row spent.
@@ -114,7 +115,7 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         audited=_audited(study, rows),
         costs=_costs(rows, counted=counted),
         machine=_machine(present[0]["provenance"]) if present else "",
-        reading=rivals_reading(_rivals(study, rows)),
+        reading=[*rivals_reading(_rivals(study, rows)), *_rankings_reading(study, rows)],
     )
 
 
@@ -131,6 +132,28 @@ def _rivals(study: Study, rows: Sequence[RowReports]) -> list[Rivals]:
         for one in rows
         if one.row.rival is not None
     ]
+
+
+def _rankings_reading(study: Study, rows: Sequence[RowReports]) -> list[str]:
+    """What the rows of a ranking's study show, group by group, and what their nasty terms came to."""
+    sentences = []
+    for title in dict.fromkeys(row.group for row in study.rows):
+        reports = {one.row.name: [r for r in one.reports if r] for one in rows if one.row.group == title}
+        if not (about := findings(reports)):
+            continue
+        reached = {
+            name: [share for r in several if (share := _share(r)) is not None] for name, several in reports.items()
+        }
+        parts = [f"{name} {mean_and_deviation(shares)}" for name, shares in reached.items() if shares]
+        how = "the nasty term's gradient on the class logits over the task's, in the last epoch (median over rows)"
+        about += [f"{how}: {', '.join(parts)}"] if parts else []
+        sentences += [f"{title}: {line}." if title else f"{line[:1].upper()}{line[1:]}." for line in about]
+    return sentences
+
+
+def _share(report: Report) -> float | None:
+    """The share of the gradient that a nasty term held in the last epoch of a report's training."""
+    return ((report.get("training") or {}).get("last_epoch") or {}).get("nasty_share")
 
 
 def _sparsity(study: Study, rows: Sequence[RowReports]) -> Table | None:
@@ -202,7 +225,8 @@ def _explanation(study: Study, report: Report) -> str:
     data, selection = report["settings"]["data"], report["settings"]["selected_on"]
     choice = "the last epoch's" if selection.startswith("nothing") else f"chosen on {selection}"
     if "cell" in report:
-        what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; each attack by itself"
+        headline = "the headline is the worst case per query" if "worst_case" in report else "each attack by itself"
+        what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; {headline}"
     else:
         what = (
             f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
@@ -210,7 +234,8 @@ def _explanation(study: Study, report: Report) -> str:
         )
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
-        return f"{what}. The checkpoint is {choice}; {spread}."
+        queries = f" {OVER_QUERIES}" if "cell" in report and "worst_case" in report else ""
+        return f"{what}. The checkpoint is {choice}; {spread}.{queries}"
     return (
         f"{what}. The best checkpoint is {choice}; mean and standard deviation over the seeds, never the best seed. "
         "Passes are the forwards and backwards of an image in a training step."

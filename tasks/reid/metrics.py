@@ -61,6 +61,21 @@ class Retrieval(Metric):
             }
         return values
 
+    def scores(self, predictions: Tensor, dataset: Any) -> dict[str, Tensor]:
+        """See :meth:`Metric.scores`: average precision and whether the first image is right, in percent.
+
+        Of the queries that have a match, in order.
+        """
+        ranking = self.ranking(predictions, dataset)
+        matched = ranking.matched
+        first = ranking.first[matched] == 1
+        columns = (ranking.precision[matched], first.astype(float))
+        return {name: torch.from_numpy(100 * column) for name, column in zip(self.cell, columns)}
+
+    def chance(self, dataset: Any) -> dict[str, float]:
+        """See :meth:`Metric.chance`; exact."""
+        return chance(Protocol(**_protocol(dataset, dataset.queries)))
+
     def ranking(self, predictions: Tensor, dataset: Any, *, queries: Tensor | None = None, top: int = 0) -> Ranking:
         """The ranking behind the values.
 

@@ -7,6 +7,7 @@ gradient: ``sum_g ||f - g||^2 = n ||f - mean||^2 + constant``.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from natx.objectives import Objective
 from natx.registry import OBJECTIVES
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task
+from tasks.reid.guides import GUIDES
 
 Guides = Literal["query", "gallery", "all", "batch"]
 Side = Literal["query", "gallery", "both"]
@@ -224,6 +226,14 @@ class MetricObjective(Sided):
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "guides": self.guides, "normalise": self.normalise}
 
+    def forms(self) -> list[Objective]:
+        """See :meth:`Objective.forms`: guided by the gallery, and on distances as a cosine ranking measures them."""
+        if self.guides == "batch" or self.side != "query":
+            return []
+        by_gallery, by_angle = copy.copy(self), copy.copy(self)
+        by_gallery.guides, by_angle.normalise = "gallery", True
+        return [by_gallery, by_angle]
+
     def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
         """What a report should say about the guides of a set."""
         return []
@@ -384,6 +394,10 @@ class SMA(Sided):
         """See :meth:`Objective.describe`."""
         return {**super().describe(), "normalise": self.normalise}
 
+    def forms(self) -> list[Objective]:
+        """See :meth:`Objective.forms`: on distances as a cosine ranking measures them."""
+        return [] if self.normalise or self.side != "query" else [SMA(normalise=True)]
+
     def _embed(self, output: Output) -> Tensor:
         embeddings = embeddings_of(output)
         return F.normalize(embeddings, dim=1) if self.normalise else embeddings
@@ -396,3 +410,63 @@ class SMA(Sided):
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         return (self._embed(output) - batch["clean"]).square().sum(1)
+
+
+@OBJECTIVES.register_module()
+class GOAT(Objective):
+    """``sum_g ||f(x') - g||^2 - ||f(x') - c||^2``, for training (Bouniot et al. 2020, guided online AT).
+
+    g are clean embeddings of other images of the person, which the training set gives
+    (:class:`~tasks.reid.guides.WithGuides`), c is the clean embedding of the batch that is the furthest from the
+    image's own. As in CEA-LIST adv-reid (``create_adv_batch``), each guide of the images has a forward of its own, so
+    that with ``bn_mode='train'`` batch norm sees them by batches as large as the training's, and c may be anybody's.
+    Deviations: eps is in pixels (there, in normalised values), clipping is to [0,1] (there, to the batch's range), and
+    running statistics are put back after the attack.
+
+    Args:
+        pull: pull to c as well (there, ``--pull``).
+        guides: how many guides an image has: the data set's ``count``.
+    """
+
+    def __init__(self, *, pull: bool = True, guides: int = 4) -> None:
+        self.pull, self.guides = pull, guides
+        self.prepare_forwards = guides + int(pull)
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Objective.check`."""
+        check_embeds(self, task)
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "guides": self.guides, "pull": self.pull}
+
+    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
+        """Embeddings of the guides, and of the image to pull to.
+
+        Raises:
+            ConfigError: a batch without guides, or with another number of them.
+        """
+        images = batch.get(GUIDES)
+        if images is None or images.shape[1] != self.guides:
+            count = "none" if images is None else images.shape[1]
+            raise ConfigError(
+                f"GOAT is for training, with {self.guides} guides an image; the batch has {count}: give "
+                f"data.train=dict(type='WithGuides', dataset=..., count={self.guides}), and judge with FNA"
+            )
+
+        def embed(pixels: Tensor) -> Tensor:
+            return embeddings_of(task.read(task.network(pixels, batch), batch))
+
+        with torch.no_grad():
+            guides = [embed(task.pixels({**batch, "inputs": images[:, i]})) for i in range(self.guides)]
+            entries = {"push": torch.stack(guides).mean(0)}
+            if self.pull:
+                clean = embed(x)
+                entries["pull"] = clean[torch.cdist(clean, clean).fill_diagonal_(-torch.inf).argmax(1)]
+        return entries
+
+    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
+        """See :meth:`Objective.__call__`; without what does not depend on the attacked image."""
+        embeddings = embeddings_of(output)
+        score = self.guides * (embeddings - batch["push"]).square().sum(1)
+        return score - (embeddings - batch["pull"]).square().sum(1) if self.pull else score

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
+import numpy as np
 import pytest
 
-from natx.evaluation.statistics import images_needed, mcnemar, seeds_needed, wilson
+from natx.evaluation.statistics import images_needed, mcnemar, mean_interval, seeds_needed, sign_flips, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 7), (60, 120), (199, 200), (1000, 1000), (1, 1)])
@@ -92,3 +94,35 @@ def test_seeds_at_the_ends() -> None:
     assert seeds_needed(1.0, 0.0) == 2 == seeds_needed(1000.0, 1.0) and seeds_needed(0.001, 1.0) is None
     with pytest.raises(ValueError, match="other than 0"):
         seeds_needed(0.0, 1.0)
+
+
+def test_the_interval_of_a_mean_is_that_of_resampled_means() -> None:
+    draw = np.random.default_rng(11)
+    values = draw.exponential(20, 60)
+    means = np.sort([values[draw.integers(60, size=60)].mean() for _ in range(4_000)])
+    error = values.std() / math.sqrt(60)
+    low, high = mean_interval(values.tolist())
+    assert low == pytest.approx(means[100], abs=0.25 * error)  # resampling has an error of its own
+    assert high == pytest.approx(means[-100], abs=0.25 * error)
+    assert mean_interval(values.tolist()) == (low, high)  # its own seed
+    assert mean_interval([3.0, 3.0]) == (3.0, 3.0)
+    with pytest.raises(ValueError, match="needs values"):
+        mean_interval([])
+
+
+@pytest.mark.parametrize("differences", [[1.0, 2.5, -0.5, 3.0, 4.0, 0.0, 1.5], [5.0], [-1.0, -2.0, -3.0, -4.0]])
+def test_a_paired_test_counts_the_signs_that_are_as_far_out(differences: list[float]) -> None:
+    moved = [value for value in differences if value]
+    sums = [abs(sum(s * d for s, d in zip(signs, moved))) for signs in product((-1, 1), repeat=len(moved))]
+    expected = sum(total >= abs(sum(moved)) - 1e-12 for total in sums) / len(sums)
+    assert sign_flips(differences) == pytest.approx(expected)
+
+
+def test_a_paired_test_of_many_pairs_draws_signs() -> None:
+    draw = np.random.default_rng(2)
+    noise = draw.normal(size=300)
+    assert sign_flips(noise - noise.mean()) > 0.9
+    assert sign_flips(noise + 1) == pytest.approx(2 / 10_000)  # the least that 9,999 draws can show, on both sides
+    assert sign_flips([0.0, 0.0]) == 1.0
+    with pytest.raises(ValueError, match="needs pairs"):
+        sign_flips([])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from natx.evaluation.outcomes import packed
+from natx.report.paired import findings, paired_table
 from natx.report.reading import kept, reading
 
 
@@ -69,6 +70,33 @@ def test_rank_1_is_a_share_of_the_attacked_queries() -> None:
 def test_equal_shares_are_level() -> None:
     line = reading([classifier("A", 0), classifier("C", 60), classifier("B", 60)])[0]
     assert line.endswith("; not beyond chance: C level with B (p 1).")
+
+
+def searches(name: str, scores: list[float]) -> dict[str, Any]:
+    mean = sum(scores) / len(scores)
+    column = {"name": "Clean", "values": {"mAP": 100.0}}
+    report = {"name": name, "cell": ["mAP"], "columns": [column], "attacks": [], "worst_case": {"mAP": mean}}
+    worst = {"worst_case_intervals": {"mAP": [mean - 1, mean + 1]}, "worst_case_scores": {"mAP": scores}}
+    return {**report, **worst, "settings": {"images_fingerprint": "d0", "training_seed": 0}}
+
+
+def test_the_worst_case_of_queries_is_compared_query_by_query() -> None:
+    low, high = searches("A", [1.0, 2.0, 0.0, 4.0, 2.0, 3.0]), searches("B", [2.0, 4.0, 1.0, 9.0, 3.0, 5.0])
+    line, how = reading([low, high])
+    assert line.startswith(
+        "Worst case: A keeps a mAP of 2.00 (1.0–3.0), B keeps a mAP of 4.00 (3.0–5.0). Beyond chance:"
+    )
+    assert line.endswith("B over A (p 0.031).")  # two of 64 sign patterns are as far out
+    assert "paired permutation test over the queries" in how
+    table = paired_table({"A": [low], "B": [high]})
+    assert table is not None and table.rows[0].cells == ["B", "+2.00, p 0.031"]
+    assert "points of mAP" in table.caption and "the 6 queries" in table.caption
+    assert findings({"A": [low], "B": [high]}) == [
+        "B against A: +2.00 points in the worst case (p 0.031, beyond chance)",
+        "the highest row is B, beyond chance above every other row",
+    ]
+    assert findings({"A": [low], "B": [low]})[-1] == "the highest row is A, not told apart from B"
+    assert findings({"A": [classifier("A", 0)], "B": [classifier("B", 60)]}) == []
 
 
 def test_one_report_has_nothing_to_compare() -> None:

@@ -1,0 +1,13 @@
+# MTD with NAT of SSD300 (Eq. 5 on a detector): ssd300_voc_mtd_nat.py with the paper's weight for classifiers, 0.06,
+# at temperature 4.
+# Command: python tools/train.py configs/det/ssd300_voc_mtd_nat_w006.py
+# Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13's row is shown beside
+# ssd300_voc_mtd_nat.py).
+_base_ = ["ssd300_voc_mtd_nat.py"]
+method = dict(
+    terms=[
+        dict(type="TaskLoss"),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/ssd300_voc_std.py")),
+    ],
+)
+paper_row = None

@@ -1,0 +1,11 @@
+# NAT without MTD of the small SSD: ssd_digits_nat.py with the paper's weight for classifiers, 0.06, at temperature 4.
+# Twelve epochs from the undefended detector's weights, which is trained first, once.
+# Command: python tools/train.py configs/det/ssd_digits_nat_w006.py
+# Cost: 14 forwards and 12 backwards per image and step. Paper's number: none (the set is natx's own).
+_base_ = ["ssd_digits_nat.py"]
+method = dict(
+    terms=[
+        dict(type="TaskLoss"),
+        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/ssd_digits_std.py")),
+    ],
+)

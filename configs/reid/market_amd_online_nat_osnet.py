@@ -1,0 +1,12 @@
+# AMD online with NAT on Market-1501, OSNet-x0.25 for CPUs: market_amd_online_osnet.py and the nasty term on the
+# identity logits, with a weight that holds a tenth of the task's gradient there. The adversary is the undefended
+# model, which is trained first, once.
+# Command: python tools/train.py configs/reid/market_amd_online_nat_osnet.py
+# Cost: 12 forwards and 9 backwards per image and step. Paper's number: none (Table 12 is for a larger network).
+_base_ = ["market_amd_online_osnet.py"]
+method = dict(
+    terms=[
+        dict(type="TaskLoss"),
+        dict(type="NastyKL", share=0.1, temperature=20.0, adversary=dict(config="configs/reid/market_base_osnet.py")),
+    ],
+)
