@@ -1,7 +1,8 @@
 # Which defence of person re-identification holds, and does the nasty term add to it? OSNet-x0.25 on the generated set:
 # undefended, AMD offline and online, online AMD with NAT by the paper's weight and by the share of the gradient on the
 # identity logits that the term holds, and GOAT, at equal epochs, three seeds; all columns of the paper's Table 12.
-# Ten epochs, two thirds of the configs': what one CPU thread could do; longer trainings give better models.
+# Ten epochs, two thirds of the configs': what one thread of a busy CPU could do; longer trainings give better models.
+# Cells that are not run were beyond that too: the command goes on with them.
 # GOAT trains within 5/255, as its code does; the others within 8/255. All are judged within 8/255 and 10/255.
 # Command: python tools/study.py configs/studies/reid_small.py --work-dir work_dirs/reid_small
 # Cost: half a minute (undefended) to two minutes a training on one free CPU thread, 24 of them, half a minute a
