@@ -1,5 +1,5 @@
 # MTD with NAT of RetinaNet on COCO 2017: clean and MTD images, and the nasty term on the class logits of the positive
-# priors (a divergence of one Bernoulli a class).
+# priors (a divergence of one Bernoulli a class). The term's weight holds a tenth of the task's gradient on these logits.
 # Command: python tools/train.py configs/det/retinanet_coco_mtd_nat.py
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13 is SSD300 on VOC).
 _base_ = [
@@ -14,6 +14,6 @@ method = dict(
     views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
-        dict(type="NastyKL", weight=0.06, temperature=4.0, adversary=dict(config="configs/det/retinanet_coco_std.py")),
+        dict(type="NastyKL", share=0.1, temperature=4.0, adversary=dict(config="configs/det/retinanet_coco_std.py")),
     ],
 )
