@@ -1,5 +1,6 @@
 # MTD with NAT of RetinaNet on COCO 2017: clean and MTD images, and the nasty term on the class logits of the positive
-# priors (a divergence of one Bernoulli a class). The term's weight holds a tenth of the task's gradient on these logits.
+# priors (a divergence of one Bernoulli a class). The term's weight holds a tenth of the task's gradient on these
+# logits.
 # Command: python tools/train.py configs/det/retinanet_coco_mtd_nat.py
 # Cost: 8 forwards and 4 backwards per image and step. Paper's number: none (Table 13 is SSD300 on VOC).
 _base_ = [
