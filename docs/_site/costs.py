@@ -23,7 +23,12 @@ JUDGED = {  # where a kind of judging was measured, and what it is
 def figures() -> dict[str, str]:
     """The page's tables by the name of their mark."""
     items = {item["name"]: item for item in json.loads((ROOT / "results" / "benchmark_cpu.json").read_text())["items"]}
-    return {"training": _training(items["methods"]), "judging": _judging(), "memory": _memory(items)}
+    return {
+        "training": _training(items["methods"]),
+        "single": _single(items["single_vs_multi_step"]),
+        "judging": _judging(),
+        "memory": _memory(items),
+    }
 
 
 def filled(text: str) -> str:
@@ -53,6 +58,15 @@ def _training(item: dict[str, Any]) -> str:
         rows.append(f"| `{name}` | {step['announced']} | {counted:.2f} | {measured:.2f} | {epoch:.0f} min |")
     setting = f"ResNet-8, batches of {batch}, {item['threads']} thread of an {machine['cpu']}, float32."
     return "\n".join([*rows, "", setting])
+
+
+def _single(item: dict[str, Any]) -> str:
+    """What a single-step NAT step costs of one with PGD-10, in a sentence."""
+    ratio = item["ratio"]
+    return (
+        f"A single-step NAT step (`*_fast_nat*`) takes {ratio['median']:.2f} of a PGD-10 NAT step ({ratio['min']:.2f} to "
+        f"{ratio['max']:.2f}; counted: {item['predicted']:.2f}; {item['model']}, batches of {item['batch_size']})."
+    )
 
 
 def _judging() -> str:
