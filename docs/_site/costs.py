@@ -63,10 +63,9 @@ def _training(item: dict[str, Any]) -> str:
 def _single(item: dict[str, Any]) -> str:
     """What a single-step NAT step costs of one with PGD-10, in a sentence."""
     ratio = item["ratio"]
-    return (
-        f"A single-step NAT step (`*_fast_nat*`) takes {ratio['median']:.2f} of a PGD-10 NAT step ({ratio['min']:.2f} to "
-        f"{ratio['max']:.2f}; counted: {item['predicted']:.2f}; {item['model']}, batches of {item['batch_size']})."
-    )
+    spread = f"{ratio['min']:.2f} to {ratio['max']:.2f}; counted: {item['predicted']:.2f}"
+    setting = f"{item['model']}, batches of {item['batch_size']}"
+    return f"A single-step NAT step (`*_fast_nat*`) takes {ratio['median']:.2f} of a PGD-10 NAT step ({spread}; {setting})."
 
 
 def _judging() -> str:
