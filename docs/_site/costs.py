@@ -65,7 +65,8 @@ def _single(item: dict[str, Any]) -> str:
     ratio = item["ratio"]
     spread = f"{ratio['min']:.2f} to {ratio['max']:.2f}; counted: {item['predicted']:.2f}"
     setting = f"{item['model']}, batches of {item['batch_size']}"
-    return f"A single-step NAT step (`*_fast_nat*`) takes {ratio['median']:.2f} of a PGD-10 NAT step ({spread}; {setting})."
+    start = f"A single-step NAT step (`*_fast_nat*`) takes {ratio['median']:.2f} of a PGD-10 NAT step"
+    return f"{start} ({spread}; {setting})."
 
 
 def _judging() -> str:
