@@ -38,11 +38,12 @@ def run(number: int, work: Path) -> None:
     import torch
 
     from natx.benchmark.audit_power import measure
-    from natx.benchmark.audit_subjects import honest, masked
+    from natx.benchmark.audit_subjects import LATER_SEEDS, honest, masked
     from natx.runtime.files import plain_name, write_json
 
     torch.set_num_threads(1)
-    builds = [*honest(number), *(subject for i, subject in enumerate(masked()) if i % len(PATHS) == number)]
+    shared = [build for seed in LATER_SEEDS for build in honest(seed)], [*masked()]
+    builds = [*honest(number), *(build for builds in shared for build in builds[number :: len(PATHS)])]
     for name, build in builds:
         file = work / f"{plain_name(name)}.json"
         if not file.exists():

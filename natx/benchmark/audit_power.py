@@ -20,6 +20,7 @@ from natx.data.split import Part
 from natx.evaluation import AttackResult, Evaluation, evaluate
 from natx.evaluation.statistics import wilson
 from natx.runtime.progress import duration
+from natx.runtime.provenance import git_revision
 
 IMAGES = (100, 200, TEST)
 DRAWS = 1000  # random points an image of G15, a tenth of the default
@@ -47,6 +48,7 @@ def measure(subject: Subject, *, path: str) -> Record:
         "group": subject.group,
         "made_for": list(subject.made_for),
         "path": path,
+        "commit": git_revision(),
         "accuracies": {} if None in parts else _accuracies(_joined(parts)),
         "audits": audits,
         "seconds": round(time.monotonic() - begun, 1),

@@ -14,20 +14,24 @@ from torch.nn import functional as F
 
 from natx.attacks import FGSM, PGD, Attack, AutoAttack, Square
 from natx.benchmark.masks import (
+    BetweenLevels,
     Bytes,
     Clamped,
     Detached,
     FalseGradient,
     HardLabels,
+    LargestCut,
     Moat,
     NoisyLogits,
     NoNumbers,
     Normalised,
     OfTheBatch,
+    Purified,
     Quantised,
     RandomShift,
     Rippled,
     Scale,
+    Weary,
 )
 from natx.data.base import InMemory
 from natx.methods import Adversarial, Method, Standard
@@ -42,6 +46,9 @@ MEAN, STD = 0.3, 0.4  # of the digits, roughly
 EPOCHS, BATCH = 15, 64
 SIZES = ("cnn", "mlp")
 SEEDS = (0, 1, 2)
+# Of nets that were trained when the checks' tolerances had been set; the others were in part seen before.
+LATER_SEEDS, LATER_SIZES = (3, 4), (*SIZES, "residual")
+GREY_LEVELS = 16  # of the digits
 
 
 class BriefAutoAttack(AutoAttack):
@@ -64,7 +71,7 @@ class Subject:
 
     Attributes:
         name: unique.
-        kind: 'honest' or 'masked'.
+        kind: 'honest', 'later' (honest, and trained when the tolerances had been set) or 'masked'.
         group: the method of an honest net, or what masks the other.
         task: the model.
         vanilla: an undefended net of the same size.
@@ -99,8 +106,25 @@ def net(size: str) -> nn.Sequential:
     """A small network."""
     if size == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    if size == "residual":
+        blocks = [Residual(16), nn.MaxPool2d(2), Residual(16)]
+        return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), *blocks, nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
     convolutions = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(256, 10))
+
+
+class Residual(nn.Module):
+    """A block of two normalised convolutions beside its input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers = [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False)]
+        again = [nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False)]
+        self.body = nn.Sequential(*layers, *again)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the size of ``x``."""
+        return x + self.body(x)
 
 
 class Standardised(nn.Module):
@@ -193,16 +217,18 @@ def undefended(size: str, seed: int) -> ModuleTask:
 
 def honest(seed: int) -> Iterator[tuple[str, Build]]:
     """The honest nets of a seed by name, trained when they are built: each method, and none, in each size."""
+    later = seed in LATER_SEEDS
     for number, method in enumerate(("undefended", *METHODS)):
-        for size in SIZES:
+        for size in LATER_SIZES if later else SIZES:
             name = f"{method}, {size}, seed {seed}"
-            yield name, partial(_honest, name, method, size, seed, 100 * seed + number)
+            kind = "later" if later else "honest"
+            yield name, partial(_honest, name, kind, method, size, seed, 100 * seed + number)
 
 
-def _honest(name: str, method: str, size: str, seed: int, draw: int) -> Subject:
+def _honest(name: str, kind: str, method: str, size: str, seed: int, draw: int) -> Subject:
     vanilla = undefended(size, seed)
     task = vanilla if method == "undefended" else fit(METHODS[method](vanilla), size, seed=draw)
-    return Subject(name, "honest", method, task, vanilla, attacks())
+    return Subject(name, kind, method, task, vanilla, attacks())
 
 
 def masked(seed: int = 0, size: str = "mlp") -> Iterator[tuple[str, Build]]:
@@ -258,6 +284,10 @@ def _moat(plain: nn.Sequential) -> nn.Module:
     return Moat(plain, Standardised()(test.images), test.labels, width=0.1 / STD)
 
 
+def _between_levels(factor: float) -> nn.Module:
+    return BetweenLevels(factor, mean=MEAN, deviation=STD, levels=GREY_LEVELS)
+
+
 SURE, BLIND, RANDOM = ("G9", "G10", "G16"), ("G6", "G9", "G12", "G13"), ("G14", "AA-RAND")
 MASKS: dict[str, Mask] = {
     "logits times 1000": Mask(lambda plain, robust: _chain(robust, Scale(1000)), SURE),
@@ -295,6 +325,21 @@ MASKS: dict[str, Mask] = {
     ),
     "new: gradient times 1e-13": Mask(lambda plain, robust: _chain(FalseGradient(1e-13), plain), ("G9",)),
     "new: moat around the test images": Mask(lambda plain, robust: _moat(plain), ("G9", "G13")),
+    # Made for checks that no mask above is made for.
+    "gradient turned after 15 calls": Mask(lambda plain, robust: _chain(Weary(15), plain), ("G1",)),
+    "gradient of the two largest logits cut": Mask(lambda plain, robust: _chain(plain, LargestCut()), ("G3",)),
+    "gradient cut between grey levels": Mask(
+        lambda plain, robust: _chain(_between_levels(0.0), plain), ("G4", "G7", "G12", "AA-GRAD", "AA-SQUARE")
+    ),
+    "gradient turned between grey levels": Mask(
+        lambda plain, robust: _chain(_between_levels(-1.0), plain), ("G6", "G7", "G12")
+    ),
+    "images moved towards their answer": Mask(lambda plain, robust: Purified(robust, EPS / 2 / STD), ("AA-DYN",)),
+}
+# Checks for which no masked model can be made, and why.
+UNMASKED = {
+    "AA-CLASSES": "it looks at the attack's setting and not at the model, and natx refuses AutoAttack on fewer than 4 "
+    "classes and gives it no more targets than there are other classes",
 }
 
 

@@ -106,10 +106,10 @@ class Rippled(nn.Module):
 
 
 class Gradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a factor."""
+    """The identity, whose gradient is multiplied by a factor, or by one of each image ``[N, 1, 1, 1]``."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, factor: float) -> Tensor:  # type: ignore[override]
+    def forward(context: Any, x: Tensor, factor: float | Tensor) -> Tensor:  # type: ignore[override]
         """``x``."""
         context.factor = factor
         return x.view_as(x)
@@ -134,6 +134,76 @@ class FalseGradient(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x``."""
         return Gradient.apply(x, self.factor)
+
+
+class BetweenLevels(nn.Module):
+    """Tells the true gradient of images whose pixels are all whole grey levels, and another one of all other images.
+
+    Test images are such images and attacked ones are not: one step from the image itself sees the truth, many do not.
+
+    Args:
+        factor: of the gradient of other images: 0 cuts it, -1 turns it.
+        mean: that was taken from the pixels.
+        deviation: that they were divided by.
+        levels: the largest grey level.
+    """
+
+    def __init__(self, factor: float, *, mean: float, deviation: float, levels: int) -> None:
+        super().__init__()
+        self.factor, self.mean, self.deviation, self.levels = factor, mean, deviation, levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``."""
+        level = (x.detach() * self.deviation + self.mean) * self.levels
+        whole = ((level - level.round()).abs() < 1e-3).flatten(1).all(1)[:, None, None, None]
+        return Gradient.apply(x, torch.where(whole, 1.0, self.factor).to(x.dtype))
+
+
+class Weary(nn.Module):
+    """Remembers its queries: after so many gradients in a row it leads the attack back.
+
+    Args:
+        patience: gradients that are true; a call without gradient ends the row.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience, self.row = patience, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x``."""
+        self.row = self.row + 1 if torch.is_grad_enabled() and x.requires_grad else 0
+        return Gradient.apply(x, 1.0 if self.row <= self.patience else -1.0)
+
+
+class LargestCut(nn.Module):
+    """Cuts the gradient of the two largest logits: a margin has none, cross-entropy follows that of the others."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``z``."""
+        largest = torch.zeros_like(z, dtype=torch.bool).scatter(1, z.topk(2, dim=1).indices, True)
+        return torch.where(largest, z.detach(), z)
+
+
+class Purified(nn.Module):
+    """Moves each image towards its own answer before it gives it: a forward pass that descends a loss.
+
+    Args:
+        net: the net.
+        step: by which each pixel moves, in the net's units.
+    """
+
+    def __init__(self, net: nn.Module, step: float) -> None:
+        super().__init__()
+        self.net, self.step = net, step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the moved images."""
+        with torch.enable_grad():
+            still = x.detach().requires_grad_()
+            z = self.net(still)
+            (grad,) = torch.autograd.grad(F.cross_entropy(z, z.argmax(1), reduction="sum"), still)
+        return self.net(x - self.step * grad.sign())
 
 
 class NoNumbers(nn.Module):
