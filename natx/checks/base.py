@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, final
 
 from natx.checks.applicable import NotApplicableError
 from natx.checks.case import Case
-from natx.checks.chance import Tested
+from natx.checks.chance import LEVEL, Tested
 
 Colour = Literal["green", "red", "not applicable"]
 GREEN: Colour = "green"
@@ -61,6 +61,7 @@ class Verdict:
         points: the curve behind the figure, see :class:`Finding`.
         tolerance: what a model may show over all images, in words; empty for a fact.
         p_value: see :class:`Finding`.
+        level: the check is red where its p-value is at most this; None for a fact.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Verdict:
     points: tuple[tuple[float, float], ...] = ()
     tolerance: str = ""
     p_value: float | None = None
+    level: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """As it stands in report.json."""
@@ -114,6 +116,7 @@ class Check:
             limit=self._limit(threshold),
             points=measured.points,
             p_value=measured.p_value,
+            level=None if measured.p_value is None else LEVEL,
         )
 
     @final

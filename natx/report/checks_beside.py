@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from natx.checks.text import level_line, tolerance_text, verdict_numbers
+
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """A check and each report's verdict on it, empty where the report does not have it."""
+    """A check and each report's verdict on it with figure, limit and p; empty where the report does not have it."""
 
     title: str
-    verdicts: list[str]
+    verdicts: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,21 @@ class ChecksBeside:
     def rows(self) -> list[VerdictRow]:
         """A row a check, in the order of first appearance."""
         by_report = [{check["id"]: check for check in report["checks"]} for report in self.reports.values()]
-        titles = {key: check["title"] for checks in by_report for key, check in checks.items()}
+        first = {key: check for checks in reversed(by_report) for key, check in checks.items()}
+        keys = dict.fromkeys(key for checks in by_report for key in checks)
         return [
-            VerdictRow(f"{key}: {title}", [c[key]["verdict"] if key in c else "" for c in by_report])
-            for key, title in titles.items()
+            VerdictRow(
+                f"{key}: {first[key]['title']}{tolerance_text(first[key])}",
+                [_verdict(checks[key]) if key in checks else ("", "") for checks in by_report],
+            )
+            for key in keys
         ]
+
+    @property
+    def level(self) -> str:
+        """When a check is red, in words."""
+        return level_line(self.reports.values())
+
+
+def _verdict(check: dict[str, Any]) -> tuple[str, str]:
+    return check["verdict"], verdict_numbers(check)

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from natx.checks.base import GREEN, RED
-from natx.checks.text import number_text
+from natx.checks.text import chance_text, number_text
 from natx.report.tables import Strong
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -33,5 +33,5 @@ def render_page(template: str, *, title: str, **content: Any) -> str:
 PAGES = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-PAGES.filters.update(tone=tone, figure=number_text)
+PAGES.filters.update(tone=tone, figure=number_text, chance=chance_text)
 PAGES.tests["strong"] = lambda value: isinstance(value, Strong)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.checks.base import GREEN, RED
-from natx.checks.text import wording
+from natx.checks.text import level_line, wording
 from natx.evaluation.robust import CLEAN
 from natx.report.cells import WORST, cells, column_names, outcome, paper_cells, report_cells, settings_text, short
 from natx.report.charts import eps_chart, step_chart, step_lines, sweep_line
@@ -43,6 +43,7 @@ def report_page(report: dict[str, Any], *, folder: Path) -> str:
         values=values_table(report) if "cell" in report else None,
         strength=[chart for chart in charts if chart],
         checks=checks,
+        level=level_line([report]) if checks else "",
         pictures=_pictures(report, folder),
         attacks=attack_settings(report),
         costs=_costs(report["attacks"]),

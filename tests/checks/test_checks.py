@@ -302,7 +302,7 @@ def test_columns_are_red_from_the_limit_that_is_printed(
         if check != "G1":  # whose figure is that of the most telling pair
             assert verdict.figure == pytest.approx(more / 10)
         assert (verdict.verdict == "red") == (verdict.figure >= verdict.threshold), verdict
-        assert (verdict.verdict == "red") == (verdict.p_value <= LEVEL)
+        assert verdict.level == LEVEL and (verdict.verdict == "red") == (verdict.p_value <= LEVEL)
     assert verdicts[first].figure > asked.tolerance + 0.8
     shown = verdicts[first].limit
     assert shown == f"at {verdicts[first].threshold:.4g} points or above"

@@ -22,11 +22,12 @@ from natx.attacks import PGD
 from natx.checks import CHECKS as CHECKED
 from natx.checks.case import Case
 from natx.checks.strength import EpsSweep
-from natx.checks.text import console_checks, number_text
+from natx.checks.text import console_checks, markdown_checks, markdown_checks_beside, number_text
 from natx.errors import DataError
 from natx.evaluation import evaluate
 from natx.report.cells import settings_text
 from natx.report.charts import Line, chart, sweep_line
+from natx.report.checks_beside import ChecksBeside
 from natx.report.class_pictures import draw_class_pictures
 from natx.report.compare import compare, read_runs
 from natx.report.comparison_page import comparison_page
@@ -126,6 +127,32 @@ def test_checks_have_words_beside_colours_and_red_ones_come_first(tmp_path: Path
         "7.25 %, red above 1 %" in text and "gap < 6" in text and "PGD-20 <70>" in text and "no vanilla model" in text
     )
     assert "withheld" in text and "Checks" not in Reader(report_page(report(), folder=tmp_path)).text
+
+
+def test_every_page_says_why_a_figure_beyond_its_tolerance_is_green(tmp_path: Path) -> None:
+    verdict = {"threshold": 8.0, "limit": "at 8 points or above", "unit": "points", "tolerance": "up to 3 points"}
+    green = {**CHECKS[0], **verdict, "figure": 5.0, "p_value": 0.0412, "level": 0.05 / 17}
+    fact = {**CHECKS[0], "id": "AA-DYN", "p_value": None, "level": None}
+    judged = {**report(), "checks": [green, fact]}
+    page = check_page(report_page(judged, folder=tmp_path)).text
+    assert "5 points, red at 8 points or above, p 0.04; tolerance up to 3 points" in page
+    markdown = "\n".join(markdown_checks(judged))
+    assert "| eps (up to 3 points) | green | 5 points (p 0.04) | at 8 points or above |" in markdown
+    terminals = [" ".join(printed(console_checks(judged), width=width)) for width in (60, 160)]
+    assert all("5 points (p 0.04)" in re.sub(r"[\s│┃]+", " ", text) for text in terminals)
+    beside = "\n".join(markdown_checks_beside({"A": judged, "B": report_without_level()}))
+    assert "| G6 | eps (up to 3 points) | 5 / 8, p 0.04 | 0.5 / 1 |" in beside
+    assert "| G2 | gap < 6 |  | **red 7.25** / 1 |" in beside
+    compared = ChecksBeside({"A": judged})
+    assert compared.rows[0].verdicts == [("green", "5 / 8, p 0.04")] and compared.rows[0].title.endswith("3 points)")
+    for text in (page, markdown, *terminals, beside, compared.level):
+        assert "the check is red where it is at most 0.0029" in re.sub(r"\s+", " ", text)
+    # A report from before levels were kept does not get one.
+    assert "at most" not in report_page(report_without_level(), folder=tmp_path)
+
+
+def report_without_level() -> dict[str, Any]:
+    return {**report(), "checks": CHECKS}
 
 
 def test_what_a_check_tolerates_is_said_with_its_side() -> None:

@@ -119,7 +119,7 @@ def test_a_study_with_checks_shows_the_verdicts_side_by_side(tmp_path: Path) -> 
     audited = {name: {"checks": [{**check, "verdict": verdict}]} for name, verdict in (("A", "red"), ("B", "green"))}
     write_study(tmp_path / "study.md", content(audited=audited))
     page = (tmp_path / "study.html").read_text()
-    assert ["G2: gap", "red", "green"] in check_page(page).rows
+    assert ["G2: gap", "red 7", "green 7"] in check_page(page).rows
     assert re.findall(r'class="badge (\w+)"', page) == ["red", "green"]
     assert "withheld" in Reader(page).text
 
