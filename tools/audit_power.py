@@ -42,8 +42,11 @@ def run(number: int, work: Path) -> None:
     from natx.runtime.files import plain_name, write_json
 
     torch.set_num_threads(1)
-    shared = [build for seed in LATER_SEEDS for build in honest(seed)], [*masked()]
-    builds = [*honest(number), *(build for builds in shared for build in builds[number :: len(PATHS)])]
+    later = [build for seed in LATER_SEEDS for build in honest(seed)]
+    # Shared out so that no architecture and no method has a path to itself.
+    turns = ((i + i // len(PATHS) + i // len(PATHS) ** 2) % len(PATHS) for i in range(len(later)))
+    builds = [*honest(number), *(build for build, turn in zip(later, turns) if turn == number)]
+    builds += [*masked()][number :: len(PATHS)]
     for name, build in builds:
         file = work / f"{plain_name(name)}.json"
         if not file.exists():
