@@ -16,7 +16,7 @@ from natx.config import ANALYSED, check
 from natx.data import subset
 from natx.errors import CheckpointError, ConfigError
 from natx.judging.build import load_data, load_task
-from natx.judging.identity import normalisation_text
+from natx.judging.identity import checkpoint_remarks, normalisation_text
 from natx.models.weights import weights_path
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter
@@ -110,7 +110,8 @@ def subject(name: str, config: Config, checkpoint: Path, run: Run) -> Subject:
     )
     if run.must and collected.weight is None:
         raise ConfigError(f"{name}: {collected.notes[0]}")
-    collected.notes[:0] = notes
+    remarks = checkpoint_remarks(config, meta, task, threats=[run.attack.threat], dataset=dataset)
+    collected.notes[:0] = [*notes, *remarks]
     extra = collected.views[CLEAN].logits.shape[1] - len(classes)
     settings = {
         "config": str(config.filename),

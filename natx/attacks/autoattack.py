@@ -63,6 +63,8 @@ class AutoAttack(LibraryAttack):
     Other versions are refused: a weaker ensemble must not carry the name.
     """
 
+    information = "everything"  # Square is among its members
+
     def __init__(self, threat: Any, *, version: str = "standard", **kwargs: Any) -> None:
         if version != "standard":
             raise ConfigError(f"only AutoAttack's standard version carries the name; got version={version!r}")

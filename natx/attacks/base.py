@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from natx.task import Output, Task
 from natx.threat import Ball, ThreatModel, pixel_fraction
 
 Success = Literal["any", "last"]
+Information = Literal["gradients", "outputs", "other models", "everything"]
 RADIUS = 1 << 20  # added to a stream: the draw for an image as a whole, apart from those for its pixels
 
 # A refusal, not a gradient of zeros: figures of a PGD that goes nowhere would look like robustness. A gradient that is
@@ -242,10 +243,13 @@ class Attack:
         bn_mode: see :func:`natx.models.mode.attack_mode`.
 
     Attributes:
+        information: what the attack follows: the model's gradients, its outputs alone, other models alone (both are
+            black boxes, which must not find what gradients miss), or everything, as an ensemble does.
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
         tally: what the last :meth:`__call__` met on its images; None before.
     """
 
+    information: ClassVar[Information] = "gradients"
     block_size: int | None = None
     tally: Tally | None = None
 

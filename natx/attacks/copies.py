@@ -19,6 +19,8 @@ class Copies(Attack):
     Costs nothing per step, and does not follow the model in training: the copies were made for another one.
     """
 
+    information = "other models"
+
     def cost_per_image(self) -> tuple[float, float]:
         """No forward and no backward."""
         return (0, 0)

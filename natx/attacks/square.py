@@ -17,6 +17,8 @@ class Square(LibraryAttack):
         queries: forwards per image at most (Table 5 uses 5,000).
     """
 
+    information = "outputs"
+
     def __init__(self, threat: Any, *, queries: int = 5000, **kwargs: Any) -> None:
         super().__init__(threat, **kwargs)
         self.queries = queries

@@ -38,6 +38,8 @@ class Transfer(Attack):
             classes or another input size than the target.
     """
 
+    information = "other models"
+
     def __init__(
         self,
         threat: ThreatModel | dict[str, Any],

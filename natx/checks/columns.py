@@ -6,30 +6,42 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from natx.attacks import FGSM
+from natx.attacks.base import Information
 from natx.checks.applicable import NotApplicableError, require_above_chance
 from natx.checks.base import Check, Finding, finding
 from natx.checks.case import STEPS, Case
 from natx.checks.chance import Tested, difference, worst
 from natx.evaluation.robust import CLEAN, AttackResult, Evaluation
+from natx.registry import ATTACKS
 
-BLACK_BOX = ("Square", "SPSA", "Transfer")  # attacks that see no gradient of the model
 MILESTONES = (10, 20, 50, 100)
 FEWEST = 100  # images that may show a gap to AutoAttack: of fewer, one of 30 points would go unseen too often
 
 
-def results(case: Case, types: Sequence[str], *, objective: str | None = None) -> list[AttackResult]:
-    """The evaluation's attacks of some types (and objective) under the claimed threat model."""
+def results(case: Case, types: Sequence[str] | None = None, *, objective: str | None = None) -> list[AttackResult]:
+    """The evaluation's attacks of some types (all by default), and objective, under the claimed threat model."""
     if case.evaluation is None:
         return []
     ran = [
         result
         for result in case.evaluation.attacks
-        if result.settings.get("type") in types
+        if (types is None or result.settings.get("type") in types)
         and result.settings.get("threat") == str(case.threat)
         # An evaluation of the worst case alone fills no column but the clean one.
         and all(column in case.evaluation.correct for column in result.columns)
     ]
     return [r for r in ran if objective is None or r.settings.get("objective") == objective]
+
+
+def informed(case: Case, *information: Information) -> list[AttackResult]:
+    """The evaluation's attacks that follow some information (:class:`natx.attacks.Attack`)."""
+
+    def follows(result: AttackResult) -> Information | None:
+        kind = ATTACKS.get(str(result.settings.get("type")))
+        # A transferred attack that goes on with the model's own gradients is no black box.
+        return "everything" if result.settings.get("refine") else getattr(kind, "information", None)
+
+    return [result for result in results(case) if follows(result) in information]
 
 
 def step_columns(case: Case, objective: str) -> dict[int, str]:
@@ -163,11 +175,9 @@ class BlackBoxWeaker(Check):
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
-        # A transferred attack that goes on with the model's own gradients is no black box.
-        blind_ones = [r for r in results(case, BLACK_BOX) if not r.settings.get("refine")]
-        evaluation, black = case.evaluation, [c for r in blind_ones for c in r.columns]
-        gradient = ("PGD", "APGD", "AutoPGD", "Targeted", "FGSM", "WorstOf")  # AutoAttack has Square inside
-        white = [c for r in results(case, gradient) for c in r.columns]
+        evaluation = case.evaluation
+        black = [column for result in informed(case, "outputs", "other models") for column in result.columns]
+        white = [column for result in informed(case, "gradients") for column in result.columns]
         if evaluation is None or not black or not white:
             missing = "an attack without gradients (Square)" if not black else "an attack with gradients (PGD)"
             raise NotApplicableError(f"{missing} was not run")

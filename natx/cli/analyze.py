@@ -25,6 +25,7 @@ def main(words: Sequence[str]) -> None:
     from natx.config import ANALYSED, ATTACKS, load_config
     from natx.judging.build import build_attacks
     from natx.models.weights import weights_path
+    from natx.runtime.locks import sole_use
     from natx.runtime.progress import Meter
 
     if len(arguments.models) % 2:
@@ -43,24 +44,25 @@ def main(words: Sequence[str]) -> None:
         path = arguments.attacks
         attack = build_attacks(load_config(path, kind=ATTACKS), seed=arguments.seed, path=path)[0]
     folder = cli.output_folder(arguments.work_dir or models[0][1].parent / "analysis")
-    analysis = analyse(
-        models,
-        folder,
-        device=device,
-        ema=arguments.ema,
-        what=arguments.what,
-        attack=attack,
-        data=arguments.data,
-        subset_size=arguments.subset,
-        batch_size=arguments.batch_size,
-        temperatures=arguments.temperatures,
-        shown=arguments.shown,
-        names=arguments.names,
-        adversary=arguments.adversary,
-        seed=arguments.seed or 0,
-        meter=Meter(Console(stderr=True), console.print),
-    )
-    write_analysis(folder, analysis)
+    with sole_use(folder, work="an analysis"):
+        analysis = analyse(
+            models,
+            folder,
+            device=device,
+            ema=arguments.ema,
+            what=arguments.what,
+            attack=attack,
+            data=arguments.data,
+            subset_size=arguments.subset,
+            batch_size=arguments.batch_size,
+            temperatures=arguments.temperatures,
+            shown=arguments.shown,
+            names=arguments.names,
+            adversary=arguments.adversary,
+            seed=arguments.seed or 0,
+            meter=Meter(Console(stderr=True), console.print),
+        )
+        write_analysis(folder, analysis)
     for model in analysis["models"]:
         accuracy = ", ".join(f"{view} {value:.2f} %" for view, value in model["accuracy"].items())
         console.print(f"{model['name']}: {accuracy}")

@@ -31,8 +31,7 @@ def main(words: Sequence[str]) -> None:
     from natx.judging.radii import at_radius
     from natx.judging.save import check_saving
     from natx.models.weights import weights_path
-    from natx.report.curve import curve_markdown
-    from natx.runtime.files import write_text
+    from natx.report.curve import write_curve
     from natx.runtime.progress import Meter
 
     device = cli.set_up(arguments)
@@ -61,9 +60,9 @@ def main(words: Sequence[str]) -> None:
         if first:
             show(console, reports[-1], place)
     if first and len(cases) > 1:
-        text = curve_markdown(reports, [f"{place.name}/report.html" for place in cases])
-        write_text(folder / "curve.md", text)
-        console.print(f"{text}written: {folder / 'curve.md'}", soft_wrap=True, markup=False)
+        text = write_curve(folder, reports, [f"{place.name}/report.html" for place in cases])
+        written = f"written: {folder / 'curve.html'}, {folder / 'curve.md'}"
+        console.print(f"{text}{written}", soft_wrap=True, markup=False)
 
 
 def judge_into(

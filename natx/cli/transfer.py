@@ -22,6 +22,7 @@ def main(words: Sequence[str]) -> None:
     from natx.config import ATTACKS, load_config
     from natx.judging.transfer import judge_transfer
     from natx.report.transfer import markdown, write_transfer
+    from natx.runtime.locks import sole_use
     from natx.runtime.progress import Meter
 
     device = cli.set_up(arguments)
@@ -30,21 +31,23 @@ def main(words: Sequence[str]) -> None:
     if len(arguments.models) % 2:
         raise ConfigError(f"models are pairs CONFIG CHECKPOINT; got {len(arguments.models)} words")
     folder = cli.output_folder(arguments.out)
-    report = judge_transfer(
-        list(zip(arguments.models[::2], arguments.models[1::2])),
-        load_config(arguments.attacks, kind=ATTACKS),
-        sources=[(config, checkpoint) for config, checkpoint in arguments.source],
-        device=device,
-        ema=arguments.ema,
-        options=arguments.cfg_options,
-        subset_size=arguments.subset,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-        folder=folder,
-        meter=Meter(Console(stderr=True), console.print, enabled=first),
-    )
+    with sole_use(folder, work="a transfer matrix"):
+        report = judge_transfer(
+            list(zip(arguments.models[::2], arguments.models[1::2])),
+            load_config(arguments.attacks, kind=ATTACKS),
+            sources=[(config, checkpoint) for config, checkpoint in arguments.source],
+            device=device,
+            ema=arguments.ema,
+            options=arguments.cfg_options,
+            subset_size=arguments.subset,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+            folder=folder,
+            meter=Meter(Console(stderr=True), console.print, enabled=first),
+        )
+        if first:
+            write_transfer(folder, report)
     if first:
-        write_transfer(folder, report)
         console.print(markdown(report), markup=False, soft_wrap=True)
         console.print(
             f"written: {folder / 'transfer.md'}, {folder / 'transfer.html'}, {folder / 'transfer.json'}", soft_wrap=True

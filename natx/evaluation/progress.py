@@ -14,6 +14,7 @@ from torch import Tensor
 
 from natx.attacks import Cost
 from natx.errors import ConfigError
+from natx.models.weights import weight_files
 from natx.runtime.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
@@ -114,19 +115,27 @@ def clear_progress(folder: Path) -> None:
 
 
 def by_content(node: Any) -> Any:
-    """A config's plain values with the files that it names (weights of a surrogate, ...) replaced by their hashes."""
+    """A config's plain values with what it names (weights of a surrogate, ...) replaced by the content.
+
+    A file becomes its hash, and a folder of weights the hashes of the files that are read of it.
+    """
     if isinstance(node, dict):
         return {key: by_content(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return [by_content(value) for value in node]
-    return sha256(Path(node)) if isinstance(node, str) and _names_file(node) else node
+    return _content(node) if isinstance(node, str) else node
 
 
-def _names_file(text: str) -> bool:
+def _content(text: str) -> Any:
+    """The hash of a file, those of a folder of weights, or the text itself where it names neither."""
+    path = Path(text)
     try:
-        return Path(text).is_file()
+        if path.is_file():
+            return sha256(path)
+        files = weight_files(path)
     except OSError:  # too long for a name: a description
-        return False
+        return text
+    return {file.name: sha256(file) for file in files} or text
 
 
 def ranges(images: list[int]) -> str:

@@ -38,6 +38,27 @@ def other_training(config: Config, meta: dict[str, Any]) -> list[str]:
     return [f"the checkpoint was trained with other settings of {', '.join(differing)} than {name} has now"]
 
 
+def checkpoint_remarks(
+    config: Config, meta: dict[str, Any], task: Task, *, threats: Sequence[ThreatModel], dataset: Any
+) -> list[str]:
+    """Notes where a checkpoint was made otherwise than it is used now.
+
+    Args:
+        config: that it is used with.
+        meta: what :func:`natx.models.checkpoint.load_weights` returned for it.
+        task: the model with its weights.
+        threats: see :func:`other_conditions`.
+        dataset: see :func:`other_conditions`.
+    """
+    kinds = " and ".join(meta.get("half", ()))
+    return [
+        *([f"the checkpoint holds its weights in {kinds}: judged as a float32 copy"] if kinds else []),
+        *other_training(config, meta),
+        *other_normalisation(task, meta),
+        *other_conditions(meta, threats, dataset),
+    ]
+
+
 def other_conditions(meta: dict[str, Any], threats: Sequence[ThreatModel], dataset: Any) -> list[str]:
     """Notes where a model is judged under other threat models, or on images of another size, than it was trained with.
 

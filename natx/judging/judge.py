@@ -23,12 +23,10 @@ from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
 from natx.judging.build import build_attacks, build_metric, images_at_once, load_data, load_task, paper_row
 from natx.judging.identity import (
+    checkpoint_remarks,
     chosen_images,
     decisive,
     normalisation_text,
-    other_conditions,
-    other_normalisation,
-    other_training,
     training_identity,
 )
 from natx.judging.overwrite import keep_other_reports
@@ -125,8 +123,7 @@ def judge(
     }
     if progress is not None:
         keep_other_reports(progress, settings, threat=common["threat"])
-    remarks += [*other_training(config, meta), *other_normalisation(task, meta)]
-    remarks += other_conditions(meta, [attack.threat for attack in built], dataset)
+    remarks += checkpoint_remarks(config, meta, task, threats=[attack.threat for attack in built], dataset=dataset)
     job = _Job(config, attacks, built, task, dataset, batch_size, meter, common)
     if task.per_image_success:
         report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)

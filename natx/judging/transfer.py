@@ -16,7 +16,7 @@ from natx.data.classes import align_classes, check_classes
 from natx.errors import ConfigError
 from natx.evaluation.robust import CLEAN
 from natx.judging.build import build_attacks, load_task
-from natx.judging.identity import normalisation_text, other_conditions
+from natx.judging.identity import checkpoint_remarks, normalisation_text
 from natx.judging.overwrite import keep_others
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
 from natx.models.weights import weights_path
@@ -82,7 +82,8 @@ def judge_transfer(
         described = {"config": str(path), "checkpoint": str(file), "checkpoint_sha256": sha256(file)}
         settings = {"weights": meta["weights"], "normalisation": normalisation_text(task)}
         models.append({"name": name, **described, **settings})
-        notes += [f"{name}: {note}" for note in other_conditions(meta, [attack.threat for attack in built], whole)]
+        remarks = checkpoint_remarks(config, meta, task, threats=[attack.threat for attack in built], dataset=whole)
+        notes += [f"{name}: {note}" for note in remarks]
     dataset = subset(whole, subset_size)
     threat = ", ".join(dict.fromkeys(str(attack.threat) for attack in built))
     question = {"models": [_weights(model) for model in models], "images": len(dataset), "threat": threat}

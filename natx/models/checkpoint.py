@@ -78,14 +78,15 @@ def load_weights(task: Task, path: str | Path, *, without_head: bool = False, em
         ema: take the average of the weights.
 
     Returns:
-        natx's meta of the file (none of other programs' files), and "weights": what was taken from which file.
+        natx's meta of the file (none of other programs' files), and "weights": what was taken from which file; "half"
+        where these are in half precision, of which the task gets a float32 copy.
 
     Raises:
         CheckpointError: missing, truncated, malicious, or weights of another architecture or class count.
     """
     file = read_weights(path, ema=ema)
     tensors, source = fitted(task, file)
-    meta = {**file.meta, "weights": source}
+    meta = {**file.meta, "weights": source, **({"half": file.half} if file.half else {})}
     if file.normalisation is not None:
         meta["normalisation"] = dict(zip(("mean", "std"), map(list, file.normalisation)))
     if without_head and task.head:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
-HALF = (torch.float16, torch.bfloat16)
+from natx.models.weights import HALF
+
 Model = TypeVar("Model", bound=nn.Module)
 
 

@@ -45,6 +45,7 @@ NUMPY = (
     "ndarray",
     *(f"{core}.multiarray.{made}" for core in ("core", "_core") for made in ("scalar", "_reconstruct")),
 )
+HALF = (torch.float16, torch.bfloat16)
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std a channel
 NORMALISATION = (("mu", "sigma"), ("mean", "std"))  # what a layer before the network calls them
 CHANNELS = 4  # of an image, at most
@@ -72,6 +73,13 @@ class WeightFile:
     others: tuple[str, ...] = ()
     described: dict[str, Any] = field(default_factory=dict)
     wrapped: Statistics | None = None
+
+    @property
+    def half(self) -> list[str]:
+        """Types of half precision that the file holds weights in."""
+        return list(
+            dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in self.tensors.values() if t.dtype in HALF)
+        )
 
     @property
     def source(self) -> str:
@@ -120,9 +128,8 @@ def weights_path(path: str | Path) -> Path:
     if stored:
         return stored[0]
     if path.is_dir():
-        for name in (*FOLDER, RUN):
-            if (path / name).is_file():
-                return path / name
+        if files := weight_files(path):
+            return files[0]
         raise CheckpointError(f"{path} has no {' or '.join(FOLDER)}: give the path of a .safetensors or .pth file")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
@@ -140,6 +147,13 @@ def stored_weights(path: Path) -> list[Path]:
         and (place / DONE).is_file()
         and (place / path.name).is_file()
     ]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that are read of a folder of weights: these, and what describes them; none of any other folder."""
+    weights = next((folder / name for name in (*FOLDER, RUN) if (folder / name).is_file()), None)
+    described = [folder / DESCRIPTION] if weights is not None and weights.name in FOLDER else []
+    return [file for file in (weights, *described) if file is not None and file.is_file()]
 
 
 def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:

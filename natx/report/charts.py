@@ -138,8 +138,12 @@ def eps_chart(lines: Sequence[Line], *, threat: str) -> Chart | None:
         lines: see :func:`sweep_line`.
         threat: the threat model as text; it gives eps its unit.
     """
-    x_name = "eps (/255)" if "Linf" in threat else "eps"
-    return chart(lines, title="Accuracy against eps", x_name=x_name, even=True) if lines else None
+    return chart(lines, title="Accuracy against eps", x_name=eps_name(threat), even=True) if lines else None
+
+
+def eps_name(threat: str) -> str:
+    """The name of an axis of eps, with its unit, for a threat model as text."""
+    return "eps (/255)" if "Linf" in threat else "eps"
 
 
 def chart(lines: Sequence[Line], *, title: str, x_name: str, even: bool = False) -> Chart:

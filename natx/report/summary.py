@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from natx.report.cells import NOT_RUN, WORST, cell_values, column_names, paper_cells, report_cells
+from natx.report.cells import (
+    NOT_APPLICABLE,
+    NOT_RUN,
+    WORST,
+    absent,
+    cell_values,
+    column_names,
+    paper_cells,
+    report_cells,
+)
 from natx.report.intervals import INTERVAL, interval_cells
 from natx.report.tables import Table, TableRow
 
@@ -86,13 +95,15 @@ def _interval_row(reports: Sequence[Report | None], names: Sequence[str], *, bla
 
 def _cells(reports: Sequence[Report | None], names: Sequence[str]) -> list[str]:
     """A row's cells over the reports that there are."""
-    columns = [cell_values(report, names) for report in reports if report is not None]
-    return [_cell(column) for column in zip(*columns)] if columns else [NOT_RUN] * len(names)
+    present = [report for report in reports if report is not None]
+    return [_cell(present, name) for name in names] if present else [NOT_RUN] * len(names)
 
 
-def _cell(column: Sequence[list[float] | None]) -> str:
-    """One cell from its numbers in every report: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``."""
-    values = [cell for cell in column if cell is not None]
-    if len(values) < len(column):
-        return NOT_RUN
+def _cell(reports: Sequence[Report], name: str) -> str:
+    """One cell from its numbers in every report: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``; else why not."""
+    cells = {number: cell_values(report, [name])[0] for number, report in enumerate(reports)}
+    reasons = {absent(reports[number], name) for number, cell in cells.items() if cell is None}
+    if reasons:
+        return NOT_APPLICABLE if reasons == {NOT_APPLICABLE} else NOT_RUN
+    values = [cell for cell in cells.values() if cell is not None]
     return "/".join(mean_and_deviation(value) for value in zip(*values))

@@ -21,6 +21,7 @@ from natx.judging.judge import judge
 from natx.registry import TASKS
 from natx.report.report import write_report
 from natx.runtime.files import sha256, write_json
+from natx.runtime.locks import sole_use
 from natx.runtime.progress import Meter
 from natx.study.joined import joined
 from natx.study.rows import Judging, Row, Study
@@ -85,31 +86,34 @@ def run_row(
         folder = training.folder / study.report_folder(row, judging)
         if (folder / REPORT).exists():
             continue
-        attacks = judging.config(row)
-        opponents(study, row, attacks, work_dir, seed=seed, options=options)  # gives the attacks their weights
-        report = _judged_before(training, row, judging, study)
-        if report is None:
-            vanilla = undefended(study, work_dir, seed=seed, options=options)
-            weights = None if vanilla is None else vanilla.weights()
-            report = judge(
-                training.config,
-                training.weights(row.checkpoint),
-                attacks,
-                device=device,
-                name=row.name,
-                subset_size=judging.subset,
-                meter=_meter(),
-                progress=folder,
-                resume=goes_on(training.config),
-                checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
-            )
-        report["settings"]["asked"] = _question(study, row, judging)
-        report["training"] = spent(training.folder, batch_size=training.config.data.batch_size)
-        barrier()
-        if get_dist_info()[0] == 0:
-            write_report(folder, report)
-            clear_progress(folder)
-        barrier()
+        with sole_use(folder, work="an evaluation"):
+            if (folder / REPORT).exists():  # made by the one that held the folder last
+                continue
+            attacks = judging.config(row)
+            opponents(study, row, attacks, work_dir, seed=seed, options=options)  # gives the attacks their weights
+            report = _judged_before(training, row, judging, study)
+            if report is None:
+                vanilla = undefended(study, work_dir, seed=seed, options=options)
+                weights = None if vanilla is None else vanilla.weights()
+                report = judge(
+                    training.config,
+                    training.weights(row.checkpoint),
+                    attacks,
+                    device=device,
+                    name=row.name,
+                    subset_size=judging.subset,
+                    meter=_meter(),
+                    progress=folder,
+                    resume=goes_on(training.config),
+                    checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
+                )
+            report["settings"]["asked"] = _question(study, row, judging)
+            report["training"] = spent(training.folder, batch_size=training.config.data.batch_size)
+            barrier()
+            if get_dist_info()[0] == 0:
+                write_report(folder, report)
+                clear_progress(folder)
+            barrier()
     _measure_sparsity(study, row, training, work_dir, seed=seed, device=device, options=options)
 
 

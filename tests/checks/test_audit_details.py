@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from natx.attacks import APGD, FGSM, PGD, Attack, Square, Targeted, Transfer, WorstOf
 from natx.checks import CHECKS, AuditOptions, Verdict, audit, audited
 from natx.checks.case import Case
+from natx.checks.columns import BlackBoxWeaker
 from natx.checks.pipeline import RandomSearch
 from natx.checks.text import wording
 from natx.data import subset
@@ -26,6 +27,7 @@ from natx.evaluation.robust import AttackResult
 from natx.judging.judge import judge
 from natx.models.adversary import Adversary
 from natx.models.mode import attack_mode
+from natx.registry import ATTACKS
 from natx.report.compare import compare, read_runs
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, WrappedTask, fit
 from natx.threat import Linf
@@ -211,6 +213,47 @@ def test_an_audit_says_that_a_gradient_is_cut(how: str) -> None:
         assert verdict_of(check, verdicts).verdict == "not applicable", check
         assert "autograd finds no path" in verdict_of(check, verdicts).reason
     assert audited(verdicts)["robust_wording"] is False
+
+
+# By what an attack follows, the audit sorts its columns.
+
+
+def test_an_attack_says_what_it_follows() -> None:
+    followed = {name: kind.information for name, kind in ATTACKS.module_dict.items() if kind.__module__[:5] == "natx."}
+    assert {name for name, information in followed.items() if information != "gradients"} == {
+        *("Square", "Transfer", "Copies", "AutoAttack")
+    }
+    assert followed["AutoAttack"] == "everything" and followed["Square"] == "outputs"
+
+
+def test_an_attack_of_ones_own_takes_its_side_in_g8() -> None:
+    """Neither name is known to the audit: what they follow is."""
+
+    @ATTACKS.register_module(force=True)
+    class Guessing(FGSM):
+        information = "outputs"
+
+    @ATTACKS.register_module(force=True)
+    class Climbing(PGD):
+        pass
+
+    right = torch.arange(100)
+    columns = {"Clean": right < 90, "Climbing": right < 60, "Guessing": right < 30}
+    results = [AttackResult({"type": name, "threat": str(LINF)}, [name]) for name in ("Climbing", "Guessing")]
+    case = Case(
+        TinyCNNTask(seed=1),
+        TinyDataset(100),
+        attacks=[],
+        threat=LINF,
+        evaluation=Evaluation(columns, results, "any"),
+    )
+    try:
+        verdict = BlackBoxWeaker()(case)
+    finally:
+        for name in ("Guessing", "Climbing"):
+            ATTACKS.module_dict.pop(name)
+    assert verdict.verdict == "red" and verdict.figure == pytest.approx(30)
+    assert verdict.reason == "Guessing 30.00, the lowest with gradients Climbing 60.00"
 
 
 # What the report says the audit was told.

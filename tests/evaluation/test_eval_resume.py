@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from natx.errors import ConfigError, DataError
 from natx.evaluation.progress import Block, Progress, by_content, clear_progress, difference, positions, ranges
 from natx.judging.judge import judge
 from natx.models.checkpoint import save_weights
+from natx.runtime.files import sha256
 from natx.testing import TinyCNNTask, TinyDataset, fit
 
 CPU = torch.device("cpu")
@@ -417,8 +419,26 @@ def test_files_that_a_config_names_count_by_their_content(tmp_path: Path) -> Non
     path.write_bytes(b"two")
     assert difference(first, by_content(config))[0] == "attacks.0.adversary.checkpoint"
     assert first["attacks"][0]["type"] == "PGD" and first["attacks"][0]["steps"] == [1, 2]
-    described = {"attacks": "type=PGD, steps=3; " * 30, "zero": "\0"}  # no names of files
+    described = {"attacks": "type=PGD, steps=3; " * 30, "zero": "\0", "root": str(tmp_path)}  # no files, no weights
     assert by_content(described) == described
+
+
+def test_a_folder_of_weights_counts_by_what_is_read_of_it(tmp_path: Path) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    (first / "model.safetensors").write_bytes(b"weights")
+    (first / "config.json").write_text("{}")
+    shutil.copytree(first, copy)
+    (copy / "README.md").write_text("of no consequence")
+
+    def content(folder: Path) -> Any:
+        return by_content({"adversary": {"checkpoint": str(folder)}})
+
+    assert content(first) == content(copy) and str(tmp_path) not in str(content(first))
+    (copy / "config.json").write_text('{"mean": [0.5]}')  # how pixels are normalised
+    assert difference(content(first), content(copy))[0] == "adversary.checkpoint.config.json"
+    (first / "model.safetensors").write_bytes(b"others")
+    assert content(first)["adversary"]["checkpoint"]["model.safetensors"] == sha256(first / "model.safetensors")
 
 
 @pytest.mark.parametrize("right", [[], ["1"], ["10", "1"], ["12"]])

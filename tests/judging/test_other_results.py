@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,30 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from page_reader import check_page
+from safetensors.torch import load_file, save_file
 from workshop import DIGITS, PGD, Ran, Workshop, merged, write_config
 
 from natx.config import load_config
 from natx.errors import ConfigError
 from natx.judging.radii import at_radius
+from natx.runtime.locks import IN_USE, sole_use
 from natx.training.run import train
 
 EPS = 51 / 255
 SHORT = {"type": "PGD", "steps": 8, "step_size": 0.03, "random_start": False}
 ATTACKS: dict[str, Any] = {"threat": {"type": "Linf", "eps": EPS}, "attacks": [SHORT]}
+PADDED = """
+from torch.nn.functional import pad
+from natx.registry import DATASETS
+from tasks.cls.datasets import Digits
+
+@DATASETS.register_module(force=True)
+class Padded(Digits):
+    def __getitems__(self, positions):
+        batch = super().__getitems__(positions)
+        return {**batch, "inputs": pad(batch["inputs"], (1, 1, 1, 1))}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +137,15 @@ def test_one_radius_and_a_curve(shop: Workshop, run: Path) -> None:
     for report in reports:
         cells = [f"{column['accuracy']:.2f}" for column in report["columns"]]
         assert f"| {report['threat']} | {' | '.join(cells)} |" in text
-    assert text.splitlines()[0] in ran.out
+    assert text.splitlines()[0] in ran.out and "curve.html" in ran.out
+    page = check_page((folder / "curve.html").read_text())
+    for size, report in zip(("25.5", "51", "102"), reports):
+        clean, pgd = (f"{column['accuracy']:.2f}" for column in report["columns"])
+        worst = f"{report['worst_case']:.2f}"
+        assert [report["threat"], clean, pgd, worst] in page.rows  # the table
+        assert [size, pgd, worst] in page.rows  # the chart's numbers
+    assert ["0", clean, clean] in page.rows
+    assert "eps51_255/report.html" in page.text
 
 
 def test_bad_radii(shop: Workshop, run: Path) -> None:
@@ -132,6 +155,52 @@ def test_bad_radii(shop: Workshop, run: Path) -> None:
     assert "eps=8" in line and "8/255" in line
     line = judge(shop, run / "best.safetensors", "--eps", "0.1", "0.2", "--save-adv", shop.folder / "adv").error()
     assert "--save-adv is for one radius" in line
+
+
+def test_weights_in_half_precision_are_told_by_every_tool(shop: Workshop, run: Path) -> None:
+    half = {key: value.half() for key, value in load_file(run / "best.safetensors").items()}
+    file = shop.folder / "half.safetensors"
+    save_file(half, file)
+    told = "the checkpoint holds its weights in float16: judged as a float32 copy"
+    ran = judge(shop, file, "--out", shop.folder / "out")
+    assert told in notes(shop.folder / "out") and told in " ".join(ran.out.split())
+    config, table = shop.digits(), shop.write("table.py", ATTACKS)
+    pairs = [config, file, config, run / "best.safetensors"]
+    out = shop.folder / "transfer"
+    assert shop.run("transfer.py", *pairs, "--attacks", table, "--subset", 10, "--out", out).code == 0
+    assert [note for note in json.loads((out / "transfer.json").read_text())["notes"] if told in note]
+
+
+def test_an_analysis_says_what_differs_from_the_training(shop: Workshop, run: Path) -> None:
+    large = {"data": {"test": {"type": "Padded"}}, "custom_imports": {"imports": ["tasks.cls", "padded_digits"]}}
+    (shop.folder / "padded_digits.py").write_text(PADDED)
+    shop.monkeypatch.syspath_prepend(str(shop.folder))
+    l2 = shop.write("l2.py", {**ATTACKS, "threat": {"type": "L2", "eps": 1.0}})
+    arguments = ["--what", "sparsity", "--subset", 20, "--attacks", l2, "--work-dir", shop.folder / "analysis"]
+    ran = shop.run("analyze.py", shop.digits(**large), run / "best.safetensors", *arguments)
+    assert ran.code == 0, ran.err
+    (model,) = json.loads((shop.folder / "analysis" / "analysis.json").read_text())["models"]
+    for told in (
+        "the model was trained under Linf 51/255 and is judged under L2 255/255",
+        "the model was trained on images of 8 x 8 (1 channel) and is judged on images of 10 x 10 (1 channel)",
+    ):
+        assert told in model["notes"] and told in " ".join(ran.out.split())
+
+
+@pytest.mark.parametrize("tool", ["analyze.py", "transfer.py"])
+def test_a_second_one_is_refused_while_the_first_lives(shop: Workshop, run: Path, tool: str) -> None:
+    config, weights, out = shop.digits(), run / "best.safetensors", shop.folder / "out"
+    more = ["--what", "sparsity", "--work-dir", out]
+    if tool == "transfer.py":
+        more = ["--attacks", shop.write("table.py", ATTACKS), "--out", out]
+    with sole_use(out, work="another one"):
+        line = shop.run(tool, config, weights, *more, "--subset", 10).error()
+        assert f"{out} is being written to by another one (process {os.getpid()}" in line
+    assert not out.exists()
+    out.mkdir()
+    (out / IN_USE).write_text("one that was killed")
+    assert shop.run(tool, config, weights, *more, "--subset", 10).code == 0
+    assert not (out / IN_USE).exists()
 
 
 # --- another question's results ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from natx.config import frozen_models
 from natx.models.checkpoint import save_state
 from natx.report.summary import Beside, summary_table, with_average
 from natx.runtime.files import write_json
+from natx.runtime.locks import IN_USE, sole_use
 from natx.study import Judging, Row, Study, describe_study, draw_figure, load_study
 from natx.study.figure import points
 from natx.study.times import epoch_report, epoch_seconds
@@ -95,6 +96,31 @@ def test_one_row_brings_its_adversary_and_the_rest_is_not_run(shop: Workshop) ->
     assert "| VT | 0 | not run | not run | not run | not run |" in text
     assert re.search(r"\n\| NAT \| 1 \| \d+\.\d\d \| ", text)
     assert "| NAT, seed 0 | 0 | not run |" in text
+
+
+def test_two_studies_do_not_judge_a_row_at_the_same_time(shop: Workshop) -> None:
+    study, work = study_file(shop), shop.folder / "work"
+    arguments = [study, "--work-dir", work, "--rows", "vt", "--seed", 0]
+    folder = work / "seed0" / "vt" / "report"
+    with sole_use(folder, work="an evaluation"):
+        line = shop.run("study.py", *arguments).error()
+    assert f"{folder} is being written to by an evaluation" in line
+    folder.mkdir(exist_ok=True)
+    (folder / IN_USE).write_text("one that was killed")
+    assert shop.run("study.py", *arguments).code == 0
+    assert report(work / "seed0" / "vt")["images"] == 40 and not (folder / IN_USE).exists()
+
+
+def test_a_column_that_does_not_apply_to_any_seed_is_not_called_not_run() -> None:
+    one = {"name": "a", "columns": [{"name": "Clean", "accuracy": 50.0}], "not_applicable": {"AA": "two classes"}}
+    two = {**one, "columns": [*one["columns"], {"name": "AA", "accuracy": 10.0}], "not_applicable": {}}
+    missing = {**one, "not_applicable": {}}
+    rows = {"neither": [one, one], "of one": [one], "of some": [one, two], "not asked": [one, missing]}
+    table = summary_table(rows)
+    assert table.head == ["", "seeds", "Clean", "AA"]
+    cells = {row.cells[0]: row.cells[-1] for row in table.rows if row.kind == "training"}
+    reason = "not applicable"
+    assert cells == {"neither": reason, "of one": reason, "of some": reason, "not asked": "not run"}
 
 
 def test_bad_rows(shop: Workshop) -> None:
