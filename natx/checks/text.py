@@ -63,6 +63,23 @@ def level_line(reports: Iterable[dict[str, Any]]) -> str:
     )
 
 
+def earlier_verdicts(reports: Iterable[dict[str, Any]]) -> str:
+    """A remark where verdicts were made before checks had p-values; empty where none was.
+
+    Args:
+        reports: audited ones.
+    """
+    earlier = [report for report in reports if all(check.get("level") is None for check in report["checks"])]
+    versions = {str(report.get("provenance", {}).get("packages", {}).get("natx", "unknown")) for report in earlier}
+    if not earlier:
+        return ""
+    return (
+        f"the verdicts below were made by natx {' and '.join(sorted(versions))}, before a check was red by its "
+        "p-value, so that a figure beyond its limit may be green. Today's checks may judge otherwise, and need the "
+        "weights for it"
+    )
+
+
 def markdown_checks(report: dict[str, Any]) -> list[str]:
     """The section of report.md; empty where there was no audit."""
     if "checks" not in report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from natx.checks.text import markdown_checks_beside, wording
+from natx.checks.text import earlier_verdicts, markdown_checks_beside, wording
 from natx.errors import ConfigError
 from natx.report.checks_beside import ChecksBeside
 from natx.report.embedded import embed
@@ -47,7 +47,8 @@ def markdown(content: StudyContent, *, figure: Path | None = None) -> str:
     lines = [f"# {content.title}", "", f"Made by `{content.command}`."]
     lines += ["", content.about] if content.about else []
     lines += ["", f"## {READING}", "", *(f"- {sentence}" for sentence in content.reading)] if content.reading else []
-    lines += ["", f"Note: {content.missing}."] if content.missing else []
+    for note in _notes(content):
+        lines += ["", note]
     for group in content.groups:
         lines += _group(group)
     lines += markdown_checks_beside(content.audited) if content.audited else []
@@ -55,6 +56,11 @@ def markdown(content: StudyContent, *, figure: Path | None = None) -> str:
     lines += ["", content.machine] if content.machine else []
     lines += ["", f"![{content.title}]({figure.name})"] if figure else []
     return "\n".join(lines) + "\n"
+
+
+def _notes(content: StudyContent) -> list[str]:
+    """What to know before reading the tables."""
+    return [f"Note: {note}." for note in (content.missing, earlier_verdicts(content.audited.values())) if note]
 
 
 def _group(group: Group) -> list[str]:
@@ -101,7 +107,7 @@ def study_page(content: StudyContent, *, figure: Path | None = None) -> str:
         reading_title=READING,
         reading=content.reading,
         command=content.command,
-        notes=[f"Note: {content.missing}."] if content.missing else [],
+        notes=_notes(content),
         groups=groups,
         figure=embed(figure, title=content.title, text=content.title) if figure else None,
         wordings=[f"{name}: {wording(report)}" for name, report in content.audited.items()],

@@ -124,6 +124,16 @@ def test_a_study_with_checks_shows_the_verdicts_side_by_side(tmp_path: Path) -> 
     assert "withheld" in Reader(page).text
 
 
+def test_a_study_says_at_its_head_that_its_verdicts_are_of_an_earlier_version(tmp_path: Path) -> None:
+    check = {"id": "G2", "title": "gap", "figure": 7.0, "unit": "%", "limit": "", "reason": "wide", "verdict": "green"}
+    old = {"checks": [check], "provenance": {"packages": {"natx": "0.4.0"}}}
+    new = {"checks": [{**check, "p_value": 0.2, "level": 0.003}], "provenance": {"packages": {"natx": "0.6.0"}}}
+    text = write_study(tmp_path / "study.md", content(audited={"A": old, "B": new}))
+    note = "Note: the verdicts below were made by natx 0.4.0, before a check was red by its p-value,"
+    assert note in text.split("## ")[0] and note in check_page((tmp_path / "study.html").read_text()).text
+    assert "were made by" not in write_study(tmp_path / "study.md", content(audited={"B": new}))
+
+
 def test_the_markdown_of_a_study_does_not_have_the_name_of_its_page() -> None:
     assert markdown_file("a/study.md") == Path("a/study.md")
     with pytest.raises(ConfigError, match="its page gets the same name with .html; got study.html"):
