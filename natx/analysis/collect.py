@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from natx.analysis.boundary import input_margins
 from natx.attacks import Attack
+from natx.attacks.remarks import merged
 from natx.batch import Batch, to_device
 from natx.errors import ConfigError, DataError
 from natx.models.mode import attack_mode
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
@@ -112,8 +114,10 @@ def collect(
         ConfigError: a head without one distribution over the classes.
     """
     meter, notes, layer = meter or silent(), [], None
+    met: list[list[str]] = []  # by the attack
     if attack is not None:
         attack.check(task)
+        met.append([f"{attack.name}: {note}" for note in attack.shortfalls()])
     if linear:
         try:
             layer = task.classifier()
@@ -127,16 +131,21 @@ def collect(
             if model is not None:
                 modes.enter_context(attack_mode(model))
         modes.enter_context(torch.autocast(device.type, enabled=False))
+        modes.enter_context(exact_float32())
         for start in range(0, len(dataset), batch_size):
             positions = list(range(start, min(start + batch_size, len(dataset))))
             batch = to_device(dataset.__getitems__(positions), device)
             for name, batches in parts.items():
-                x = attack(task, batch) if attack is not None and name == ADVERSARIAL else task.pixels(batch)
+                x = task.pixels(batch)
+                if attack is not None and name == ADVERSARIAL:
+                    x = attack(task, batch)
+                    met.append([] if attack.tally is None else attack.tally.notes())
                 view = _view(task, batch, x, layer=layer, pixel_margins=pixel_margins)
                 view.adversary = None if adversary is None else _other_logits(adversary, batch, x, view=view)
                 batches.append(view)
             meter.advance(len(positions))
     meter.end()
+    notes += merged(met)
     views = {name: _joined(batches, name) for name, batches in parts.items()}
     if layer is None:
         return Collected(views, notes=notes)

@@ -93,6 +93,7 @@ def judge_transfer(
     victims = {name: tasks[name] for name in names[: len(targets)]}
     further = {name: tasks[name] for name in names[len(targets) :]}
     matrix = transfer_matrix(victims, dataset, built, sources=further, batch_size=batch_size, meter=meter)
+    notes += [f"{attack} on {source}: {note}" for (attack, source), met in matrix.notes.items() for note in met]
     return {
         "models": models,
         "images": len(dataset),

@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_dist_info
 
 from natx.attacks import Attack, Cost
+from natx.attacks.remarks import merged as merged_remarks
 from natx.batch import to_device
 from natx.checks.chance import FAMILY, paired_excess
 from natx.checks.columns import BlackBoxWeaker
@@ -18,6 +19,7 @@ from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN, check_columns, share
 from natx.models.adversary import Adversary
 from natx.models.mode import attack_mode
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 
@@ -31,6 +33,7 @@ class Matrix:
         targets: names of those that were asked; each is a source too.
         correct: which images a target gets right, bool ``[N]``, by (attack, source, target), and by ('Clean', target).
         costs: forwards and backwards by (attack, source), the targets' own included.
+        notes: what each attack met on each source, and what in its settings keeps it from its ball, by the same.
     """
 
     sources: list[str]
@@ -38,6 +41,7 @@ class Matrix:
     attacks: list[str]
     correct: dict[tuple[str, ...], torch.Tensor] = field(default_factory=dict)
     costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
+    notes: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def accuracy(self, *key: str) -> float:
         """Accuracy (%) of a target by (attack, source, target), or by ('Clean', target)."""
@@ -94,6 +98,7 @@ def transfer_matrix(
     Raises:
         ConfigError: a name given twice, models that differ in classes or input size, or tasks without one class per
             image.
+        UnsupportedError: an attack cannot attack one of the models; nothing was attacked then.
     """
     sources = sources or {}
     if set(sources) & set(targets):
@@ -106,6 +111,9 @@ def transfer_matrix(
     names = [attack.name for attack in attacks]
     if double := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two attacks are called {', '.join(double)}: give one of them name='...'")
+    for attack in attacks:
+        for task in models.values():
+            attack.check(task)
     matrix = Matrix(list(models), list(targets), names)
     meter, count = meter or silent(), len(dataset)
     for name, task in targets.items():
@@ -116,12 +124,14 @@ def transfer_matrix(
     for attack in attacks:
         for name, source in models.items():
             outcomes, cost = torch.zeros(len(targets), count, dtype=torch.uint8), Cost()
+            notes = [attack.shortfalls()]
             mine = share(list(range(count)), attack.block_size or batch_size)
             meter.begin(f"{attack.name} on {name}", sum(map(len, mine)))
             for block in mine:
                 batch = _batch(dataset, block, source)
                 attacked = attack.judge(source, batch, success="last")
                 outcomes[:, block] = _right(targets, batch, attacked.x_adv)
+                notes.append(attacked.notes)
                 cost += attacked.cost
                 cost.forwards += len(targets) * len(block)
                 meter.advance(len(block))
@@ -129,6 +139,7 @@ def transfer_matrix(
             merged = _merged(outcomes, source)
             matrix.correct.update({(attack.name, name, target): row for target, row in zip(targets, merged)})
             matrix.costs[attack.name, name] = _total(cost)
+            matrix.notes[attack.name, name] = _together(notes)
     return matrix
 
 
@@ -148,11 +159,15 @@ def _batch(dataset: Any, block: list[int], task: Task) -> dict[str, Any]:
 
 
 def _right(targets: dict[str, Task], batch: dict[str, Any], x: torch.Tensor | None) -> torch.Tensor:
-    """Which images each target gets right, uint8 ``[targets, N]``, at pixels ``x`` or at the batch's own."""
-    rows = []
+    """Which images each target gets right, uint8 ``[targets, N]``, at pixels ``x`` or at the batch's own.
+
+    Logits that are no numbers are of no class, so that the image is wrong.
+    """
+    rows, device = [], batch["inputs"].device.type
     for task in targets.values():
-        with attack_mode(task), torch.no_grad(), torch.autocast(batch["inputs"].device.type, enabled=False):
-            rows.append(task.correct(task(batch, x)))
+        with attack_mode(task), torch.no_grad(), torch.autocast(device, enabled=False), exact_float32():
+            output = task(batch, x)
+            rows.append(task.correct(output) & output.finite())
     return torch.stack(rows).to("cpu", torch.uint8)
 
 
@@ -163,6 +178,13 @@ def _merged(outcomes: torch.Tensor, task: Task) -> torch.Tensor:
     outcomes = outcomes.to(next(task.parameters()).device, torch.int32)
     all_reduce(outcomes)
     return outcomes.cpu().bool()
+
+
+def _together(notes: list[list[str]]) -> list[str]:
+    """Remarks on all blocks of all processes."""
+    if get_dist_info()[1] > 1:
+        notes = [some for theirs in all_gather_object(notes) for some in theirs]
+    return merged_remarks(notes)
 
 
 def _total(cost: Cost) -> Cost:

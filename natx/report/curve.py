@@ -9,6 +9,7 @@ from typing import Any
 from natx.evaluation.robust import CLEAN
 from natx.report.cells import cells, column_names, report_cells
 from natx.report.charts import Chart, Line, chart, eps_name
+from natx.report.intervals import INTERVAL, interval_cells
 from natx.report.page import render_page
 from natx.report.tables import Table, TableRow
 from natx.runtime.files import write_text
@@ -31,9 +32,12 @@ def write_curve(folder: Path, reports: Sequence[Report], places: Sequence[str]) 
 
 
 def curve_table(reports: Sequence[Report]) -> Table:
-    """A row a radius, smallest first as they are given, with every column of the reports (%)."""
-    names = column_names(reports)
-    rows = [TableRow([report["threat"], *cells(report, names)]) for report in reports]
+    """A row a radius in the order of the reports, with every column (%), and beneath it the intervals."""
+    names, rows = column_names(reports), []
+    for report in reports:
+        rows.append(TableRow([report["threat"], *cells(report, names)]))
+        if any(intervals := interval_cells(report, names)):
+            rows.append(TableRow([INTERVAL, *intervals], "interval"))
     return Table(["threat model", *names], rows, caption=f"{reports[0]['name']} by radius")
 
 

@@ -362,6 +362,22 @@ def test_state_is_restored(broken: bool) -> None:
     assert torch.equal(torch.get_rng_state(), seed)
 
 
+def test_what_the_attack_met_and_cannot_reach_is_told() -> None:
+    short = PGD(Linf(8 / 255), 1, step_size=1 / 255, random_start=False)
+    task, data = TinyCNNTask(seed=1), TinyDataset(8)
+    assert ["do not add up" in note for note in collect(task, data, short).notes] == [True]
+    rounded = WrappedTask(nn.Sequential(Rounded(), task.upstream), 5)
+    (note,) = collect(rounded, data, PGD(Linf(8 / 255), 4), linear=False, batch_size=3).notes
+    assert note.endswith("where steps lead nowhere: 8")
+
+
+class Rounded(nn.Module):
+    """Whole grey levels, with a gradient of zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (255 * x).round() / 255
+
+
 def test_a_task_without_a_linear_class_layer_still_gives_its_output() -> None:
     task = WrappedTask(nn.Sequential(TinyCNNTask().net, nn.Softplus()), 5, mean=0.5, std=0.25)
     found = collect(task.eval(), TinyDataset(6))

@@ -142,7 +142,8 @@ def test_one_radius_and_a_curve(shop: Workshop, run: Path) -> None:
     for size, report in zip(("25.5", "51", "102"), reports):
         clean, pgd = (f"{column['accuracy']:.2f}" for column in report["columns"])
         worst = f"{report['worst_case']:.2f}"
-        assert [report["threat"], clean, pgd, worst] in page.rows  # the table
+        row = page.rows.index([report["threat"], clean, pgd, worst])  # of the table
+        assert page.rows[row + 1][0] == "95 % interval" and page.rows[row + 1][2] == page.rows[row + 1][3] != ""
         assert [size, pgd, worst] in page.rows  # the chart's numbers
     assert ["0", clean, clean] in page.rows
     assert "eps51_255/report.html" in page.text

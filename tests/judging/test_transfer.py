@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from workshop import Workshop
 
-from natx.attacks import PGD, Attack, Transfer, build_attack
+from natx.attacks import PGD, Attack, AutoAttack, Transfer, build_attack
 from natx.batch import START
 from natx.config import plain_dict
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.judging.build import build_attacks
 from natx.judging.transfer_matrix import Matrix, transfer_matrix
 from natx.models.adversary import Adversary
@@ -28,6 +28,7 @@ from natx.threat import Linf
 
 ROOT = Path(__file__).resolve().parents[2]
 EPS = 0.03
+NAMED: dict[str, Any] = dict(type="PGD", threat=Linf(EPS), steps=6, step_size=EPS / 2, random_start=False)
 CRAFT = dict(type="PGD", steps=6, step_size=EPS / 2, random_start=False, objective=dict(type="Margin"))
 
 
@@ -299,6 +300,49 @@ def test_a_target_that_hides_its_gradient_is_flagged() -> None:
     assert 0 < flag.pop("p_value") < 0.01
     assert flag == {**names, "transfer": 100 - 5 * broken, "white_box": 100.0, "missed": broken}
     assert all(p.requires_grad for p in honest.parameters())  # left as it was
+
+
+class Undefined(LinearTask):
+    """A linear net whose logits are no numbers for all images but the ones it knows."""
+
+    def __init__(self, weight: Tensor, known: Tensor) -> None:
+        super().__init__(weight)
+        self.known = known
+
+    def logits(self, x: Tensor) -> Tensor:
+        moved = (x[:, None] - self.known).abs().flatten(2).amax(2).amin(1) > 0
+        return super().logits(x).masked_fill(moved[:, None], torch.nan)
+
+
+def test_a_target_without_numbers_for_an_answer_is_wrong() -> None:
+    source, target, batch = scene(20)
+    batch["data_samples"] = torch.zeros_like(batch["data_samples"])  # the class that NaN would count as
+    undefined = Undefined(target, batch["inputs"])
+    matrix = transfer_matrix({"a": LinearTask(source), "b": undefined}, Set(batch), [build_attack(NAMED)])
+    assert matrix.accuracy("Clean", "b") == 100 * float((~wrong(target, batch["inputs"], batch)).double().mean()) > 0
+    assert matrix.accuracy("PGD-6", "a", "b") == 0 == matrix.accuracy("PGD-6", "b", "b")
+
+
+def test_what_an_attack_met_and_cannot_reach_is_told() -> None:
+    _, target, batch = scene(20)
+    models = {"honest": LinearTask(target), "hidden": Hidden(target)}
+    attacks = [build_attack(NAMED), build_attack({**NAMED, "steps": 1, "step_size": EPS / 10, "name": "short"})]
+    notes = transfer_matrix(models, Set(batch), attacks).notes
+    assert notes["PGD-6", "honest"] == [] and "gradient was zero" in notes["PGD-6", "hidden"][0]
+    assert notes["PGD-6", "hidden"][0].endswith(": 20")
+    assert "do not add up" in notes["short", "honest"][0]
+
+
+def test_an_attack_that_cannot_attack_one_of_the_models_is_refused_before_the_first_image() -> None:
+    source, target, batch = scene()
+
+    class Spy(PGD):
+        def run_judged(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("an attack ran")
+
+    attacks = [Spy(Linf(EPS), 2), AutoAttack(Linf(EPS))]
+    with pytest.raises(UnsupportedError, match="at least 4 classes; got 2"):
+        transfer_matrix({"a": LinearTask(source), "b": LinearTask(target)}, Set(batch), attacks)
 
 
 @pytest.mark.parametrize(
