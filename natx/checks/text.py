@@ -69,7 +69,7 @@ def earlier_verdicts(reports: Iterable[dict[str, Any]]) -> str:
     Args:
         reports: audited ones.
     """
-    earlier = [report for report in reports if all(check.get("level") is None for check in report["checks"])]
+    earlier = [report for report in reports if not any("p_value" in check for check in report["checks"])]
     versions = {str(report.get("provenance", {}).get("packages", {}).get("natx", "unknown")) for report in earlier}
     if not earlier:
         return ""
