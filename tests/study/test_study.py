@@ -169,6 +169,7 @@ def test_a_study_audits_its_rows_and_shows_the_verdicts_beside_each_other(shop: 
         for name in ("vt", "nat"):
             check = scores[name][number]
             limit = "" if check["threshold"] is None else f" / {check['threshold']:.4g}"
+            limit += "" if check["p_value"] is None else f", p {check['p_value']:.1g}"
             red = check["verdict"] == "red"
             figure = "" if check["figure"] is None else f"{check['figure']:z.4g}"
             cells.append((f"**red {figure}**" if red else figure) + limit if figure else "–")
