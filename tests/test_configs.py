@@ -1,8 +1,9 @@
 """Every shipped config builds, trains and evaluates, and opens with what it reproduces.
 
 The only changes: tiny synthetic data, batch size, steps and epochs, no downloads, an adversary with random weights.
-Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two (its
-feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB each time, are not written. Person
+Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two, of 16x16
+pixels instead of CIFAR's 32x32 (its feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB
+each time, are not written. Person
 re-identification takes twice as many images (its neck normalises vectors) and copies only those it trains on.
 """
 
@@ -61,7 +62,7 @@ COLUMNS = {
 }
 IMAGES = {"cls": (2, 1), "reid": (4, 2), "det": (2, 1)}
 SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
-LARGE, HELD = 10_000_000, 2
+LARGE, HELD, SIDE = 10_000_000, 2, 16  # SIDE: pixels of a side that large nets for CIFAR get
 # What each kind of base sets; two bases of one config may not set the same key.
 BASES = {
     "models": {"task"},
@@ -86,9 +87,15 @@ def modules_set_aside() -> Iterator[None]:
 
 
 @pytest.fixture
-def memory_given_back(modules_set_aside: None) -> Iterator[None]:
-    """Large networks one after the other: what a test freed goes back to the system before the next one."""
-    yield
+def memory_given_back(modules_set_aside: None) -> Iterator[list[int]]:
+    """Large networks one after the other: what a test freed goes back to the system before the next one.
+
+    The test adds the sizes of its networks; small ones are not worth the time.
+    """
+    sizes: list[int] = []
+    yield sizes
+    if max(sizes, default=0) <= LARGE:
+        return
     gc.collect()
     with suppress(OSError, AttributeError):  # glibc alone
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -193,9 +200,23 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, test: int, roots: dict[str, Any]) -> None:
-    """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape."""
+def tiny(
+    data: dict[str, Any],
+    folder: Path,
+    *,
+    num_classes: int,
+    train: int,
+    test: int,
+    side: int | None,
+    roots: dict[str, Any],
+) -> None:
+    """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape.
+
+    Arrays are of ``side`` pixels a side where that is no None.
+    """
     kind = data["test"]["type"]
+    shape = SHAPES.get(kind, ())
+    shape = (side, side, *shape[2:]) if side else shape
     for part, count in (("train", train), ("test", test)):
         of = data[part].get("dataset", data[part])  # a set around another one
         if kind == "ImageNet100":
@@ -215,18 +236,18 @@ def tiny(data: dict[str, Any], folder: Path, *, num_classes: int, train: int, te
         elif kind == "GeneratedVOC":
             of.update(root=str(folder / "voc"), images=train, test_images=test)
         else:
-            data[part] = synthetic(folder / f"{part}.npz", SHAPES[kind], count=count, num_classes=num_classes)
+            data[part] = synthetic(folder / f"{part}.npz", shape, count=count, num_classes=num_classes)
     if "generated" in data:
-        data["generated"] = synthetic(folder / "made.npz", SHAPES[kind], count=train, num_classes=num_classes)
+        data["generated"] = synthetic(folder / "made.npz", shape, count=train, num_classes=num_classes)
 
 
-def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str, Any]) -> Config:
+def reduced(name: str, folder: Path, *, images: int, steps: int, side: int | None, roots: dict[str, Any]) -> Config:
     """A shipped config on tiny data: an epoch of ``steps`` steps of ``images`` images."""
     content = shortened(plain_dict(load_config(name)))
     data, task = content["data"], content["task"]
     held = HELD if data.get("heldout") else 0
     counts = {"train": images * steps + held, "test": images}
-    tiny(data, folder, num_classes=task["num_classes"], roots=roots, **counts)
+    tiny(data, folder, num_classes=task["num_classes"], side=side, roots=roots, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
     if "instances" in (data.get("sampler") or {}):
         data["sampler"]["instances"] = images // 2
@@ -290,7 +311,6 @@ def test_every_base_is_used() -> None:
     assert {path for path in (CONFIGS / "_base_").rglob("*.py") if path not in used} == set()
 
 
-@pytest.mark.usefixtures("memory_given_back")
 @pytest.mark.parametrize("name", TRAININGS)
 def test_training_config(
     name: str,
@@ -300,12 +320,14 @@ def test_training_config(
     generated: Path,
     voc: Path,
     monkeypatch: pytest.MonkeyPatch,
+    memory_given_back: list[int],
 ) -> None:
     kind = Path(name).parts[1]
     attacks = Config(shortened(plain_dict(load_config(QUICK[kind]))), filename=QUICK[kind])
     original = plain_dict(load_config(name))
     with torch.device("meta"):  # counted without memory
         size = parameters(original["task"])
+    memory_given_back.append(size)
     images, steps = (IMAGES[kind][1], 1) if size > LARGE else (IMAGES[kind][0], 2)
     if original["method"].get("fresh"):  # one image to replay and a fresh one
         images = max(images, 2)
@@ -317,6 +339,7 @@ def test_training_config(
         tmp_path,
         images=images,
         steps=steps,
+        side=SIDE if size > LARGE else None,
         roots={"imagenet": imagenet, "market": market, "generated": generated, "voc": voc},
     )
     few = images * steps
