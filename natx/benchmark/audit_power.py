@@ -21,7 +21,7 @@ from natx.data.split import Part
 from natx.evaluation import AttackResult, Evaluation, evaluate
 from natx.evaluation.statistics import wilson
 from natx.runtime.progress import duration
-from natx.runtime.provenance import git_revision
+from natx.version import __version__
 
 IMAGES = (100, 200, TEST)
 DRAWS = 1000  # random points an image of G15, a tenth of the default
@@ -49,7 +49,7 @@ def measure(subject: Subject, *, path: str) -> Record:
         "group": subject.group,
         "made_for": list(subject.made_for),
         "path": path,
-        "commit": git_revision(),
+        "natx": __version__,
         "accuracies": {} if None in parts else _accuracies(_joined(parts)),
         "audits": audits,
         "seconds": round(time.monotonic() - begun, 1),
@@ -142,8 +142,8 @@ def _head(content: dict[str, Any], honest: list[Record], masked: list[Record]) -
         "a convolutional and a fully connected net of each, three seeds, each seed on another code path of the "
         f"processor ({_paths(honest)}). An honest net that is red is a false alarm. A masked model is missed by a "
         "check that is made for its mask and is not red. AutoAttack stands for a short form of it (no FAB, 20 "
-        f"iterations, 300 queries), and G15 tries {DRAWS} points an image. Verdicts by commit: "
-        f"{_commits(content['records'])}.",
+        f"iterations, 300 queries), and G15 tries {DRAWS} points an image. Judged by natx "
+        f"{_versions(content['records'])}.",
         "",
     ]
 
@@ -154,9 +154,9 @@ def _paths(records: list[Record]) -> str:
     return ", ".join(f"{path}: {count}" for path, count in counts.items())
 
 
-def _commits(records: list[Record]) -> str:
-    """How many models each version of the checks judged."""
-    return ", ".join(f"{commit[:10]} {count}" for commit, count in Counter(r["commit"] for r in records).items())
+def _versions(records: list[Record]) -> str:
+    """How many models each version judged."""
+    return ", ".join(f"{name}: {count}" for name, count in sorted(Counter(r["natx"] for r in records).items()))
 
 
 def _later(later: list[Record]) -> list[str]:

@@ -131,7 +131,7 @@ def record(kind: str, number: int, red: dict[str, list[int]], **settings: Any) -
         checks["G5"] = ["not applicable", None, None, None]
         checks |= {check: ["red", 3.0, 2.0, 0.001] for check, at in red.items() if images in at}
         audits[str(images)] = {"robust": not any(images in at for at in red.values()), "checks": checks}
-    entries = {"name": f"{kind} {number}", "kind": kind, "group": f"group {number}", "commit": "abc", "made_for": []}
+    entries = {"name": f"{kind} {number}", "kind": kind, "group": f"group {number}", "natx": "0.5.0", "made_for": []}
     return {**entries, "path": "", "seconds": 30.0, "accuracies": {}, "audits": audits, **settings}
 
 
@@ -142,7 +142,7 @@ def test_wrong_verdicts_are_counted_by_check_and_by_model() -> None:
     records += [record("masked", 0, {"G9": [200, 1000], "G6": [1000]}, made_for=["G9", "G16"])]
     content = {"records": records, "command": "python x.py", "machine": "a CPU", "attacks": []}
     page = markdown(content)
-    assert "Made by `python x.py` on a CPU in 3 min of computing." in page and "Verdicts by commit: abc 6." in page
+    assert "Made by `python x.py` on a CPU in 3 min of computing." in page and "Judged by natx 0.5.0: 6." in page
     assert "| 1000 | 4 | 2 | 0 | 0.0 to 49.0 % | 5 % | 2 |" in page  # what is red on all images is no chance
     assert "| 200 | 4 | 1 | 1 | 4.6 to 69.9 % | 5 % | 3 |" in page
     assert "That is so of G11 (drop from 1 to 10 random starts): group 0 1 of 1, group 1 1 of 1." in page
