@@ -1,4 +1,4 @@
-"""Tests on the pretended device run in processes of their own, a file each.
+"""Tests on the pretended device run in a process of their own, all files of them in the same.
 
 Autograd keeps threads for the device, and a process with such threads cannot be forked, which other tests do.
 """
@@ -28,10 +28,16 @@ def device() -> Iterator[torch.device]:
 
 
 class OwnProcess(pytest.Item):
-    """All tests of a file as one."""
+    """All tests of some files as one.
+
+    Attributes:
+        files: where they are; begins as the one file that the item was collected from.
+    """
+
+    files: tuple[Path, ...] = ()
 
     def runtest(self) -> None:
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(self.path)]
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *map(str, self.files)]
         process = subprocess.run(
             command, env=environment(**{FLAG: "1"}), cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -44,6 +50,7 @@ class DeviceFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         item = OwnProcess.from_parent(self, name="in a process of its own")
+        item.files = (self.path,)
         item.add_marker(pytest.mark.timeout(MOST_SECONDS))
         yield item
 
@@ -51,3 +58,11 @@ class DeviceFile(pytest.File):
 def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> DeviceFile | None:
     """The file's own tests in the process that has the device, else the one that starts it."""
     return None if os.environ.get(FLAG) else DeviceFile.from_parent(parent, path=module_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process for all files that were asked for: each would import the same for seconds."""
+    own = [item for item in items if isinstance(item, OwnProcess)]
+    if own:
+        own[0].files = tuple(file for item in own for file in item.files)
+        items[:] = [item for item in items if item not in own[1:]]
