@@ -166,7 +166,7 @@ def _later(later: list[Record]) -> list[str]:
     sizes, seeds = (", ".join(map(str, values)) for values in (LATER_SIZES, LATER_SEEDS))
     return [
         "The tolerances of G2, G3 and G11 were set after a look at a part of the nets above, whose false alarms may "
-        f"therefore be too few. These {len(later)} nets were trained afterwards, by the same methods: seeds {seeds}; "
+        f"therefore be too few. These {len(later)} nets were trained afterwards, by the same methods: seed {seeds}; "
         f"{sizes}, of which {', '.join(size for size in LATER_SIZES if size not in SIZES)} was not there before "
         f"({_paths(later)}).",
         "",

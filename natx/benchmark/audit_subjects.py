@@ -329,10 +329,10 @@ MASKS: dict[str, Mask] = {
     "gradient turned after 15 calls": Mask(lambda plain, robust: _chain(Weary(15), plain), ("G1",)),
     "gradient of the two largest logits cut": Mask(lambda plain, robust: _chain(plain, LargestCut()), ("G3",)),
     "gradient cut between grey levels": Mask(
-        lambda plain, robust: _chain(_between_levels(0.0), plain), ("G4", "G7", "G12", "AA-GRAD", "AA-SQUARE")
+        lambda plain, robust: _chain(_between_levels(0.0), plain), ("G7", "G12", "AA-GRAD", "AA-SQUARE")
     ),
     "gradient turned between grey levels": Mask(
-        lambda plain, robust: _chain(_between_levels(-1.0), plain), ("G6", "G7", "G12")
+        lambda plain, robust: _chain(_between_levels(-1.0), plain), ("G4", "G7", "G12")
     ),
     "images moved towards their answer": Mask(lambda plain, robust: Purified(robust, EPS / 2 / STD), ("AA-DYN",)),
 }
