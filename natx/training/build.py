@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ from natx.training.learner import Learner
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
+RUNS = itertools.count()  # of this process: mmengine shares its logs among runs of one name in one second
 NEW_HEAD = "start from the weights without their class layer (task.checkpoint with task.new_head=True)"
 
 
@@ -274,6 +276,6 @@ def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:
         visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
         randomness=dict(seed=config.seed),
         launcher=config.get("launcher", "none"),
-        experiment_name=f"{work_dir.name}-{fingerprint(config)}-{id(config)}",
+        experiment_name=f"{work_dir.name}-{fingerprint(config)}-{next(RUNS)}",
         cfg=config,
     )

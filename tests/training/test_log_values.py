@@ -35,6 +35,18 @@ def logged(folder: Path, monkeypatch: pytest.MonkeyPatch, *, lazy: bool, **chang
     return {key: values for key, values in histories.items() if "time" not in key and "cpu" not in key}
 
 
+def test_runs_of_one_second_do_not_share_their_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mmengine names what it logs with by the run's name and the second: the same config once more is another run."""
+    monkeypatch.setattr("mmengine.runner.runner.time.strftime", lambda *_: "20260101_000000")
+    config = tiny_config({"type": "Standard"}, vis_backends=[{"type": "LocalVisBackend"}])
+    folders = [tmp_path / name / "run" for name in ("first", "second")]
+    runners = [build_runner(config, folder, device=torch.device("cpu")) for folder in folders]
+    for folder, runner in zip(folders, runners):
+        runner.visualizer.add_scalars({"loss": 1.0}, step=1)
+        assert [path.is_relative_to(folder) for path in folder.rglob("scalars.json")] == [True]
+    assert runners[0].message_hub is not runners[1].message_hub
+
+
 @pytest.mark.parametrize("interval", [1, 3, 50])  # of four iterations an epoch
 def test_every_value_is_logged_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int) -> None:
     clipped = {
