@@ -14,7 +14,7 @@ from torch import Tensor
 
 from natx.attacks import Cost
 from natx.errors import ConfigError
-from natx.models.weights import weight_files
+from natx.models.weights import stored_weights, weight_files
 from natx.runtime.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
@@ -132,8 +132,10 @@ def _content(text: str) -> Any:
     try:
         if path.is_file():
             return sha256(path)
+        if len(stored := stored_weights(path)) == 1:
+            return sha256(stored[0])
         files = weight_files(path)
-    except OSError:  # too long for a name: a description
+    except (OSError, ValueError):  # too long for a name, or none: a description
         return text
     return {file.name: sha256(file) for file in files} or text
 

@@ -441,6 +441,17 @@ def test_a_folder_of_weights_counts_by_what_is_read_of_it(tmp_path: Path) -> Non
     assert content(first)["adversary"]["checkpoint"]["model.safetensors"] == sha256(first / "model.safetensors")
 
 
+def test_a_stored_model_counts_by_its_content_too(tmp_path: Path) -> None:
+    """Its name without the fingerprint finds it (natx.models.weights.weights_path)."""
+    folder = tmp_path / "adversaries" / "vt-0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text("{}")
+    (folder / "best.safetensors").write_bytes(b"one")
+    config = {"checkpoint": str(tmp_path / "vt" / "best.safetensors")}
+    assert by_content(config) == by_content({"checkpoint": str(folder / "best.safetensors")})
+    assert by_content(config)["checkpoint"] == sha256(folder / "best.safetensors")
+
+
 @pytest.mark.parametrize("right", [[], ["1"], ["10", "1"], ["12"]])
 def test_blocks_that_do_not_fit_are_damage(tmp_path: Path, right: list[str]) -> None:
     progress = Progress(tmp_path, {"seed": 1})
