@@ -132,10 +132,10 @@ def _content(text: str) -> Any:
     try:
         if path.is_file():
             return sha256(path)
-        if len(stored := stored_weights(path)) == 1:
+        if path.suffix and len(stored := stored_weights(path)) == 1:
             return sha256(stored[0])
         files = weight_files(path)
-    except (OSError, ValueError):  # too long for a name, or none: a description
+    except OSError:  # too long for a name: a description
         return text
     return {file.name: sha256(file) for file in files} or text
 
