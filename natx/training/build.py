@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Sequence
@@ -266,6 +267,8 @@ def _build_ema(config: Config) -> EMA | None:
 def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:
     """mmengine's own settings of a run with so many steps an epoch."""
     interval = _interval(config, steps)
+    # mmengine writes the folder into each: another run of the same config would log into the first one's.
+    backends = copy.deepcopy(config.get("vis_backends", [dict(type="LocalVisBackend")]))
     return dict(
         train_cfg=plain_dict(config.train_cfg),
         optim_wrapper=plain_dict(config.optim_wrapper),
@@ -273,7 +276,7 @@ def _settings(config: Config, work_dir: Path, *, steps: int) -> dict[str, Any]:
         default_hooks=dict(
             checkpoint=None, runtime_info=LogValues(interval), logger=dict(type="LoggerHook", interval=interval)
         ),
-        visualizer=dict(type="Visualizer", vis_backends=config.get("vis_backends", [dict(type="LocalVisBackend")])),
+        visualizer=dict(type="Visualizer", vis_backends=backends),
         randomness=dict(seed=config.seed),
         launcher=config.get("launcher", "none"),
         experiment_name=f"{work_dir.name}-{fingerprint(config)}-{next(RUNS)}",
