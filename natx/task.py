@@ -98,6 +98,13 @@ class Task(nn.Module):
         """The wrapped library's module; checkpoints hold its state dict under its own keys."""
         raise NotImplementedError
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Modules of ``upstream`` that :meth:`network` calls and a compiler may take, largest first.
+
+        Those of a detector's second stage, whose number of rows changes from call to call, are not among them.
+        """
+        return [self.upstream]
+
     @property
     def normalisation(self) -> dict[str, list[float]] | None:
         """``mean`` and ``std`` a channel, with which ``network`` normalises pixels of [0,1]; None where it does not."""

@@ -97,6 +97,7 @@ def judge_into(
             progress=folder,
             resume=arguments.resume,
             checks=audit_options(arguments),
+            compiled=arguments.compile,
         )
         if arguments.save_adv:
             report["saved"] = save_judged(config, checkpoint, attacks, Path(arguments.save_adv), **settings)
@@ -171,6 +172,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. attacks/linf8_table")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, help="images per step (default: the attack config's, or the task's)")
+    parser.add_argument("--compile", action="store_true", help="compile the network in place (torch.compile)")
     parser.add_argument("--resume", action="store_true", help="go on with a stopped evaluation, if there is one")
     parser.add_argument("--audit", action="store_true", help="run the reliability checks (docs/checks.md) as well")
     parser.add_argument("--audit-images", type=int, metavar="N", help="images they attack (default: 200)")

@@ -42,6 +42,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the arguments change in the config, by dotted key."""
     options = {**(arguments.cfg_options or {}), "launcher": arguments.launcher}
     options |= {} if arguments.seed is None else {"seed": arguments.seed}
+    options |= {"compile": True} if arguments.compile else {}
     return options | ({"amp": "bfloat16"} if arguments.amp else {})
 
 
@@ -55,6 +56,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the work dir, if there is one")
     parser.add_argument("--amp", action="store_true", help="run the whole step, attack included, in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="compile the network in place (torch.compile)")
     parser.add_argument("--dry-run", action="store_true", help="build everything, print what it is and costs, and stop")
     parser.add_argument("--no-timing", action="store_true", help="with --dry-run: no timed steps")
     cli.add_common_arguments(parser)

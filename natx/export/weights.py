@@ -19,7 +19,7 @@ from natx.runtime.files import sha256, write_json, write_text
 from natx.task import Task
 
 # What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
-KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "input_size")
+KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "holds", "input_size")
 
 
 def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) -> list[Path]:

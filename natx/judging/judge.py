@@ -30,6 +30,7 @@ from natx.judging.identity import (
     training_identity,
 )
 from natx.judging.overwrite import keep_other_reports
+from natx.models.compiled import compilation_notes, compile_network
 from natx.models.weights import weights_path
 from natx.report.class_pictures import draw_class_pictures
 from natx.report.pictures import draw_pictures
@@ -56,6 +57,7 @@ def judge(
     progress: Path | None = None,
     resume: bool = False,
     checks: AuditOptions | None = None,
+    compiled: bool | str = False,
     paper: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on the config's test set; returns the content of report.json.
@@ -80,6 +82,8 @@ def judge(
             cleared (:func:`natx.evaluation.progress.clear_progress`) once the report is written.
         resume: go on with what that folder holds, if it holds anything; without, a folder that does is refused.
         checks: also run the reliability checks (:func:`natx.checks.audit`), on the first process.
+        compiled: compile the network for full batches (:func:`natx.models.compiled.compile_network`), as the report
+            then says.
         paper: the paper's row to print beside ours (``name``, and ``cells``: text by column), where neither config has
             one of its own (:func:`natx.judging.build.paper_row`).
     """
@@ -91,6 +95,7 @@ def judge(
     task, meta = load_task(config, checkpoint, ema=ema)
     task.to(device)
     batch_size = images_at_once(batch_size, attacks, task)
+    compilation = compile_network(task, sizes=[batch_size], backend=compiled) if compiled else None
     whole, remarks = load_data(config, task)
     dataset = subset(whole, subset_size)
     settings = {
@@ -135,7 +140,7 @@ def judge(
     else:
         report = _judge_set(job, pictures=pictures, checks=checks)
     absent = [f"{column} is not applicable: {why}" for column, why in report.get("not_applicable", {}).items()]
-    report["notes"] = [*report.get("notes", []), *absent, *remarks]
+    report["notes"] = [*report.get("notes", []), *absent, *remarks, *compilation_notes(compilation)]
     return report
 
 

@@ -86,6 +86,11 @@ class Method(nn.Module):
         """Whether its adversarial images are one step away, which a network can learn to withstand alone."""
         return False
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether the loss holds gradients of the network, whose own gradients compiled graphs do not have."""
+        return False
+
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Pixels of each view ``[N, C, H, W]``."""
         raise NotImplementedError
@@ -156,6 +161,11 @@ class Around(Method):
     def single_step(self) -> bool:
         """See :attr:`Method.single_step`."""
         return self.method.single_step
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """See :attr:`Method.differentiates_twice`."""
+        return self.method.differentiates_twice
 
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`."""

@@ -54,6 +54,11 @@ class GradAlign(Around):
         self.attack = self.method.attack
         self.weight, self.seed, self._epoch = float(weight), seed, 0
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """See :attr:`Method.differentiates_twice`; yes."""
+        return True
+
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """The views of the method inside."""
         self._epoch = epoch

@@ -22,6 +22,7 @@ from natx.errors import ConfigError
 from natx.methods import Method
 from natx.methods.base import Setting
 from natx.models.checkpoint import adopt_backbone, load_weights
+from natx.models.compiled import compile_network
 from natx.models.weights import read_weights
 from natx.registry import HOOKS, METHODS, TASKS, THREATS
 from natx.runtime.progress import say, seconds
@@ -67,6 +68,7 @@ def build_runner(
     whole = build_dataset(plain_dict(config.data.train))
     learner = build_learner(config, seed=config.seed)
     _prepare(learner, config, whole, device=device)
+    _compile(learner, config)
     images, selection = build_selection(config, whole)
     images = with_copies(config, images, whole, work_dir, device=device, rehearsal=rehearsal)
     images = with_generated(config, images, whole)
@@ -111,6 +113,25 @@ def build_learner(config: Config, *, seed: int) -> Learner:
 def _build_method(config: Config, *, seed: int) -> Method:
     method: Method = METHODS.build(seeded(plain_dict(config.method), seed, by=Built(METHODS)))
     return method
+
+
+def _compile(learner: Learner, config: Config) -> None:
+    """Compile the network where ``compile`` asks for it: for batches, and for those of several views at once.
+
+    Raises:
+        ConfigError: the method, or one of ``guard.stronger``, needs what compiled graphs cannot do.
+    """
+    if not config.get("compile"):
+        return
+    stronger = plain_dict(config.get("guard") or {}).get("stronger", ())
+    methods = [learner.method, *(_stronger_method(config, stronger[: i + 1]) for i in range(len(stronger)))]
+    if twice := next((method for method in methods if method.differentiates_twice), None):
+        raise ConfigError(
+            f"{type(twice).__name__} differentiates the network's gradients, which compiled graphs cannot: leave "
+            "compile out"
+        )
+    full = [config.data.batch_size * (i + 1) for i in range(max(len(method.views) for method in methods))]
+    compile_network(learner.task, sizes=full, backend=config.compile)
 
 
 def _prepare(learner: Learner, config: Config, whole: Any, *, device: torch.device) -> None:

@@ -48,7 +48,8 @@ def describe_plan(config: Config, work_dir: Path, *, device: torch.device, timin
             block = [*_what(part), *_cost_lines(part), *_image_lines(part)]
             if timing:
                 times.append(part.seconds())
-                block.append(f"time: about {duration(times[-1])}")
+                compiling = f", {duration(part.compiling)} of it for compiling" if config.get("compile") else ""
+                block.append(f"time: about {duration(times[-1])}{compiling}")
         lines += [f"{'  ' * part.depth}{line}" for line in block]
     if len(times) > 1:
         lines.append(f"time of all {len(times)} trainings: about {duration(sum(times))}")
@@ -67,6 +68,12 @@ def _what(rehearsal: Rehearsal) -> list[str]:
         if selection is None
         else f"chosen on {selection.describe(learner.task)}"
     )
+    if config.get("ema") is not None:
+        best += (
+            "; the average of the weights"
+            if selection is None
+            else "; the weights and their average are both judged, at twice the cost, and the better is kept"
+        )
     return [
         f"model: {model}, {parameters / 1e6:.2f} M parameters; {len(loader.dataset)} training images",
         f"start: {_start(config)}",
@@ -124,7 +131,7 @@ def _copies_line(config: Config) -> str:
 
 
 def _precision(config: Config) -> str:
-    return "bfloat16 autocast" if config.get("amp") else "float32"
+    return ("bfloat16 autocast" if config.get("amp") else "float32") + (", compiled" if config.get("compile") else "")
 
 
 # --- sizes of images --------------------------------------------------------------------------------------------------

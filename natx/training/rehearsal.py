@@ -48,12 +48,15 @@ class Rehearsal:
         folder: where it will train.
         runner: built, with models that are not trained yet in place of those that it needs.
         depth: 0 for the run itself, 1 for a model that is trained first for it, 2 for one that this needs, ...
+        compiling: seconds that the first step took more than the others, where the network is compiled; known once
+            steps were timed.
     """
 
     config: Config
     folder: Path
     runner: NatxRunner
     depth: int = 0
+    compiling: float = 0.0
 
     @property
     def learner(self) -> Learner:
@@ -80,7 +83,7 @@ class Rehearsal:
             return 0
         epochs = self.runner.max_epochs
         scored = -(-epochs // self.selection.every)
-        passes = scored * self.selection.cost()
+        passes = scored * self.selection.cost() * (2 if self._checkpoints.ema is not None else 1)
         if self.guard is None:
             return passes
         return passes + sum(n * self.guard.cost(scored=s) for n, s in ((scored, True), (epochs - scored, False)))
@@ -103,14 +106,16 @@ class Rehearsal:
                 torch.accelerator.synchronize(runner.device)
             times.append(time.perf_counter() - started)
             started = time.perf_counter()
-        return sorted(times[WARM_UP:])[STEPS // 2]
+        step = sorted(times[WARM_UP:])[STEPS // 2]
+        self.compiling = max(0.0, times[0] - step) if self.config.get("compile") else 0.0
+        return step
 
     def seconds(self) -> float:
-        """The time of the training: its steps, and the looks at the held-out images by counting passes."""
+        """The time of the training: its steps, compiling, and the looks at the held-out images by counting passes."""
         step, runner = self.seconds_per_step(), self.runner
         forwards, backwards = self.learner.method.cost()
         per_pass = step / (runner.train_dataloader.batch_size * (forwards + backwards))
-        return step * runner.max_iters + self.looks() * per_pass
+        return self.compiling + step * runner.max_iters + self.looks() * per_pass
 
 
 @dataclass

@@ -44,8 +44,8 @@ class NatxRunner(Runner):
     """A Runner whose loops, hooks and logging are mmengine's.
 
     Differences: the device is given instead of guessed; gloo processes on CPUs work (mmengine passes a GPU index);
-    resuming goes through :class:`natx.training.hooks.Checkpoints`, which unpickles nothing and runs no config text; the
-    environment and the config go to the log file, not to the console.
+    ``compile`` of a config is natx's own; resuming goes through :class:`natx.training.hooks.Checkpoints`, which
+    unpickles nothing and runs no config text; the environment and the config go to the log file, not to the console.
 
     Args:
         *args: mmengine's.
@@ -148,6 +148,9 @@ class NatxRunner(Runner):
                     VISBACKENDS.build(dict(backend, save_dir=self.work_dir))
                 visualizer = dict(visualizer, vis_backends=[])
             return super().build_visualizer(visualizer)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Nothing: the network is compiled in place (:mod:`natx.models.compiled`), not the whole step around it."""
 
     def _init_model_weights(self) -> None:
         """Give all processes the first one's weights; mmengine's stops at state that is no tensor (a perturbation)."""

@@ -93,6 +93,11 @@ class DetectionTask(Task):
         """The mmdet detector."""
         return self.net
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """See :meth:`Task.compiled_parts`: backbone, neck and a convolutional head."""
+        parts = [getattr(self.net, name, None) for name in ("backbone", "neck", "bbox_head")]
+        return [part for part in parts if isinstance(part, nn.Module)]
+
     def pixels(self, batch: Batch) -> Tensor:
         """See :meth:`Task.pixels`; uint8 is divided by 255.
 

@@ -77,7 +77,8 @@ def test_a_killed_run_of_mtd_with_nat_ends_with_the_weights_of_one_that_was_not(
     imports = {"imports": ["tasks.det", "natx_test_det_killer"]}
     source = write_config(tmp_path / "std.py", base(tmp_path / "voc", custom_imports=imports))
     data, method = {"heldout": 2, "batch_size": 3}, mtd_nat({"config": str(source)})
-    content = base(tmp_path / "voc", custom_imports=imports, data=data, method=method)
+    average = {"decay": 0.9, "warmup": 0.0}
+    content = base(tmp_path / "voc", custom_imports=imports, data=data, method=method, ema=average)
     path, run = write_config(tmp_path / "nat.py", content), tmp_path / "killed"
     whole = train(load_config(path), tmp_path / "whole", device=CPU)
     words = (path, "--work-dir", run)
@@ -88,6 +89,8 @@ def test_a_killed_run_of_mtd_with_nat_ends_with_the_weights_of_one_that_was_not(
     first, second = load_state(tmp_path / "whole" / "last.pth"), load_state(run / "last.pth")
     assert first["meta"]["epoch"] == second["meta"]["epoch"] == 2 and first["meta"]["iter"] == 4
     assert equal(first["weights"], second["weights"]) and equal(first["optimizer"], second["optimizer"])
+    assert equal(first["live"], second["live"]) and not equal(first["live"], first["weights"])
+    assert read_meta(whole)["holds"] == read_meta(whole)["best"]["weights"]
     assert equal(load_file(whole), load_file(run / "best.safetensors"))
     assert read_meta(whole)["epoch"] == read_meta(run / "best.safetensors")["epoch"]
     assert [path.name.split("-")[0] for path in (tmp_path / "adversaries").iterdir()] == ["std"]

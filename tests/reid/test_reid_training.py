@@ -241,6 +241,16 @@ def test_held_out_identities_choose_the_epoch_under_a_guided_attack(folder: Path
     assert 0 < scores["robust"] < scores["clean"] <= 100
 
 
+def test_the_weights_and_their_average_are_both_judged(folder: Path, tmp_path: Path) -> None:
+    options = {"data.heldout": 2, "ema.decay": 0.9, "ema.warmup": 0.0, "train_cfg.max_epochs": 1}
+    best = train(config(folder, **options), tmp_path / "run", device=CPU)
+    meta, state = read_meta(best), load_state(tmp_path / "run" / "last.pth")
+    assert meta["holds"] == meta["best"]["weights"]
+    assert equal(load_file(best), state["weights" if meta["holds"] == "average" else "live"])
+    assert not equal(state["weights"], state["live"])
+    assert "their average: clean" in next((tmp_path / "run").rglob("*.log")).read_text()
+
+
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 

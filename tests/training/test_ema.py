@@ -1,4 +1,4 @@
-"""The average of the weights: what it is after every step, and that it is what is judged, saved and resumed."""
+"""The average of the weights: what it is after every step, and that it is judged beside them, saved and resumed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from forks import Fork, run_pair, run_tool
 from mmengine.hooks import Hook
 from safetensors.torch import load_file
-from workshop import DIGITS, Workshop, merged, write_config
+from workshop import DIGITS, ROOT, Workshop, merged, write_config
 
-from natx.config import load_config
+from natx.config import TRAINING, load_config
 from natx.data import build_dataset, hold_out
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import load_weights
@@ -22,6 +22,8 @@ from natx.registry import HOOKS, TASKS, TERMS
 from natx.terms import TaskLoss
 from natx.training.build import build_runner
 from natx.training.hooks import EMA
+from natx.training.plan import describe_plan
+from natx.training.rehearsal import rehearse
 from natx.training.selection import Selection
 
 CPU = torch.device("cpu")
@@ -122,20 +124,81 @@ def test_it_is_what_is_judged_selected_and_saved(tmp_path: Path) -> None:
         assert torch.equal(last[key], average[key]) and torch.equal(state["weights"][key], average[key]), key
         assert torch.equal(state["live"][key], live[key]), key
     assert torch.equal(read_weights(run / "last.pth").tensors["fc.weight"], average["fc.weight"])
-    assert meta["ema"] == changes["ema"]
+    assert meta["ema"] == changes["ema"] and meta["holds"] == "average"
 
-    # The recorded score is that of the file, by an evaluation of its own; the model itself scores otherwise.
+    # The recorded score is that of the file, by an evaluation of its own, and no other weights of that epoch have more.
     _, held = hold_out(build_dataset(dict(settings.data.train)), 100)
     task = TASKS.build(dict(settings.task))
-    scores = []
-    for weights in (run / "best.safetensors", None):
-        if weights is None:
-            task.upstream.load_state_dict(live)
-        else:
-            load_weights(task, weights)
-        scores.append(Selection(held, "held")(task.eval())["clean"])
-    assert meta["best"]["score"] == scores[0]
-    assert meta["best"]["epoch"] == EPOCHS and scores[0] != scores[1]
+    best = load_weights(task, run / "best.safetensors")
+    assert best["best"]["score"] == Selection(held, "held")(task.eval())["clean"]
+    assert best["best"]["weights"] == best["holds"] and best["best"]["epoch"] == best["epoch"]
+    if best["epoch"] == EPOCHS:
+        for weights in (average, live):
+            task.upstream.load_state_dict(weights)
+            assert Selection(held, "held")(task)["clean"] <= best["best"]["score"]
+    lines = [line for line in next(run.rglob("*.log")).read_text().splitlines() if "the weights themselves: " in line]
+    assert len(lines) == EPOCHS and all("their average: clean" in line and "; better: the" in line for line in lines)
+
+
+class Prepared(Selection):
+    """Scores from a list, and the weights that each was asked of; the average's comes first."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__(None, "prepared")
+        self.scores, self.seen = scores, []
+
+    def cost(self) -> float:
+        return 100.0
+
+    def __call__(self, task: Any) -> dict[str, float]:
+        self.seen.append({key: value.clone() for key, value in task.upstream.state_dict().items()})
+        return {"clean": self.scores[len(self.seen) - 1]}
+
+
+@pytest.mark.parametrize(
+    ("scores", "epoch", "holds"),
+    [
+        ([20, 10, 15, 15], 1, "average"),
+        ([10, 20, 30, 40], 2, "raw"),
+        ([10, 20, 20, 20], 1, "raw"),
+        ([5, 5, 6, 6], 2, "average"),
+    ],
+)
+def test_the_better_of_both_is_kept_and_the_file_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], epoch: int, holds: str
+) -> None:
+    """Where both score alike the average is kept, where epochs do the first."""
+    selection = Prepared(scores)
+    monkeypatch.setattr("natx.training.build.build_selection", lambda config, whole: (whole, selection))
+    build_runner(config(tmp_path), tmp_path / "run", device=CPU).train()
+    path = tmp_path / "run" / "best.safetensors"
+    best, meta = load_file(path), read_meta(path)
+    expected = selection.seen[2 * (epoch - 1) + (holds == "raw")]
+    assert all(torch.equal(best[key], expected[key]) for key in best)
+    assert (meta["epoch"], meta["holds"], meta["best"]["weights"]) == (epoch, holds, holds)
+    assert meta["best"]["score"] == max(scores[2 * epoch - 2 : 2 * epoch])
+    if holds == "raw":
+        with pytest.raises(CheckpointError, match="holds no average"):
+            read_weights(path, ema=True)
+    else:
+        assert read_weights(path, ema=True).tensors.keys() == best.keys()
+    assert read_meta(tmp_path / "run" / "last.safetensors")["holds"] == "average"
+
+
+def test_looking_at_both_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = Prepared([])
+    monkeypatch.setattr("natx.training.build.build_selection", lambda config, whole: (whole, selection))
+    looks = [next(rehearse(config(tmp_path, ema=ema), tmp_path, device=CPU)).looks() for ema in (None, FAST)]
+    assert looks == [EPOCHS * 100, 2 * EPOCHS * 100]
+    lines = describe_plan(config(tmp_path), tmp_path, device=CPU)
+    assert any("both judged, at twice the cost" in line for line in lines)
+
+
+def test_one_key_averages_the_weights_of_every_rival() -> None:
+    rivals = ("pgd_at", "nat", "trades", "mart", "fat", "awp", "trades_awp", "lbgat", "las_pgd_at", "las_awp", "cas")
+    for name in rivals:
+        path = ROOT / "configs" / "cls" / f"r18_cifar10_{name}.py"
+        assert load_config(path, kind=TRAINING, options={"ema.decay": 0.9}).ema.decay == 0.9, path
 
 
 def test_a_decay_of_zero_is_no_average(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "steps": (ADVERSARIAL, {"param_scheduler": [{"type": "MultiStepLR", "milestones": [1, 2], "by_epoch": True}]}),
     "a round of replays": ({"type": "FreeAdversarial", "attack": PGD, "replays": 2}, {}),
     "the perturbation of free training": ({"type": "FreeTraining", "threat": LINF, "replays": 2}, {}),
+    "average of moved weights": ({"type": "AWP", "method": ADVERSARIAL}, {"ema": {"decay": 0.9, "warmup": 0.0}}),
     "moved weights": ({"type": "AWP", "method": ADVERSARIAL, "gamma": 0.01, "warmup": 0}, {}),
 }
 

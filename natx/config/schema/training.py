@@ -97,7 +97,7 @@ class Select(Section):
 
 
 class Ema(Section):
-    """`ema`: an average of the weights, which is judged, selected and saved in their place."""
+    """`ema`: an average of the weights, judged beside them; the better is kept as best, the average saved as last."""
 
     decay: float = entry("largest share of the old average in the new one", default=0.995, ge=0, lt=1)
     warmup: float = entry("share of all steps before averaging begins", default=0.025, ge=0, lt=1)
@@ -158,13 +158,18 @@ class Training(Section):
     )
     heldout_seed: int | Literal["run"] = entry("which images are held out; `'run'`: drawn from `seed`", default=0)
     metric: Annotated[Any, Built(METRICS)] = entry("of tasks that are measured over a whole set", default=None)
-    ema: Ema | None = entry("average of the weights", default=None)
+    ema: Ema | None = entry("average of the weights, for any method: `--cfg-options ema.decay=0.995`", default=None)
     guard: Guard | None = entry(
         "left out: `dict()` where a classifier is trained on single steps and images are held out; None: nobody looks",
         default=None,
     )
     start: Start | None = entry("weights to begin with", default=None)
     amp: Literal["bfloat16"] | None = entry("run the whole step, attack included, in bfloat16", default=None)
+    compile: bool | str = entry(
+        "train the network compiled in place (torch.compile); True: by inductor, or another backend's name, as "
+        "`'cudagraphs'`; `--compile`",
+        default=False,
+    )
     sync_bn: bool = entry("batch-norm statistics over all processes", default=False)
     adversary_dir: str | Path | None = entry(
         "where frozen models are stored (default: `adversaries` beside the work dir)", default=None

@@ -28,6 +28,8 @@ from natx.training.selection import Selection
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 STATE = "last.pth"  # what a run is resumed from
+RAW, AVERAGE = "raw", "average"  # which weights a file holds
+NAMES = {RAW: "the weights themselves", AVERAGE: "their average"}
 GOOD = "good.pth"  # the state of the last epoch that the guard found good
 LOOK = 10  # several processes agree on a stop or a checkpoint every so many iterations: it is a wait for all of them
 UNSCORED = 60.0  # seconds of training since the last write that are kept before an epoch is scored, which takes a while
@@ -41,7 +43,8 @@ class Checkpoints(Hook):
     last: a process killed in between resumes from the epoch before and writes the same files again. It is written
     inside an epoch too, every so many seconds and where the run is asked to stop, so a kill loses no more than that.
 
-    With an average of the weights it is the average that is scored and that all three files hold as the weights;
+    With an average of the weights both are scored, and ``best.safetensors`` holds the better of the two; its metadata
+    says which (``holds``: 'average' or 'raw'). ``last.safetensors`` and ``last.pth`` hold the average as the weights;
     ``last.pth`` then has the weights that training goes on with under ``live``.
 
     With a guard, an epoch that it finds overfitted is never the best where another one is. Where the guard knows
@@ -158,24 +161,31 @@ class Checkpoints(Hook):
         """
         learner, epoch = learner_of(runner), runner.epoch + 1
         self._check_finite(runner, f"epoch {epoch}")
-        task = self.ema.task if self.ema else learner.task
+        tasks = {RAW: learner.task} if self.ema is None else {AVERAGE: self.ema.task, RAW: learner.task}
         with runner.stop.at_once() if self._unscored else nullcontext():
-            scores = self._score(runner, task, epoch)
-            look = self._guard(runner, learner.task, epoch, scores=None if self.ema else scores)
+            scores = self._score(runner, tasks, epoch)
+            look = self._guard(runner, learner.task, epoch, scores=scores.get(RAW))
         overfitted = look is not None and look.overfitted
-        score = None if scores is None or self.selection is None else scores[self.selection.metric]
-        better = self._better(score, overfitted=overfitted)
-        if better:
-            self.best = {"epoch": epoch, "score": score, "scores": scores or {}, "overfitted": overfitted}
-        if better and runner.rank == 0:
-            self._write_weights(runner, task, epoch, BEST)
+        kind, score = self._kept(scores, tasks)
+        if self._better(score, overfitted=overfitted):
+            kept = {"epoch": epoch, "score": score, "scores": scores.get(kind, {}), "weights": kind}
+            self.best = {**kept, "overfitted": overfitted}
+            self._write_weights(runner, tasks[kind], epoch, BEST, kind=kind)
         self._end_of_look(runner, epoch, look)
-        if runner.rank == 0:
-            self._write_weights(runner, task, epoch, LAST)
+        kind, task = next(iter(tasks.items()))
+        self._write_weights(runner, task, epoch, LAST, kind=kind)
         if self._can_go_back and not overfitted:
             self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter, name=GOOD)
         self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter)
         barrier()
+
+    def _kept(self, scores: dict[str, dict[str, float]], tasks: dict[str, Task]) -> tuple[str, float | None]:
+        """Which weights of this epoch score highest, the average where they score alike, and their score."""
+        if self.selection is None or not scores:
+            return next(iter(tasks)), None
+        metric = self.selection.metric
+        kind = max(scores, key=lambda name: scores[name][metric])
+        return kind, scores[kind][metric]
 
     @property
     def _can_go_back(self) -> bool:
@@ -235,19 +245,29 @@ class Checkpoints(Hook):
         if not state.finite(learner_of(runner).task):
             raise CheckpointError(f"weights are not finite after {where}: the checkpoint before it is kept")
 
-    def _score(self, runner: Runner, task: Task, epoch: int) -> dict[str, float] | None:
+    def _score(self, runner: Runner, tasks: dict[str, Task], epoch: int) -> dict[str, dict[str, float]]:
+        """The scores of each of an epoch's weights; none where the epoch is not looked at."""
         if self.selection is None or (epoch % self.selection.every and epoch != runner.max_epochs):
-            return None
-        scores = self.selection(task)
-        runner.logger.info(
-            f"epoch {epoch}: " + ", ".join(f"{k} {v:.2f} %" for k, v in scores.items()) + f" on {self.selection.name}"
-        )
-        runner.visualizer.add_scalars({f"select/{k}": v for k, v in scores.items()}, step=epoch)
+            return {}
+        scores = {kind: self.selection(task) for kind, task in tasks.items()}
+        parts = []
+        for kind, values in scores.items():
+            prefix = "" if len(tasks) == 1 else f"{NAMES[kind]}: "
+            parts.append(prefix + ", ".join(f"{k} {v:.2f} %" for k, v in values.items()))
+            place = f"select/{kind}" if kind == AVERAGE else "select"
+            runner.visualizer.add_scalars({f"{place}/{k}": v for k, v in values.items()}, step=epoch)
+        kept = "" if len(tasks) == 1 else f"; better: {NAMES[self._kept(scores, tasks)[0]]}"
+        runner.logger.info(f"epoch {epoch}: {'; '.join(parts)} on {self.selection.name}{kept}")
         return scores
 
-    def _write_weights(self, runner: Runner, task: Task, epoch: int, name: str) -> None:
+    def _write_weights(self, runner: Runner, task: Task, epoch: int, name: str, *, kind: str) -> None:
+        """Write weights on the first process; the file says which they are."""
+        if runner.rank != 0:
+            return
         guarded = {} if self.guard is None else {"guard": self.guarded}
-        meta = {**self.meta, "epoch": epoch, "best": self.best, **guarded}
+        meta = {**self.meta, "epoch": epoch, "best": self.best, "holds": kind, **guarded}
+        if kind == RAW:
+            meta.pop("ema", None)  # whoever asks the file for an average is told that it has none
         save_weights(_folder(runner) / name, task, meta=meta)
 
     def _write_state(self, runner: Runner, *, epoch: int, batches: int, iteration: int, name: str = STATE) -> None:

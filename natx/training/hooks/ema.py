@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights: a second model, which is judged and saved."""
+"""An exponential moving average of the weights: a second model, which is judged beside the first and saved."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class EMA(Hook):
     w))`` from then on, where w is ``warmup`` times all steps of the run. The average is a copy of the task with
     tensors of its own; at the end of an epoch it gets a copy of the model's buffers (batch-norm statistics, which are
     averages already; the source points its average at the model's own).
-    :class:`~natx.training.hooks.Checkpoints` judges, selects and saves it in the model's place and keeps the model's
-    own weights in ``last.pth``.
+    :class:`~natx.training.hooks.Checkpoints` judges both, keeps the better as the best, and saves the average as the
+    last weights and the model's own in ``last.pth``. So it serves every method and task: it sees parameters alone.
 
     Args:
         decay: largest d, 0 <= decay < 1.
