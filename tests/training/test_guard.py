@@ -228,6 +228,14 @@ def test_it_goes_back_and_on_with_stronger_settings(tmp_path: Path, rate: float)
     assert max(read_meta(tmp_path / "run" / "best.safetensors")["best"]["epoch"], 1) != 2
 
 
+def test_it_goes_on_with_another_attack(tmp_path: Path) -> None:
+    """The overrides are applied when the run is built and again when it goes back, and are the same both times."""
+    attack = {"_delete_": True, "type": "PGD", "threat": {"type": "Linf", "eps": EPS}, "steps": 3}
+    stronger = [{"method.attack": attack, "method.terms.0.rate": 0.5}]
+    state = run(config(guard={"stronger": stronger}), tmp_path / "run")
+    assert float(state["weights"]["bend"]) == pytest.approx(bends([RATE, 0.5])[-1], abs=1e-5)
+
+
 def test_the_average_goes_back_too(tmp_path: Path) -> None:
     state = run(config(guard={"stronger": STRONGER}, ema={"decay": 0.9, "warmup": 0.0}), tmp_path / "run")
     plain = run(config(guard={"stronger": STRONGER}), tmp_path / "plain")

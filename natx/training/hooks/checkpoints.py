@@ -254,8 +254,10 @@ class Checkpoints(Hook):
         for kind, values in scores.items():
             prefix = "" if len(tasks) == 1 else f"{NAMES[kind]}: "
             parts.append(prefix + ", ".join(f"{k} {v:.2f} %" for k, v in values.items()))
-            place = f"select/{kind}" if kind == AVERAGE else "select"
-            runner.visualizer.add_scalars({f"{place}/{k}": v for k, v in values.items()}, step=epoch)
+            if kind == RAW:
+                runner.visualizer.add_scalars({f"select/{k}": v for k, v in values.items()}, step=epoch)
+            else:
+                runner.visualizer.add_scalars({f"select/average/{k}": v for k, v in values.items()}, step=epoch)
         kept = "" if len(tasks) == 1 else f"; better: {NAMES[self._kept(scores, tasks)[0]]}"
         runner.logger.info(f"epoch {epoch}: {'; '.join(parts)} on {self.selection.name}{kept}")
         return scores
