@@ -228,6 +228,7 @@ PUBLISHED = {
     "cifar10_small": "report",
     "det_small": "report",
     "digits_bf16": "report",
+    "catastrophic_overfitting": "report",
     "methods_small": "report-linf8_table-200",
     "audit_small": "audit",
     "adaptive_small": "adaptive",
