@@ -260,7 +260,7 @@ def test_detectors_are_the_configs_and_the_adversary_is_another(det: ModuleType,
     adversary = learner.method.terms[1].adversary.tasks[0]
     config = load_config(ROOT / "configs/det/ssd_digits_mtd_nat.py")
     assert learner.task.net.bbox_head.in_channels == tuple(config.task.model.bbox_head.in_channels)
-    assert learner.method.terms[1].weight == config.method.terms[1].weight
+    assert learner.method.terms[1].controller.share == config.method.terms[1].share
     assert learner.task.memory_format == torch.contiguous_format and learner.amp is None
     assert any(not torch.equal(a, b) for a, b in zip(learner.task.parameters(), adversary.parameters()))
     assert not adversary.training and not any(p.requires_grad for p in adversary.parameters())

@@ -517,4 +517,4 @@ def test_plain_torchreid_weights_load_into_the_task_without_neck(tmp_path: Path,
         assert torch.equal(raw["logits"], net.classifier(expected))
     with pytest.raises(CheckpointError) as error:
         model(path)
-    refused(error, "another architecture", "bnneck.")
+    refused(error, "no batch-norm neck", "task.bnneck=False")

@@ -30,6 +30,7 @@ class Built(Part):
         supplied: arguments that natx itself gives, and a config cannot.
         also: keys besides the class's arguments.
         default: the class where ``type`` is absent.
+        optional: None takes away what a base says.
     """
 
     registry: MMEngineRegistry
@@ -37,6 +38,7 @@ class Built(Part):
     supplied: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     default: str | None = None
+    optional: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Pydantic's hook: the value is judged by :meth:`problems` and left as it is."""
@@ -50,6 +52,8 @@ class Built(Part):
 
     def problems(self, value: Any, key: str) -> Iterator[Problem]:
         """See :meth:`Part.problems`."""
+        if value is None and self.optional:
+            return
         if not self.several or (self.registry is PARAM_SCHEDULERS and isinstance(value, dict)):
             yield from self._problems(value, key)
         elif isinstance(value, (list, tuple)):

@@ -48,7 +48,7 @@ class Data(Section):
         ge=0,
     )
     augments: Annotated[Any, Built(AUGMENTS, several=True)] = entry("what is done to each training batch", default=())
-    sampler: Annotated[Any, Built(SAMPLERS, supplied=("dataset", "batch_size", "seed"))] = entry(
+    sampler: Annotated[Any, Built(SAMPLERS, supplied=("dataset", "batch_size", "seed"), optional=True)] = entry(
         "the order of the training images; shuffled where absent", default=None
     )
     generated: Dataset = entry("a further training set of generated images; with `MixedSampler`", default=None)
