@@ -1,10 +1,9 @@
 """Every shipped config builds, trains and evaluates, and opens with what it reproduces.
 
 The only changes: tiny synthetic data, batch size, steps and epochs, no downloads, an adversary with random weights.
-Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two, of 16x16
-pixels instead of CIFAR's 32x32 (its feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB
-each time, are not written. Person
-re-identification takes twice as many images (its neck normalises vectors) and copies only those it trains on.
+Architectures are never changed. A net above 10 M parameters does one step on one image instead of two on two
+(its feature maps are larger than 1x1, so batch norm can), and its checkpoints, 0.7 GB each time, are not written.
+Person re-identification takes twice as many images (its neck normalises vectors) and copies only those it trains on.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ COLUMNS = {
 }
 IMAGES = {"cls": (2, 1), "reid": (4, 2), "det": (2, 1)}
 SHAPES = {"CIFAR10": (32, 32, 3), "CIFAR100": (32, 32, 3), "Digits": (8, 8, 1)}  # height, width, channels
-LARGE, HELD, SIDE = 10_000_000, 2, 16  # SIDE: pixels of a side that large nets for CIFAR get
+LARGE, HELD = 10_000_000, 2
 # What each kind of base sets; two bases of one config may not set the same key.
 BASES = {
     "models": {"task"},
@@ -207,16 +206,11 @@ def tiny(
     num_classes: int,
     train: int,
     test: int,
-    side: int | None,
     roots: dict[str, Any],
 ) -> None:
-    """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape.
-
-    Arrays are of ``side`` pixels a side where that is no None.
-    """
+    """Put tiny data in the place of a config's: the same class on tiny files, or arrays of the same shape."""
     kind = data["test"]["type"]
     shape = SHAPES.get(kind, ())
-    shape = (side, side, *shape[2:]) if side else shape
     for part, count in (("train", train), ("test", test)):
         of = data[part].get("dataset", data[part])  # a set around another one
         if kind == "ImageNet100":
@@ -241,13 +235,13 @@ def tiny(
         data["generated"] = synthetic(folder / "made.npz", shape, count=train, num_classes=num_classes)
 
 
-def reduced(name: str, folder: Path, *, images: int, steps: int, side: int | None, roots: dict[str, Any]) -> Config:
+def reduced(name: str, folder: Path, *, images: int, steps: int, roots: dict[str, Any]) -> Config:
     """A shipped config on tiny data: an epoch of ``steps`` steps of ``images`` images."""
     content = shortened(plain_dict(load_config(name)))
     data, task = content["data"], content["task"]
     held = HELD if data.get("heldout") else 0
     counts = {"train": images * steps + held, "test": images}
-    tiny(data, folder, num_classes=task["num_classes"], side=side, roots=roots, **counts)
+    tiny(data, folder, num_classes=task["num_classes"], roots=roots, **counts)
     data.update(batch_size=images, num_workers=0, heldout=held)
     if "instances" in (data.get("sampler") or {}):
         data["sampler"]["instances"] = images // 2
@@ -339,7 +333,6 @@ def test_training_config(
         tmp_path,
         images=images,
         steps=steps,
-        side=SIDE if size > LARGE else None,
         roots={"imagenet": imagenet, "market": market, "generated": generated, "voc": voc},
     )
     few = images * steps

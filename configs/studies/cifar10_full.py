@@ -1,6 +1,7 @@
 # Does the nasty term help at full scale? ResNet-20 on all of CIFAR-10, single-step training (N-FGSM) on adversarial
 # images alone and on the union of clean and adversarial images, each with and without the nasty term, two seeds;
 # beside them PGD-AT with the minutes of NAT. The same 8 epochs, batches and schedule for all but that one.
+# Cells that are not run were beyond the time of one CPU: the command goes on with them.
 # Command: python tools/study.py configs/studies/cifar10_full.py --work-dir work_dirs/cifar10_full
 # Cost: 10 to 30 minutes a training and 20 a judgement on one CPU thread with bfloat16, sixteen of each; --train-only
 # trains all rows first.

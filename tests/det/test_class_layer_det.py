@@ -19,7 +19,7 @@ from natx.models.checkpoint import save_weights
 from natx.objectives import ImageLoss
 from natx.threat import Linf
 
-ATTACK = PGD(Linf(8 / 255), 1, objective=ImageLoss("loss_cls"))
+ATTACK = PGD(Linf(8 / 255), 1, step_size=8 / 255, objective=ImageLoss("loss_cls"))
 
 
 class Scenes:

@@ -45,7 +45,7 @@ def test_it_says_the_logits_of_what_it_reads(bnneck: bool) -> None:
     task = osnet(bnneck=bnneck).eval()
     layer = task.classifier()
     assert isinstance(layer, nn.Linear) and layer.weight.shape == (PEOPLE, 512) and (layer.bias is None) == bnneck
-    attack = PGD(Linf(8 / 255), 1, step_size=4 / 255)
+    attack = PGD(Linf(8 / 255), 2, step_size=4 / 255)
     found = collect(task, Pictures(), attack, batch_size=4)
     batch = Pictures().__getitems__(list(range(COUNT)))
     pixels = {"clean": batch["inputs"] / 255, "adversarial": attack(task, batch)}
