@@ -207,7 +207,9 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
     reports = {one.row.name: [report for report in one.reports if report] for one in rows}
     return Group(
         title,
-        _explanation(study, next(iter(labelled.values()))) if labelled else "",
+        _explanation(study, next(iter(labelled.values())), choice=checkpoint_choice(rows) if study.judgings else "")
+        if labelled
+        else "",
         table,
         list(dict.fromkeys([*notes, *_remarks(labelled)])),
         summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
@@ -218,12 +220,23 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
     )
 
 
-def _explanation(study: Study, report: Report) -> str:
-    """What a table shows, from one of its reports."""
+def checkpoint_choice(rows: Sequence[RowReports]) -> str:
+    """How the checkpoints that were judged were chosen; rows that differ in it are named."""
+    names: dict[str, list[str]] = {}
+    for one in rows:
+        for selection in dict.fromkeys(report["settings"]["selected_on"] for report in one.reports if report):
+            choice = "the last epoch's" if selection.startswith("nothing") else f"chosen on {selection}"
+            names.setdefault(choice, []).append(one.row.name)
+    if len(names) < 2:
+        return "".join(names)
+    return "; ".join(f"{choice} ({', '.join(of)})" for choice, of in names.items())
+
+
+def _explanation(study: Study, report: Report, *, choice: str) -> str:
+    """What a table shows, from one of its reports and from how the checkpoints were chosen."""
     if not study.judgings:
         return f"{report['cell'][0]}: the steps alone, without choosing checkpoints; mean and standard deviation."
-    data, selection = report["settings"]["data"], report["settings"]["selected_on"]
-    choice = "the last epoch's" if selection.startswith("nothing") else f"chosen on {selection}"
+    data = report["settings"]["data"]
     if "cell" in report:
         headline = "the headline is the worst case per query" if "worst_case" in report else "each attack by itself"
         what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; {headline}"

@@ -147,6 +147,11 @@ def test_arguments_that_natx_gives_are_not_a_configs(training: Path) -> None:
     assert "data.sampler.seed is no argument of DefaultSampler" in refusal(training, TRAINING, data__sampler=sampler)
 
 
+def test_none_takes_away_what_a_base_says_where_there_may_be_nothing(training: Path) -> None:
+    load_config(training, kind=TRAINING, options={"select.attack": None, "data.sampler": None})
+    assert "method.terms.0 should be" in refusal(training, TRAINING, method__terms=[None])
+
+
 def test_variables_of_a_config(shop: Workshop) -> None:
     load_config(shop.write("own.py", {"width": 4, "teacher": {"any": 1}, **DIGITS}), kind=TRAINING)
     assert "selekt is read by nothing: is 'select' meant?" in refusal(shop.digits(selekt={"every": 2}), TRAINING)

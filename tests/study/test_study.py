@@ -20,7 +20,9 @@ from natx.report.summary import Beside, summary_table, with_average
 from natx.runtime.files import write_json
 from natx.runtime.locks import IN_USE, sole_use
 from natx.study import Judging, Row, Study, describe_study, draw_figure, load_study
+from natx.study.content import checkpoint_choice
 from natx.study.figure import points
+from natx.study.run import RowReports
 from natx.study.times import epoch_report, epoch_seconds
 from natx.study.trainings import row_training
 
@@ -121,6 +123,20 @@ def test_a_column_that_does_not_apply_to_any_seed_is_not_called_not_run() -> Non
     cells = {row.cells[0]: row.cells[-1] for row in table.rows if row.kind == "training"}
     reason = "not applicable"
     assert cells == {"neither": reason, "of one": reason, "of some": reason, "not asked": "not run"}
+
+
+def test_rows_whose_checkpoints_were_chosen_otherwise_are_named() -> None:
+    def row(name: str, *selections: str) -> RowReports:
+        reports = [{"settings": {"selected_on": selection}} for selection in selections]
+        return RowReports(Row(name, name, "a.py"), reports=[*reports, None])
+
+    clean, robust = "9 images, by clean accuracy", "9 images, by accuracy under PGD-10"
+    same = [row("PGD-AT", robust, robust), row("NAT", robust), row("not run")]
+    assert checkpoint_choice(same) == f"chosen on {robust}"
+    other = [row("Vanilla", clean), *same, row("Free", "nothing: no images were held out")]
+    expected = f"chosen on {clean} (Vanilla); chosen on {robust} (PGD-AT, NAT); the last epoch's (Free)"
+    assert checkpoint_choice(other) == expected
+    assert checkpoint_choice([row("not run")]) == ""
 
 
 def test_bad_rows(shop: Workshop) -> None:

@@ -12,6 +12,7 @@ from natx.registry import ATTACKS, METHODS, OBJECTIVES, TASKS, TERMS, THREATS
 Task = Annotated[Any, Built(TASKS)]
 Threat = Annotated[Any, Built(THREATS)]
 Attack = Annotated[Any, Built(ATTACKS)]
+OptionalAttack = Annotated[Any, Built(ATTACKS, optional=True)]
 Attacks = Annotated[Any, Built(ATTACKS, several=True)]
 Method = Annotated[Any, Built(METHODS)]
 

@@ -12,7 +12,7 @@ import mmengine.visualization  # noqa: F401  registers the writers of logs
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS
 
 from natx.config.schema.built import PARTS, Built
-from natx.config.schema.parts import Attack, FrozenModel, Method, Task, Threat
+from natx.config.schema.parts import Attack, FrozenModel, Method, OptionalAttack, Task, Threat
 from natx.config.schema.section import Keys, Section, entry
 from natx.registry import AUGMENTS, DATASETS, METRICS, SAMPLERS
 
@@ -87,7 +87,7 @@ class ClipGrad(Section):
 class Select(Section):
     """`select`: how the best epoch is chosen."""
 
-    attack: Attack = entry(
+    attack: OptionalAttack = entry(
         "what decides is the accuracy, or the metric's first value, under it; left out: PGD-10 on the threat that the "
         "method trains against, where it does and images are classified; None: clean",
         default=None,
