@@ -2,7 +2,8 @@
 # undefended, AMD offline and online, online AMD with NAT by the paper's weight and by the share of the gradient on the
 # identity logits that the term holds, and GOAT, at equal epochs, three seeds; all columns of the paper's Table 12.
 # The configs' own 15 epochs. Ten were tried first and given up by clean scores and training loss alone: seed 0 of the
-# undefended row ended at a clean mAP of 19.9 and a loss of 2.1 there, at 33.0 and 1.7 after 15, still short of convergence.
+# undefended row ended at a clean mAP of 19.9 and a loss of 2.1 there, at 33.0 and 1.7 after 15, which is still short of
+# convergence.
 # Cells that are not run were beyond what one thread of a busy CPU could do: the command goes on with them.
 # GOAT trains within 5/255, as its code does; the others within 8/255. All are judged within 8/255 and 10/255.
 # Command: python tools/study.py configs/studies/reid_small.py --work-dir work_dirs/reid_small

@@ -16,7 +16,7 @@ from natx.registry import TERMS
 from natx.runtime.precision import full_precision, kl_divergence
 from natx.task import Link, Task, concat_pixels
 from natx.terms.base import Term, View
-from natx.terms.share import ShareController, ShareMeter, gradient_ratio, nothing_done
+from natx.terms.share import EpochMean, ShareController, gradient_ratio, nothing_done
 
 Direction = Literal["target_adversary", "adversary_target"]
 
@@ -126,7 +126,7 @@ class NastyKL(Term):
         self.weight, self.temperature, self.direction = weight, temperature, direction
         self.scale_by_t2, self.cap, self.on = scale_by_t2, cap, tuple(on)
         self.controller = None if share is None else ShareController(share, largest=largest)
-        self.meter = ShareMeter()
+        self.meter = EpochMean()
         self._smoothing = 0.0
         self._facts: dict[str, str] = {}
 
@@ -178,7 +178,11 @@ class NastyKL(Term):
     def remarks(self) -> list[str]:
         """See :meth:`Term.remarks`: the term does nothing, or its share is out of reach."""
         share = self.meter.take()
-        if share is None or share >= self.LEAST:
+        if share is None:
+            return []
+        if self.controller is not None and (line := self.controller.out_of_reach(share)) is not None:
+            return [f"NastyKL {line}"]
+        if share >= self.LEAST:
             return []
         return [f"NastyKL {nothing_done(share, least=self.LEAST, facts=self._facts)}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_a_share_is_held_whatever_the_classes_and_the_smoothing(classes: int, sm
         (seen.output.losses["loss_ce"] + scalars["loss_nasty"]).backward()
         optimiser.step()
         shares.append(float(scalars["nasty_share"]))
-    assert 0.05 < sum(shares[-50:]) / 50 < 0.2
+    assert 0.08 < sum(shares[20:40]) / 20 < 0.14 and 0.09 < sum(shares[-50:]) / 50 < 0.11
     assert term.remarks() == [] and float(scalars["nasty_weight"]) > 0
 
 
@@ -126,6 +127,27 @@ def test_the_first_weight_is_right_and_later_ones_follow_slowly_within_the_bound
     for useless in (0.0, float("nan"), float("inf")):
         assert float(controller(torch.tensor(useless))) == 5.0
     assert float(ShareController(0.1)(torch.tensor(0.0))) == 0.0  # nothing known yet
+
+
+@pytest.mark.parametrize("growth", [1.01, 0.99, 1.03])
+def test_a_ratio_that_grows_steadily_is_followed_with_the_lag_of_its_memory(growth: float) -> None:
+    """The mean of a logarithm that rises by log g a step lies behind it by (1 - rate) / rate steps."""
+    controller = ShareController(0.1)
+    units = [1e-4 * growth**step for step in range(200)]
+    shares = [unit * float(controller(torch.tensor(unit))) for unit in units]
+    assert shares[-1] == pytest.approx(0.1 * growth ** (1 / controller.rate - 1), rel=1e-3)
+    assert all(0.085 < share < 0.115 for share in shares)
+
+
+def test_a_bound_that_binds_is_told_and_says_what_was_reached() -> None:
+    term = NastyKL(Fitting(draw(10, seed=1)), share=0.1, largest=1.0)
+    term.prepare(Smoothed(10), torch.device("cpu"))
+    scalars = [term([view(draw(10, seed=seed).requires_grad_(), labels(10))], {}) for seed in (0, 3, 4)]
+    assert all(float(values["nasty_weight"]) == 1.0 and float(values["nasty_share"]) < 0.1 for values in scalars)
+    [line] = term.remarks()
+    mean = 100 * sum(float(values["nasty_share"]) for values in scalars) / 3
+    assert "does not reach share=0.1: its effective weight stood at its bound, largest=1, and" in line
+    assert f"{mean:.2g} % of the task's" in line and "raise largest" in line and term.remarks() == []
 
 
 def test_its_state_is_part_of_a_run() -> None:
@@ -163,9 +185,12 @@ def test_a_training_logs_the_share_and_warns(tmp_path: Path) -> None:
     log = next((tmp_path / "weak").glob("*/*.log")).read_text()
     assert log.count("NastyKL does nothing") == 3 and "nasty_share" in log
     terms[1] = {"type": "NastyKL", "adversary": adversary, "share": 0.1}
-    run(tiny_config({"type": "Adversarial", "attack": attack, "terms": terms}), tmp_path / "held")
+    gentle = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.01}}
+    run(tiny_config({"type": "Adversarial", "attack": attack, "terms": terms}, optim_wrapper=gentle), tmp_path / "held")
     log = next((tmp_path / "held").glob("*/*.log")).read_text()
-    assert "NastyKL does nothing" not in log
+    assert "NastyKL does" not in log
+    for share in re.findall(r"nasty_share: ([\d.]+)", log)[1:]:
+        assert 0.08 < float(share) < 0.125
 
 
 @pytest.mark.parametrize(
