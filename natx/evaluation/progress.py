@@ -19,6 +19,7 @@ from natx.runtime.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
 FILES = "progress*.json"
+TENSORS = "progress-*.safetensors"  # of evaluations of sets
 SHOWN = 80  # letters of a setting in an error
 
 
@@ -104,12 +105,16 @@ class Progress:
     def add(self, name: str, block: Block) -> None:
         """Keep a finished block; it is on the disk when this returns."""
         self.blocks.setdefault(name, []).append(block.plain())
+        self.write()
+
+    def write(self) -> None:
+        """Write the file as it stands."""
         write_json(self.path, {"format": FORMAT, "evaluation": self.evaluation, "blocks": self.blocks})
 
 
 def clear_progress(folder: Path) -> None:
     """Remove all processes' files from a folder, once the report is written."""
-    for path in folder.glob(FILES):
+    for path in [*folder.glob(FILES), *folder.glob(TENSORS)]:
         path.unlink(missing_ok=True)
     clear_unfinished(folder)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
 from natx.evaluation.predictions import gathered, replaced
 from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
+from natx.evaluation.set_progress import SetBlock, SetProgress
 from natx.evaluation.size import SIZES, realised, summary
 from natx.models.half import in_float32
 from natx.models.mode import attack_mode
@@ -90,6 +92,7 @@ def evaluate_set(
     metric: Metric,
     batch_size: int = 250,
     on_unsupported: OnUnsupported = "refuse",
+    progress: SetProgress | None = None,
     meter: Meter | None = None,
 ) -> SetEvaluation:
     """Predict every image clean, then attack some of them and measure again, in eval mode and fp32.
@@ -107,6 +110,7 @@ def evaluate_set(
         batch_size: images per step.
         on_unsupported: what becomes of attacks that cannot attack the task, see
             :func:`natx.evaluation.applicable.applicable`.
+        progress: keeps finished blocks; those it has already are not judged again.
         meter: progress display.
 
     Raises:
@@ -122,25 +126,22 @@ def evaluate_set(
             raise ConfigError(f"{attack.name} has milestones, which need per-image success: list one attack a column")
     attacks, reasons = applicable(attacks, task, on_unsupported=on_unsupported)
     with explained(lower=smaller):
-        return _evaluate(task, dataset, attacks, metric=metric, batch_size=batch_size, reasons=reasons, meter=meter)
+        task, half = in_float32(task)
+        judging = _Judging(task, dataset, batch_size, meter or silent(), progress)
+        return _evaluate(judging, attacks, metric=metric, reasons=reasons, half=half)
 
 
 def _evaluate(
-    task: Task,
-    dataset: Any,
+    judging: _Judging,
     attacks: Sequence[Attack],
     *,
     metric: Metric,
-    batch_size: int,
     reasons: dict[str, str],
-    meter: Meter | None,
+    half: Sequence[str],
 ) -> SetEvaluation:
-    """See :func:`evaluate_set`; of the attacks ``reasons`` are those that are not applicable."""
-    task, half = in_float32(task)
-    judging = _Judging(task, dataset, batch_size, meter or silent())
-    start, clean = time.monotonic(), SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(dataset)))
-    predictions = predict_all(task, dataset, batch_size=batch_size, meter=judging.meter)
-    clean.seconds = time.monotonic() - start
+    """See :func:`evaluate_set`; of the attacks ``reasons`` are those that are not applicable, ``half`` is a remark."""
+    dataset, clean = judging.dataset, SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(judging.dataset)))
+    predictions = judging.clean(clean)
     positions = _attackable(dataset, metric)
     if attacks and not positions:
         raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
@@ -150,16 +151,16 @@ def _evaluate(
     values, results = {CLEAN: metric(predictions, dataset)}, [clean]
     scores = {CLEAN: metric.scores(predictions, dataset)}
     for attack in attacks:
-        start, result = time.monotonic(), SetAttackResult(attack.describe(), attack.columns())
+        result = SetAttackResult(attack.describe(), attack.columns())
         result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
         images = _attackable(dataset, metric, attack)
         attacked, pixels = judging.attack(attack, result, images, shown=shown)
-        changed = replaced(predictions, images, attacked)
+        start, changed = time.monotonic(), replaced(predictions, images, attacked)
         values[attack.name] = metric(changed, dataset)
         if attack.images_of(dataset) is None:  # else an attack on one query's gallery changes what others find
             scores[attack.name] = metric.scores(changed, dataset)
         result.success = _success(metric.fooled(predictions, changed, dataset=dataset), images)
-        result.seconds = time.monotonic() - start
+        result.seconds += time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
     notes = [*half, *getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
@@ -181,38 +182,8 @@ def predict_all(task: Task, dataset: Any, *, batch_size: int, meter: Meter | Non
     Raises:
         DataError: predictions that are not finite.
     """
-    meter = meter or silent()
-    blocks, parts = share(_alike(dataset, list(range(len(dataset)))), batch_size), []
-    meter.begin(CLEAN, sum(map(len, blocks)))
-    for block in blocks:
-        predictions = _predict(task, _batch(task, dataset, block))
-        if isinstance(predictions, Tensor) and not bool(_numbers(predictions).all()):
-            raise DataError("the model predicts NaN or infinite values: its weights are damaged, nothing was judged")
-        parts.append((block, predictions))
-        meter.advance(len(block))
-    meter.end()
-    return gathered(parts)
-
-
-@dataclass
-class _Block:
-    """What an attack made of some images that were loaded together.
-
-    Attributes:
-        images: their positions in the data set.
-        predictions: what the task predicts of the attacked images.
-        pixels: the attacked images ``[n, C, H, W]``, on the task's device.
-        sizes: the ``SIZES`` of their perturbations, float64 ``[n, 3]``.
-        cost: what it took.
-        notes: remarks that belong in a report.
-    """
-
-    images: list[int]
-    predictions: Any
-    pixels: Tensor
-    sizes: Tensor
-    cost: Cost
-    notes: list[str]
+    judging = _Judging(task, dataset, batch_size, meter or silent())
+    return judging.clean(SetAttackResult({"type": "Clean"}, [CLEAN]))
 
 
 @dataclass
@@ -223,10 +194,26 @@ class _Judging:
     dataset: Any
     batch_size: int
     meter: Meter
+    progress: SetProgress | None = None
 
     def pixels(self, positions: list[int]) -> list[Tensor]:
         """The clean pixels ``[C, H, W]`` of some images, on the CPU."""
         return list(self.task.pixels(_batch(self.task, self.dataset, positions)).cpu()) if positions else []
+
+    def clean(self, result: SetAttackResult) -> Any:
+        """Predictions of every image without attack, in order; ``result`` gets the seconds."""
+        parts = []
+        for block in self._blocks(CLEAN, list(range(len(self.dataset))), self._predicted):
+            parts.append((block.images, block.predictions))
+            result.seconds += block.seconds
+        return gathered(parts)
+
+    def _predicted(self, images: list[int]) -> SetBlock:
+        """A block of images without attack."""
+        predictions = _predict(self.task, _batch(self.task, self.dataset, images))
+        if isinstance(predictions, Tensor) and not bool(_numbers(predictions).all()):
+            raise DataError("the model predicts NaN or infinite values: its weights are damaged, nothing was judged")
+        return SetBlock(images, predictions, torch.zeros(len(images), len(SIZES), dtype=torch.float64))
 
     def attack(
         self, attack: Attack, result: SetAttackResult, positions: list[int], *, shown: list[int]
@@ -236,19 +223,15 @@ class _Judging:
         An image that is shown and not attacked is shown as it is. ``result`` gets cost, remarks and sizes, those of all
         processes.
         """
-        blocks, predictions, sizes, pixels = share(_alike(self.dataset, positions), self.batch_size), [], [], []
-        self.meter.begin(attack.name, sum(map(len, blocks)))
-        for block in self._blocks(attack, blocks):
+        predictions, sizes, pixels = [], [], []
+        for block in self._blocks(attack.name, positions, partial(self._attacked, attack, shown=shown)):
             predictions.append((block.images, block.predictions))
             sizes.append((block.images, block.sizes))
-            rows = [row for row, position in enumerate(block.images) if position in shown]
-            # Copied, or each would keep the whole batch in memory.
-            copies = [block.pixels[row].clone().cpu() for row in rows]
-            pixels.append(([block.images[row] for row in rows], copies))
+            pixels.append((list(block.pixels), list(block.pixels.values())))
             result.cost += block.cost
             result.notes = merged((result.notes, block.notes))
-            self.meter.advance(len(block.images))
-        self.meter.end()
+            result.seconds += block.seconds
+        start = time.monotonic()
         _merge(result)
         result.perturbation = summary(dict(zip(SIZES, gathered(sizes, order=positions).unbind(1))))
         there = set(positions)
@@ -256,20 +239,38 @@ class _Judging:
         seen = dict(zip(changed, gathered(pixels, order=changed) if changed else []))
         clean = [position for position in shown if position not in there]
         seen |= dict(zip(clean, self.pixels(clean)))
-        return gathered(predictions, order=positions), [seen[position] for position in shown]
+        everything = gathered(predictions, order=positions)
+        result.seconds += time.monotonic() - start
+        return everything, [seen[position] for position in shown]
 
-    def _blocks(self, attack: Attack, blocks: list[list[int]]) -> Iterator[_Block]:
-        """Blocks of images under an attack."""
-        for images in blocks:
-            batch = _batch(self.task, self.dataset, images)
-            attacked = attack.judge(self.task, batch)
-            predictions, notes = _predict(self.task, {**batch, "inputs": attacked.x_adv}), list(attacked.notes)
-            if isinstance(predictions, Tensor) and (spoilt := int((~_numbers(predictions)).sum())):
-                notes.append(f"{WORST}{spoilt}")
-            size = realised(self.task.pixels(batch), attacked.x_adv, self.task.perturbable(batch))
-            sizes = torch.stack([size[key] for key in SIZES], 1).cpu()
-            cost = Cost(attacked.cost.forwards + len(images), attacked.cost.backwards)
-            yield _Block(images, predictions, attacked.x_adv, sizes, cost, notes)
+    def _attacked(self, attack: Attack, images: list[int], *, shown: list[int]) -> SetBlock:
+        """A block of images under an attack; those of its images that are ``shown`` keep their pixels."""
+        batch = _batch(self.task, self.dataset, images)
+        attacked = attack.judge(self.task, batch)
+        predictions, notes = _predict(self.task, {**batch, "inputs": attacked.x_adv}), list(attacked.notes)
+        if isinstance(predictions, Tensor) and (spoilt := int((~_numbers(predictions)).sum())):
+            notes.append(f"{WORST}{spoilt}")
+        size = realised(self.task.pixels(batch), attacked.x_adv, self.task.perturbable(batch))
+        # Copied, or each would keep the whole batch in memory.
+        pixels = {at: attacked.x_adv[row].clone().cpu() for row, at in enumerate(images) if at in shown}
+        cost = Cost(attacked.cost.forwards + len(images), attacked.cost.backwards)
+        return SetBlock(images, predictions, torch.stack([size[key] for key in SIZES], 1).cpu(), pixels, cost, notes)
+
+    def _blocks(self, name: str, positions: list[int], judge: Callable[[list[int]], SetBlock]) -> Iterator[SetBlock]:
+        """This process's blocks of images; those that are kept from before are not judged again."""
+        blocks = share(_alike(self.dataset, positions), self.batch_size)
+        kept = [None if self.progress is None else self.progress.stored(name, images) for images in blocks]
+        self.meter.begin(name, sum(map(len, blocks)), done=sum(len(block.images) for block in kept if block))
+        for images, block in zip(blocks, kept):
+            if block is None:
+                start = time.monotonic()
+                block = judge(images)
+                block.seconds = time.monotonic() - start
+                if self.progress is not None:
+                    self.progress.add(name, block)
+                self.meter.advance(len(images))
+            yield block
+        self.meter.end()
 
 
 def _merge(result: SetAttackResult) -> None:

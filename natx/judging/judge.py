@@ -21,6 +21,7 @@ from natx.evaluation import Evaluation, Metric, SetEvaluation, evaluate, evaluat
 from natx.evaluation.applicable import OnUnsupported
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
+from natx.evaluation.set_progress import SetProgress
 from natx.judging.build import build_attacks, build_metric, images_at_once, load_data, load_task, paper_row
 from natx.judging.identity import (
     checkpoint_remarks,
@@ -78,7 +79,7 @@ def judge(
         meter: progress display.
         pictures: folder in which examples before and after each attack are drawn.
         progress: folder that the report is for, where one of another checkpoint, subset or attack config is refused; it
-            keeps the outcomes of finished blocks of images, where the task has any per image; to be
+            keeps the outcomes of finished blocks of images, or what is predicted of them; to be
             cleared (:func:`natx.evaluation.progress.clear_progress`) once the report is written.
         resume: go on with what that folder holds, if it holds anything; without, a folder that does is refused.
         checks: also run the reliability checks (:func:`natx.checks.audit`), on the first process.
@@ -132,13 +133,13 @@ def judge(
     job = _Job(config, attacks, built, task, dataset, batch_size, meter, common)
     if task.per_image_success:
         report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
-    elif resume or job.pool:
+    elif job.pool:
         raise ConfigError(
-            f"{'--resume' if resume else 'pool=True'} is for tasks in which an image by itself is right or wrong; a "
-            f"{type(task).__name__} is measured over the whole set: leave it out"
+            f"pool=True is for tasks in which an image by itself is right or wrong; a {type(task).__name__} is "
+            "measured over the whole set: leave it out"
         )
     else:
-        report = _judge_set(job, pictures=pictures, checks=checks)
+        report = _judge_set(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
     absent = [f"{column} is not applicable: {why}" for column, why in report.get("not_applicable", {}).items()]
     report["notes"] = [*report.get("notes", []), *absent, *remarks, *compilation_notes(compilation)]
     return report
@@ -193,7 +194,7 @@ def _judge_images(
         success=job.success,
         pool=job.pool,
         on_unsupported=job.on_unsupported,
-        progress=None if progress is None else _progress(job, progress, resume=resume),
+        progress=None if progress is None else Progress(progress, _evaluation(job), resume=resume),
         meter=job.meter,
     )
     report = make_report(evaluation, **job.common)
@@ -208,7 +209,9 @@ def _judge_images(
     return report
 
 
-def _judge_set(job: _Job, *, pictures: Path | None, checks: AuditOptions | None) -> dict[str, Any]:
+def _judge_set(
+    job: _Job, *, pictures: Path | None, progress: Path | None, resume: bool, checks: AuditOptions | None
+) -> dict[str, Any]:
     """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
     metric, first = build_metric(job.config), get_dist_info()[0] == 0
     evaluation = evaluate_set(
@@ -218,6 +221,7 @@ def _judge_set(job: _Job, *, pictures: Path | None, checks: AuditOptions | None)
         metric=metric,
         batch_size=job.batch_size,
         on_unsupported=job.on_unsupported,
+        progress=None if progress is None else SetProgress(progress, _evaluation(job), resume=resume),
         meter=job.meter,
     )
     report = make_set_report(evaluation, metric=metric, **job.common)
@@ -235,11 +239,10 @@ def _applied(attacks: list[Attack], evaluation: Evaluation | SetEvaluation) -> l
     return [attack for attack in attacks if not evaluation.not_applicable.keys() & set(attack.columns())]
 
 
-def _progress(job: _Job, folder: Path, *, resume: bool) -> Progress:
-    """The finished blocks of this very evaluation."""
+def _evaluation(job: _Job) -> dict[str, Any]:
+    """What decides the outcomes of this very evaluation."""
     identity = decisive(job.config, job.attacks, job.built, job.common["settings"])
-    conventions = {"device": job.device.type, "success": job.success, "pool": job.pool}
-    return Progress(folder, {**identity, **conventions}, resume=resume)
+    return {**identity, "device": job.device.type, "success": job.success, "pool": job.pool}
 
 
 def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: Task | None) -> dict[str, Any]:

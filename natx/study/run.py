@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 from rich.console import Console
 
@@ -18,7 +17,6 @@ from natx.config import plain_dict
 from natx.errors import ConfigError
 from natx.evaluation.progress import clear_progress
 from natx.judging.judge import judge
-from natx.registry import TASKS
 from natx.report.report import write_report
 from natx.runtime.files import sha256, write_json
 from natx.runtime.locks import sole_use
@@ -104,7 +102,7 @@ def run_row(
                     subset_size=judging.subset,
                     meter=_meter(),
                     progress=folder,
-                    resume=goes_on(training.config),
+                    resume=True,
                     checks=None if study.audit is None else AuditOptions(study.audit.images, vanilla=weights),
                 )
             report["settings"]["asked"] = _question(study, row, judging)
@@ -155,12 +153,6 @@ def sparsity_adversary(study: Study, work_dir: Path, *, seed: int, options: dict
     if study.sparsity is None:
         return None
     return row_training(study, study.row(study.sparsity.adversary), work_dir, seed=seed, options=options)
-
-
-def goes_on(config: Config) -> bool:
-    """Whether a judgement that was stopped goes on where it was: only where an image by itself is right or wrong."""
-    kind = config.task.type if isinstance(config.task.type, type) else TASKS.get(config.task.type)
-    return bool(getattr(kind, "per_image_success", False))
 
 
 def _question(study: Study, row: Row, judging: Judging) -> str:

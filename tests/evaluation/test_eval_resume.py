@@ -296,13 +296,12 @@ def test_a_block_without_an_outcome_for_each_image_is_damage(weights: Path, unfi
         judged(weights, tmp_path)
 
 
-@pytest.mark.parametrize(("changes", "word"), [({}, "--resume"), ({"table": {"pool": True}}, "pool=True")])
-def test_set_level_tasks_have_nothing_to_resume(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], word: str
+def test_a_set_has_no_worst_case_of_images_alone(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TinyCNNTask, "per_image_success", False)
-    with pytest.raises(ConfigError, match=f"{word} is for tasks in which an image by itself") as error:
-        judged(weights, tmp_path, resume=word == "--resume", **changes)
+    with pytest.raises(ConfigError, match="pool=True is for tasks in which an image by itself") as error:
+        judged(weights, tmp_path, table={"pool": True})
     assert "\n" not in str(error.value)
 
 
