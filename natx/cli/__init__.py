@@ -141,6 +141,18 @@ def output_folder(path: str | Path) -> Path:
     return folder
 
 
+def results_folder(name: str, weights: Path) -> Path:
+    """Where results about weights are written by default: beside their file; below work_dirs for those of the hub.
+
+    Args:
+        name: what the user called the weights.
+        weights: their file.
+    """
+    from natx.models.hub import HUB
+
+    return Path("work_dirs", name.removeprefix(HUB).replace("/", "--")) if name.startswith(HUB) else weights.parent
+
+
 def console(*, quiet: bool = False) -> Console:
     """A console for results; wide enough for a table where the output is no terminal (a log, a pipe)."""
     from rich.console import Console

@@ -43,7 +43,8 @@ def main(words: Sequence[str]) -> None:
     if arguments.attacks:
         path = arguments.attacks
         attack = build_attacks(load_config(path, kind=ATTACKS), seed=arguments.seed, path=path)[0]
-    folder = cli.output_folder(arguments.work_dir or models[0][1].parent / "analysis")
+    usual = cli.results_folder(arguments.models[1], models[0][1]) / "analysis"
+    folder = cli.output_folder(arguments.work_dir or usual)
     with sole_use(folder, work="an analysis"):
         analysis = analyse(
             models,

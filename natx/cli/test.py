@@ -1,7 +1,8 @@
 """Judge a model: natx test CONFIG CHECKPOINT --attacks attacks/linf8_table [--subset 1000]
 
 CHECKPOINT is a run's best.safetensors or last.safetensors, upstream weights (safetensors, a state dict, a file with one
-among its entries), or a folder with model.safetensors and config.json (an export, timm's save_for_hf).
+among its entries), a folder with model.safetensors and config.json (an export, timm's save_for_hf), or such a
+repository of the Hugging Face hub, hf-hub:owner/name.
 Configs are code: run only those you trust.
 """
 
@@ -39,7 +40,8 @@ def main(words: Sequence[str]) -> None:
     console = cli.console(quiet=not first)
     config = load_config(arguments.config, kind=JUDGED, options=arguments.cfg_options)
     checkpoint = weights_path(arguments.checkpoint)
-    folder = cli.output_folder(arguments.out or checkpoint.parent / report_name(arguments, checkpoint))
+    usual = cli.results_folder(arguments.checkpoint, checkpoint) / report_name(arguments, checkpoint)
+    folder = cli.output_folder(arguments.out or usual)
     if arguments.save_adv:
         check_saving(config, Path(arguments.save_adv))
     attacks = load_config(arguments.attacks, kind=ATTACKS)
@@ -167,7 +169,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The arguments."""
     parser = cli.parser("test", __doc__)
     parser.add_argument("config", help="the training config of the model")
-    parser.add_argument("checkpoint", help=".safetensors, a .pth with tensors only, or a folder with either")
+    parser.add_argument("checkpoint", help=".safetensors, .pth of tensors, a folder with either, hf-hub:owner/name")
     parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
     parser.add_argument("--attacks", required=True, help="an attack config, e.g. attacks/linf8_table")
     parser.add_argument("--subset", type=int, metavar="N", help="only N test images (the first, or evenly spaced)")

@@ -14,7 +14,7 @@ from natx.config.check import (
     check,
     plain_dict,
 )
-from natx.config.find import CHECKOUT, SHIPPED, find_config, find_file, header, shadow, shipped_configs
+from natx.config.find import CHECKOUT, SHIPPED, find_config, find_file, header, shadow, shipped_configs, short_name
 from natx.config.fingerprint import VOLATILE_DATA, essence, fingerprint
 from natx.config.frozen import frozen_models
 from natx.config.load import load_config, with_options
@@ -46,5 +46,6 @@ __all__ = [
     "seeded",
     "shadow",
     "shipped_configs",
+    "short_name",
     "with_options",
 ]

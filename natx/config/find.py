@@ -65,6 +65,15 @@ def _shipped() -> Iterator[tuple[str, Path]]:
             yield name, file
 
 
+def short_name(path: str | Path) -> str:
+    """What a config is called elsewhere: the short name of a shipped one, ``cls/digits_nat``; of others the file's."""
+    path = Path(path)
+    name = path.with_suffix("").as_posix().rpartition(f"{FOLDER}/")[2]
+    shipped = shipped_configs().get(name)
+    changed = shipped is not None and path.is_file() and path.read_bytes() != shipped.read_bytes()
+    return path.name if shipped is None or changed else name
+
+
 def header(file: Path) -> list[str]:
     """The comment lines that a config opens with, without their marks."""
     lines = []

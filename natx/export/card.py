@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from pprint import pformat
 from typing import Any
 
 from natx.checks.text import wording
+from natx.config import short_name
+from natx.export.metadata import metadata
+from natx.models.hub import HUB
 from natx.registry import THREATS
 from natx.report.text import explanation, markdown_table
 from natx.threat import Linf, ThreatModel
@@ -17,6 +22,7 @@ INSTALL = (  # seen in release 1.1.1 on PyPI, where all of eval.py is a comment
     "From its repository, as the release on PyPI has no `benchmark()`: "
     "`pip install git+https://github.com/RobustBench/robustbench`."
 )
+CLEAN_ONLY = "Standard"  # the method that sees no attack
 NOT_JUDGED = "Not judged: no report of these weights was found, so nothing is claimed about them."
 WRAPPER = '''\
 import torch
@@ -47,6 +53,9 @@ class Facts:
         meta: what the checkpoint says of itself.
         checkpoint_sha256: hash of the checkpoint that was exported.
         reports: contents of the reports about it.
+        commands: what to type to train and to judge it.
+        repository: ``owner/name`` on the Hugging Face hub, where it is to lie there.
+        licence: of the weights.
     """
 
     described: dict[str, Any]
@@ -55,16 +64,37 @@ class Facts:
     meta: dict[str, Any]
     checkpoint_sha256: str
     reports: list[dict[str, Any]]
+    commands: list[str]
+    repository: str | None = None
+    licence: str | None = None
+
+    @property
+    def data(self) -> str:
+        """The class of the data set that it learned from; empty where the config names none."""
+        return _type(self.config.get("data", {}).get("train"))
+
+    @property
+    def learned_from(self) -> str | None:
+        """The kind of the method that made its views, which says whether it saw attacks; None where none is named."""
+        return _innermost(self.config).get("type")
 
 
 def card(facts: Facts) -> str:
     """The card as Markdown, with the header that model hubs read."""
-    library = [f"library_name: {facts.library}"] if facts.library else []
-    header = ["---", *library, "pipeline_tag: image-classification", "---"]
-    data = _type(facts.config.get("data", {}).get("train"))
-    title = f"# {facts.described['architecture']}{f' trained on {data}' if data else ''}"
-    sections = ["\n".join(header), title, _origin(facts), _inputs(facts), *_usage(facts), *_numbers(facts)]
-    return "\n\n".join(sections) + "\n"
+    architecture, threat = facts.described["architecture"], threat_of(facts.config)
+    header = metadata(
+        name=facts.repository or architecture,
+        reports=facts.reports,
+        data=facts.data,
+        threat=None if threat is None else str(threat),
+        checkpoint_sha256=facts.checkpoint_sha256,
+        library=facts.library,
+        licence=facts.licence,
+        trained=facts.learned_from not in (None, CLEAN_ONLY),
+    )
+    title = f"# {architecture}{f' trained on {facts.data}' if facts.data else ''}"
+    sections = [f"---\n{header.to_yaml()}\n---", title, _origin(facts), _inputs(facts), *_usage(facts)]
+    return "\n\n".join([*sections, *_numbers(facts), *_commands(facts)]) + "\n"
 
 
 def threat_of(config: dict[str, Any]) -> ThreatModel | None:
@@ -109,7 +139,7 @@ def _type(settings: Any) -> str:
 def _origin(facts: Facts) -> str:
     meta, threat = facts.meta, threat_of(facts.config)
     method = facts.config.get("method")
-    plain = threat is not None and _innermost(facts.config).get("type") == "Standard"
+    plain = threat is not None and facts.learned_from == CLEAN_ONLY
     lines = [
         f"trained by: {method_text(method) if method else 'unknown'}",
         f"threat model: {threat or 'none named in the config'}"
@@ -143,14 +173,17 @@ def _usage(facts: Facts) -> list[str]:
     """Sections that show how to load and how to benchmark it."""
     described = facts.described
     settings = described["pretrained_cfg"]
-    natx = _code('import natx\n\nmodel = natx.load("model.safetensors")  # pixels in [0,1], eval mode\n')
+    place = f"{HUB}{facts.repository}" if facts.repository else "model.safetensors"
+    natx = _code(f'import natx\n\nmodel = natx.load("{place}")  # pixels in [0,1], eval mode\n')
     sections = ["## With natx", natx]
     if facts.library is None:
         note = f"`{described['architecture']}` is natx's own form of the network; plain timm does not build it."
         return [*sections, note, *_benchmark(facts)]
     arguments = "".join(f", {key}={pformat(value)}" for key, value in described.get("model_args", {}).items())
     build = (
-        "import timm\nfrom safetensors.torch import load_file\n\n"
+        f'import timm\n\nnet = timm.create_model("{place}", pretrained=True).eval()  # normalised inputs\n'
+        if facts.repository
+        else "import timm\nfrom safetensors.torch import load_file\n\n"
         f'net = timm.create_model("{described["architecture"]}", num_classes={described["num_classes"]}{arguments})\n'
         'net.load_state_dict(load_file("model.safetensors"))\nnet.eval()  # normalised inputs\n'
     )
@@ -189,3 +222,18 @@ def _numbers(facts: Facts) -> list[str]:
         sections += [f"{images} {explanation(report)}", markdown_table([report])]
         sections += [wording(report)] if report.get("checks") else []
     return sections if facts.reports else [*sections, NOT_JUDGED]
+
+
+def _commands(facts: Facts) -> list[str]:
+    """What it was trained and judged by."""
+    return ["## Commands", "\n".join(["```", *facts.commands, "```"])] if facts.commands else []
+
+
+def portable(command: str) -> str:
+    """A command without the paths of the machine it ran on: of a whole path only the last name stays."""
+    return shlex.join(_portable(word) for word in shlex.split(command))
+
+
+def _portable(word: str) -> str:
+    key, equals, value = word.rpartition("=")
+    return f"{key}{equals}{short_name(value) if Path(value).is_absolute() else value}"

@@ -9,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from natx.config import EXPORTED, check, plain_dict
+from natx.config import EXPORTED, check, plain_dict, short_name
 from natx.errors import ConfigError
-from natx.export.card import Facts, card
+from natx.export.card import Facts, card, portable
 from natx.judging.build import load_task
 from natx.models.checkpoint import save_weights
 from natx.models.weights import SOURCES, weights_path
@@ -22,7 +22,15 @@ from natx.task import Task
 KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "holds", "input_size")
 
 
-def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) -> list[Path]:
+def export(
+    config: Config,
+    checkpoint: str | Path,
+    out: Path,
+    *,
+    ema: bool = False,
+    repository: str | None = None,
+    licence: str | None = None,
+) -> list[Path]:
     """Write ``model.safetensors``, ``config.json`` and ``README.md`` of a classifier; returns their paths.
 
     ``model.safetensors`` loads under upstream keys (in plain timm for a timm model) and with ``natx.load``.
@@ -32,9 +40,11 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
 
     Args:
         config: the training config of the checkpoint.
-        checkpoint: a run's weights, or upstream weights.
+        checkpoint: a run's weights, or upstream weights; see :func:`natx.models.weights.weights_path`.
         out: the folder to write to.
         ema: take the average of the weights that the checkpoint holds beside them.
+        repository: ``owner/name`` on the Hugging Face hub, where the card says that the model lies.
+        licence: of the weights, for the card.
 
     Raises:
         ConfigError: a task other than classification.
@@ -59,7 +69,10 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
         config=plain_dict(config),
         meta=meta,
         checkpoint_sha256=sha256(checkpoint),
-        reports=reports_of(checkpoint),
+        reports=(reports := reports_of(checkpoint)),
+        commands=commands_of(config, meta, reports),
+        repository=repository,
+        licence=licence,
     )
     files = [out / name for name in ("model.safetensors", "config.json", "README.md")]
     if files[0].exists() and not (files[2].exists() and facts.checkpoint_sha256 in files[2].read_text()):
@@ -68,6 +81,14 @@ def export(config: Config, checkpoint: Path, out: Path, *, ema: bool = False) ->
     write_json(files[1], described)
     write_text(files[2], card(facts))
     return files
+
+
+def commands_of(config: Config, meta: dict[str, Any], reports: list[dict[str, Any]]) -> list[str]:
+    """What to type to train a checkpoint by its config, and what was typed for its reports."""
+    seed = meta.get("seed", config.get("seed"))
+    other = f" --seed {seed}" if seed != config.get("seed") else ""
+    training = [f"natx train {short_name(config.filename)}{other}"] if config.filename and config.get("method") else []
+    return [*training, *(portable(r["provenance"]["command"]) for r in reports if "command" in r.get("provenance", {}))]
 
 
 def upstream_name(task: Task) -> str | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from natx.config import shadow
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import adopt
-from natx.models.hub import FOLDER, HUB, model_folder
+from natx.models.hub import FOLDER, HUB
 from natx.models.weights import SOURCES, WeightFile, read_weights
 from natx.registry import TASKS
 from natx.runtime.device import pick_device
@@ -67,7 +67,8 @@ def load(
 
     Args:
         path: the folder of a run, of an export, of timm's ``save_for_hf`` or of a Hugging Face image classifier (which
-            needs transformers); a ``.safetensors`` file, or a ``.pth`` of tensors alone; ``hf-hub:owner/name``; or a
+            needs transformers); a ``.safetensors`` file, or a ``.pth`` of tensors alone;
+            ``hf-hub:owner/name``, or ``hf-hub:owner/name@revision`` for a branch, a tag or a commit; or a
             library's pretrained network by its name, ``timm:resnet18`` or ``torchvision:resnet18``.
         model: the network, where the file does not say which: a module, which gets the weights, or what a config's
             ``task.model`` takes.
@@ -86,8 +87,7 @@ def load(
         source = name if library == "timm" else str(path)
         task = _built({"type": CLASSIFIER, "model": source, "num_classes": num_classes, "pretrained": True})
         return PixelModel(task, weights=f"pretrained weights of {path}").to(device).eval()
-    folder = model_folder(path) if isinstance(path, str) else None
-    file = read_weights(path if folder is None else folder, ema=ema)
+    file = read_weights(path, ema=ema)
     if model is not None:
         task = _built({"type": CLASSIFIER, "model": model, "num_classes": num_classes, **_normalised(file)})
     else:

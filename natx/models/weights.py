@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from natx.errors import CheckpointError
+from natx.models.hub import WEIGHTS, model_folder
 
 FORMAT = "natx-1"  # of natx's own files
 # Entries of training programs' files that hold a state dict, and those that hold an average of the weights.
@@ -29,7 +30,6 @@ AVERAGED = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "ema_model", "net_ema", "params_ema"),
     "ema",
 )
-FOLDER = ("model.safetensors", "pytorch_model.bin")  # the weights in a folder that timm or an export wrote
 RUN = "best.safetensors"  # those in a run's
 DESCRIPTION = "config.json"  # what such a folder says of them
 DONE = "done.json"  # what a finished training leaves in its folder
@@ -112,15 +112,20 @@ class WeightFile:
 
 
 def weights_path(path: str | Path) -> Path:
-    """The file of weights: ``path`` itself, or the one in the folder ``path``.
+    """The file of weights: ``path`` itself, the one in the folder ``path``, or the one in the repository it names.
 
-    A finished model that another training needed first is found by the name of its config too:
+    ``hf-hub:owner/name`` and ``local-dir:folder`` are read as :func:`natx.models.hub.model_folder` says. A finished
+    model that another training needed first is found by the name of its config too:
     ``work_dirs/digits_vt/best.safetensors`` is ``work_dirs/adversaries/digits_vt-<fingerprint>/best.safetensors`` where
     the former does not exist and there is one of the latter.
 
     Raises:
         CheckpointError: there is none, or several were stored under that name.
     """
+    if (folder := model_folder(path)) is not None:
+        if files := weight_files(folder):
+            return files[0]
+        raise CheckpointError(f"{path} has no {' or '.join(WEIGHTS)}: natx export, timm and transformers write them")
     path = Path(path)
     stored = [] if path.exists() else stored_weights(path)
     if len(stored) > 1:
@@ -130,7 +135,7 @@ def weights_path(path: str | Path) -> Path:
     if path.is_dir():
         if files := weight_files(path):
             return files[0]
-        raise CheckpointError(f"{path} has no {' or '.join(FOLDER)}: give the path of a .safetensors or .pth file")
+        raise CheckpointError(f"{path} has no {' or '.join(WEIGHTS)}: give the path of a .safetensors or .pth file")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
     return path
@@ -151,8 +156,8 @@ def stored_weights(path: Path) -> list[Path]:
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that are read of a folder of weights: these, and what describes them; none of any other folder."""
-    weights = next((folder / name for name in (*FOLDER, RUN) if (folder / name).is_file()), None)
-    described = [folder / DESCRIPTION] if weights is not None and weights.name in FOLDER else []
+    weights = next((folder / name for name in (*WEIGHTS, RUN) if (folder / name).is_file()), None)
+    described = [folder / DESCRIPTION] if weights is not None and weights.name in WEIGHTS else []
     return [file for file in (weights, *described) if file is not None and file.is_file()]
 
 
@@ -164,7 +169,8 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
 
     Args:
         path: the file, or a folder with ``model.safetensors`` or ``pytorch_model.bin``, as timm's ``save_for_hf`` and
-            ``natx export`` write it, whose ``config.json`` is read too.
+            ``natx export`` write it, whose ``config.json`` is read too; or ``hf-hub:owner/name``, see
+            :func:`weights_path`.
         ema: take the average of the weights.
 
     Raises:
@@ -320,7 +326,7 @@ def _without_normalisation(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor
 def _description(path: Path) -> dict[str, Any]:
     """The ``config.json`` beside the weights of a folder that timm or an export wrote; empty where there is none."""
     file = path.with_name(DESCRIPTION)
-    if path.name not in FOLDER or not file.is_file():
+    if path.name not in WEIGHTS or not file.is_file():
         return {}
     try:
         described = json.loads(file.read_text(encoding="utf-8"))

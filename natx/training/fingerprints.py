@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from natx.config import essence, fingerprint, frozen_models, plain_dict
-from natx.models.weights import SOURCES
+from natx.models.weights import SOURCES, weights_path
 from natx.runtime.files import sha256
 
 SHOWN = 60  # letters of a value in an error
@@ -38,7 +37,7 @@ def run_fingerprint(config: Config, dataset: Any, generated: Any = None) -> str:
     copy = Config(plain_dict(config))
     for entry in frozen_models(copy):
         if entry.get("checkpoint") is not None:
-            entry["checkpoint"] = sha256(Path(entry["checkpoint"]))
+            entry["checkpoint"] = sha256(weights_path(entry["checkpoint"]))
     data = dataset.fingerprint() + ("" if generated is None else generated.fingerprint())
     return fingerprint(copy, data=data)
 

@@ -21,6 +21,7 @@ from natx.data.mixed import Mixed
 from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
+from natx.models.weights import weights_path
 from natx.registry import ATTACKS, METRICS, TASKS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
@@ -106,7 +107,7 @@ def with_copies(
         return StandInCopies(images)
     folder = copies_folder(
         adversary_store(config, work_dir),
-        source=sha256(Path(settings["source"]["checkpoint"])),
+        source=sha256(weights_path(settings["source"]["checkpoint"])),
         settings=task_of(settings["source"]),
         attack={**settings["attack"], "threat": str(attack.threat)},
         data=whole.fingerprint(),

@@ -55,6 +55,7 @@ PROGRAMS = (
     "git",
     "docker",
     "pre-commit",
+    "hf",
     "cd",
 )
 SHORTER = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from hub import redirect, served
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +23,7 @@ from natx.data.base import InMemory
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.evaluation.statistics import wilson
 from natx.models.checkpoint import save_weights
+from natx.models.weights import read_weights
 from tasks.cls import ClassificationTask
 
 EPS = 4 / 255
@@ -204,86 +205,65 @@ def test_tensors_alone_load_into_a_named_network(exported: tuple[Path, Classific
         assert torch.equal(natx.load(tmp_path / name, model=network)(x), task.logits(x))
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """One repository, owner/name, as far as the hub's client asks for it."""
-
-    folder: Path
-    sha = "a" * 40
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/owner/name/tree"):
-            files = [
-                {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"} for p in self.folder.iterdir()
-            ]
-            self._send(json.dumps(files).encode(), body=body)
-        elif path.startswith("/api/models/owner/name"):
-            files = [{"rfilename": p.name} for p in self.folder.iterdir()]
-            content = {
-                "id": "owner/name",
-                "modelId": "owner/name",
-                "sha": self.sha,
-                "siblings": files,
-                "private": False,
-            }
-            self._send(json.dumps(content).encode(), body=body)
-        elif path.startswith("/owner/name/resolve/"):
-            self._send((self.folder / path.rpartition("/")[2]).read_bytes(), body=body)
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def _send(self, content: bytes, *, body: bool) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{hash(content) & 0xFFFFFFFF:08x}"')
-        self.send_header("X-Repo-Commit", self.sha)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
 @pytest.fixture
-def hub(exported: tuple[Path, ClassificationTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A server of this machine in the hub's place; the client's own network code is asked."""
-    handler = type("Served", (Hub,), {"folder": exported[0]})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    place = f"http://127.0.0.1:{server.server_port}"
-    constants = huggingface_hub.constants
-    for name, value in {
-        "ENDPOINT": place,
-        "HUGGINGFACE_CO_URL_TEMPLATE": place + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": False,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", place)
-    yield
-    server.shutdown()
+def hub(exported: tuple[Path, ClassificationTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The exported folder as the repository owner/name; gives the folder of repositories."""
+    shutil.copytree(exported[0], tmp_path / "hub" / "owner" / "name")
+    with served(tmp_path / "hub", tmp_path / "cache", monkeypatch):
+        yield tmp_path / "hub"
 
 
 def test_a_repository_of_the_hub_is_fetched_and_loaded(
-    hub: None, exported: tuple[Path, ClassificationTask], monkeypatch: pytest.MonkeyPatch
+    hub: Path, exported: tuple[Path, ClassificationTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, task = exported
     x = torch.rand(2, 3, 32, 32)
-    assert torch.equal(natx.load("hf-hub:owner/name")(x), task.logits(x))
+    for name in ("hf-hub:owner/name", "hf-hub:owner/name@v1"):
+        assert torch.equal(natx.load(name)(x), task.logits(x))
+    fetched = read_weights("hf-hub:owner/name").path
+    assert sorted(file.name for file in fetched.parent.iterdir()) == ["config.json", "model.safetensors"]
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert torch.equal(natx.load("hf-hub:owner/name")(x), task.logits(x))  # kept
-    with pytest.raises(CheckpointError, match="hf-hub:owner/gone cannot be had from the Hugging Face hub"):
-        natx.load("hf-hub:owner/gone")
+
+
+def test_a_repository_of_pickled_tensors_is_read_and_of_pickled_objects_is_not(
+    hub: Path, exported: tuple[Path, ClassificationTask]
+) -> None:
+    folder, task = hub / "owner" / "old", exported[1]
+    folder.mkdir()
+    torch.save(task.upstream.state_dict(), folder / "pytorch_model.bin")
+    network = ClassificationTask("small_cnn", 3, model_args=dict(width=4)).upstream
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(natx.load("hf-hub:owner/old", model=network)(x), task.logits(x))
+    (hub / "owner" / "evil").mkdir()
+    torch.save(network, hub / "owner" / "evil" / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="holds Python objects .* and was not loaded"):
+        natx.load("hf-hub:owner/evil", model=network)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("owner/gone", "the Hugging Face hub has no such repository, or a private one"),
+        ("owner/name@v9", "the repository has no such revision"),
+        ("owner/name/more", "a repository is owner/name"),
+        ("owner/empty", "hf-hub:owner/empty has no model.safetensors or pytorch_model.bin"),
+    ],
+)
+def test_a_repository_that_cannot_be_had_is_one_line(hub: Path, name: str, words: str) -> None:
+    (hub / "owner" / "empty").mkdir()
+    (hub / "owner" / "empty" / "README.md").write_text("nothing else")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        natx.load(f"hf-hub:{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_network_it_is_said_so(offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    redirect("http://127.0.0.1:9", tmp_path / "cache", monkeypatch)  # no server answers there
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(CheckpointError, match="cannot be fetched: .*: check the network; a local copy is local-dir:"):
+        natx.load("hf-hub:owner/name")
 
 
 @pytest.mark.parametrize("model", ["local-dir:/etc", "hf-hub:owner/name"])
