@@ -36,6 +36,8 @@ class Demo:
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+# Twice the people to search for that the configs' set has: intervals over these are shorter by a third.
+CROWD = {"data.test.test_identities": 64, "data.test.root": "data/generated_reid_64"}
 SHORT = {"train_cfg.max_epochs": 4, "param_scheduler": [dict(type="CosineAnnealingLR", T_max=4, by_epoch=True)]}
 DEMOS = {
     "cls": Demo(
@@ -54,6 +56,7 @@ DEMOS = {
         },
         "configs/attacks/reid_quick.py",
         "work_dirs/demo_reid",
+        options={"None": CROWD, "AMD": CROWD},
     ),
     "det": Demo(
         {
