@@ -39,6 +39,13 @@ class Metric:
         """
         return None
 
+    def groups(self, dataset: Any) -> Tensor | None:
+        """Which of the queries that :meth:`scores` scores belong together (those of one person), int64 ``[Q]``.
+
+        Intervals and tests take such queries together. None where each is one by itself.
+        """
+        return None
+
     def chance(self, dataset: Any) -> dict[str, float] | None:
         """What predictions at random give on average, named values in percent; None where the metric does not say."""
         return None

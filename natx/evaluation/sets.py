@@ -60,6 +60,7 @@ class SetEvaluation:
         examples: the first attacked images under every attack, for pictures; None where no image is attackable.
         not_applicable: by column, why an attack that was asked for was left out.
         scores: per column what each query adds to the values, see :meth:`Metric.scores`; empty without queries.
+        groups: which of the queries belong together, int64 ``[Q]``; None where each is one by itself.
     """
 
     values: dict[str, dict[str, float]]
@@ -70,6 +71,7 @@ class SetEvaluation:
     examples: Examples | None = None
     not_applicable: dict[str, str] = field(default_factory=dict)
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    groups: Tensor | None = None
 
     def worst_scores(self) -> dict[str, Tensor]:
         """The lowest score that any column with scores leaves each query, float64 ``[Q]`` by value."""
@@ -173,6 +175,7 @@ def _evaluate(
         examples if shown else None,
         reasons,
         {column: of_queries for column, of_queries in scores.items() if of_queries is not None},
+        metric.groups(dataset),
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, bootstrap, nct, norm, permutation_test, t
 
+from natx.evaluation.groups import group_sums
+
 CONFIDENCE = 0.95
 LEVEL = 0.05  # chance of calling a difference that is none
 POWER = 0.8  # chance of seeing a difference that is there
@@ -17,47 +19,59 @@ SEED = 0  # of these
 BATCH = 500  # resamples at a time
 
 
-def wilson(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, trials: float, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a share, as two numbers in [0,1].
 
     It keeps its coverage near 0 and 1 and for few images, where the normal approximation leaves [0,1] or is empty.
 
     Args:
         successes: how many images count, 0 to ``trials``.
-        trials: of how many.
+        trials: of how many; no whole number where draws count as fewer independent ones.
         confidence: two-sided.
 
     Raises:
-        ValueError: no trials, or more successes than these.
+        ValueError: less than one trial, or more successes than these.
 
     Source: Wilson 1927, without correction for continuity; recommended by Brown, Cai & DasGupta 2001.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"a share needs 0 <= successes <= trials and trials >= 1; got {successes} of {trials}")
-    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    z, share = float(norm.isf((1 - confidence) / 2)), successes / trials
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    return (0.0 if share == 0 else middle - half), (1.0 if share == 1 else middle + half)
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over independent draws, such as the queries of a retrieval.
+def mean_interval(
+    values: Sequence[float], *, groups: Sequence[int] | None = None, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean, such as that over the queries of a retrieval.
 
     Args:
         values: of each draw, ``[N]``.
+        groups: which group a draw belongs to, ``[N]``: whole groups are resampled. None for independent draws.
         confidence: two-sided.
 
     Raises:
-        ValueError: no values.
+        ValueError: no values, or not as many groups.
 
-    Source: Efron & Tibshirani 1993, chapter 13; ``RESAMPLES`` resamples from a generator of its own, seeded ``SEED``.
+    Source: Efron & Tibshirani 1993, chapter 13, of groups Davison & Hinkley 1997, section 3.8; ``RESAMPLES`` resamples
+    from a generator of its own, seeded ``SEED``.
     """
-    numbers = np.asarray(values, dtype=float)
-    if not len(numbers):
+    totals, counts = group_sums(values, groups)
+    if not len(totals):
         raise ValueError("a mean needs values")
-    if numbers.min() == numbers.max():
-        return float(numbers[0]), float(numbers[0])
+    if (means := totals / counts).min() == means.max():
+        return float(means[0]), float(means[0])
+
+    def mean(totals: np.ndarray, counts: np.ndarray, axis: int = -1) -> np.ndarray:
+        return totals.sum(axis=axis) / counts.sum(axis=axis)
+
     interval = bootstrap(
-        (numbers,),
-        np.mean,
+        (totals, counts),
+        mean,
+        paired=True,
+        vectorized=True,
         n_resamples=RESAMPLES,
         batch=BATCH,
         confidence_level=confidence,

@@ -1,6 +1,7 @@
 """How far the numbers of a report could lie from those on all images of the kind: 95 % intervals.
 
-Of accuracies and other shares Wilson's, of means over queries the bootstrap's.
+Of accuracies and other shares Wilson's, of means over queries the bootstrap's. Queries of one person are
+drawn together.
 """
 
 from __future__ import annotations
@@ -8,14 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from natx.evaluation.groups import independent_draws
 from natx.evaluation.statistics import RESAMPLES, SEED, mean_interval, wilson
 from natx.report.cells import WORST
 
 INTERVAL = "95 % interval"
-OVER_QUERIES = (
-    "The worst case takes the lowest that any column leaves each query, value by value. Intervals are over the "
-    f"queries: Wilson's of shares, the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})."
-)
+
+
+def over_queries(report: dict[str, Any]) -> str:
+    """What the worst case and the intervals of a ranking are."""
+    worst = "The worst case takes the lowest that any column leaves each query, value by value."
+    bootstrap = f"the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})"
+    if "query_groups" not in report:
+        return f"{worst} Intervals are over the queries: Wilson's of shares, {bootstrap}."
+    people = len(set(report["query_groups"]))
+    return (
+        f"{worst} Intervals are over the {people} people, whose queries are drawn together: {bootstrap}, of shares "
+        "Wilson's with as many queries as independent ones would tell as much."
+    )
 
 
 def interval(correct: int, images: int) -> tuple[float, float]:
@@ -40,11 +51,18 @@ def counts(report: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return shares
 
 
-def score_interval(scores: Sequence[float]) -> list[float]:
-    """The 95 % interval of the mean of queries' scores, in percent: Wilson's where each is 0 or 100."""
+def score_interval(scores: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
+    """The 95 % interval of the mean of queries' scores, in percent: Wilson's where each is 0 or 100.
+
+    Args:
+        scores: of each query (%).
+        groups: which queries belong together; None where each is one by itself.
+    """
     if set(scores) <= {0.0, 100.0}:
-        return list(interval(sum(score > 0 for score in scores), len(scores)))
-    return list(mean_interval(scores))
+        right = [score / 100 for score in scores]
+        draws = independent_draws(right, groups)
+        return [100 * end for end in wilson(draws * (sum(right) / len(right)), draws)]
+    return list(mean_interval(scores, groups=groups))
 
 
 def query_intervals(report: dict[str, Any]) -> dict[str, dict[str, list[float]]]:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from natx.evaluation.groups import group_sums
 from natx.evaluation.outcomes import unpacked
-from natx.evaluation.statistics import LEVEL, mcnemar, sign_flips
+from natx.evaluation.statistics import LEVEL, mcnemar, mean_interval, sign_flips
 from natx.report.cells import WORST
 from natx.report.tables import Table, TableRow
 
@@ -23,7 +24,7 @@ IMAGES = (
 )
 QUERIES = (
     "A cell is the row's {column} less the column's in points of {value}, and the p-value of a paired permutation test "
-    "(signs of the differences of the {images} queries flipped; their means over the seeds), after Holm's correction "
+    "(signs of the differences of {units} flipped; their means over the seeds), after Holm's correction "
     "for the {pairs} pairs; below 0.05 the two differ on queries like these. How much another training would give is "
     "not asked here: the deviation over the seeds says that"
 )
@@ -36,16 +37,22 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
         rows: reports by row, one a seed.
         column: the column whose outcomes are compared.
     """
-    pairs = _pairs(rows, column)
+    pairs, groups = _pairs(rows, column), query_groups([report for reports in rows.values() for report in reports])
     if not pairs:
         return None
-    cells = {names: f"{points:+.2f}, p {p:.2g}" for names, (points, p) in _tested(pairs).items()}
+    cells = {names: f"{points:+.2f}, p {p:.2g}" for names, (points, p) in _tested(pairs, groups).items()}
     names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
     lines = [TableRow([row, *(cells.get((row, other), "") for other in names[:-1])]) for row in names[1:]]
     shown = next(iter(pairs.values()))[0][0]
     value = next(report["cell"][0] for reports in rows.values() for report in reports) if _scored(shown) else ""
     text = QUERIES if _scored(shown) else IMAGES
-    caption = text.format(column=column[:1].lower() + column[1:], images=len(shown), pairs=len(pairs), value=value)
+    caption = text.format(
+        column=column[:1].lower() + column[1:],
+        images=len(shown),
+        units=units(len(shown), groups),
+        pairs=len(pairs),
+        value=value,
+    )
     return Table(["", *names[:-1]], lines, caption=caption)
 
 
@@ -58,17 +65,22 @@ def findings(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -> li
         rows: reports by row, one a seed; the first is what the others are held against.
         column: the column that is compared.
     """
-    pairs = _pairs(rows, column)
+    pairs, groups = _pairs(rows, column), query_groups([report for reports in rows.values() for report in reports])
     if not pairs or not _scored(next(iter(pairs.values()))[0][0]):
         return []
-    tests = _tested(pairs)
+    tests = _tested(pairs, groups)
     first = next(other for _, other in tests)
 
     def verdict(p: float) -> str:
         return f"p {p:.2g}, {'beyond' if p < LEVEL else 'not beyond'} chance"
 
+    def ends(row: str) -> str:
+        low, high = mean_interval(_mean_gaps(pairs[row, first]), groups=groups)
+        return f"{low:+.2f} to {high:+.2f}"
+
     lines = [
-        f"{row} against {first}: {points:+.2f} points in the {column[:1].lower()}{column[1:]} ({verdict(p)})"
+        f"{row} against {first}: {points:+.2f} points ({ends(row)}) in the {column[:1].lower()}{column[1:]} "
+        f"({verdict(p)})"
         for (row, other), (points, p) in tests.items()
         if other == first
     ]
@@ -91,9 +103,11 @@ def _pairs(rows: Mapping[str, Sequence[Report]], column: str) -> dict[tuple[str,
     return pairs
 
 
-def _tested(pairs: Mapping[tuple[str, str], list[tuple[Tensor, Tensor]]]) -> dict[tuple[str, str], tuple[float, float]]:
+def _tested(
+    pairs: Mapping[tuple[str, str], list[tuple[Tensor, Tensor]]], groups: Sequence[int] | None
+) -> dict[tuple[str, str], tuple[float, float]]:
     """Difference in points and p-value after Holm's correction of each pair."""
-    tests = {names: paired_test(runs) for names, runs in pairs.items()}
+    tests = {names: paired_test(runs, groups) for names, runs in pairs.items()}
     adjusted = holm([p for _, p in tests.values()])
     return {names: (points, p) for (names, (points, _)), p in zip(tests.items(), adjusted)}
 
@@ -146,9 +160,26 @@ def scores_of(report: Report, column: str) -> Tensor | None:
     return None if scores is None else torch.tensor(scores[report["cell"][0]], dtype=torch.float64)
 
 
+def query_groups(reports: Sequence[Report]) -> list[int] | None:
+    """Which queries belong together, of reports on the same queries; None where none says so."""
+    return next((report["query_groups"] for report in reports if "query_groups" in report), None)
+
+
+def units(queries: int, groups: Sequence[int] | None) -> str:
+    """What a paired test draws, in words."""
+    return (
+        f"the {queries} queries" if groups is None else f"the {len(set(groups))} people, whose queries stay together,"
+    )
+
+
 def _scored(values: Tensor) -> bool:
     """Whether values are scores of queries, and not outcomes of images."""
     return values.is_floating_point()
+
+
+def _mean_gaps(runs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+    """The difference of each query's scores, the mean over the seeds."""
+    return torch.stack([first - second for first, second in runs]).mean(0).tolist()
 
 
 def paired_runs(first: Sequence[Report], second: Sequence[Report], column: str) -> list[tuple[Tensor, Tensor]]:
@@ -157,11 +188,16 @@ def paired_runs(first: Sequence[Report], second: Sequence[Report], column: str) 
     return [(one[key], other[key]) for key in sorted(one.keys() & other.keys())]
 
 
-def paired_test(runs: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Difference in points, and the p-value over images or queries, of pairs of runs of the same seeds."""
+def paired_test(runs: Sequence[tuple[Tensor, Tensor]], groups: Sequence[int] | None = None) -> tuple[float, float]:
+    """Difference in points, and the p-value over images or queries, of pairs of runs of the same seeds.
+
+    Args:
+        runs: outcomes of images or scores of queries of both sides.
+        groups: which queries belong together, see :func:`query_groups`; None where each is one by itself.
+    """
     if _scored(runs[0][0]):
-        means = torch.stack([first - second for first, second in runs]).mean(0)
-        return float(means.mean()), sign_flips(means.tolist())
+        gaps = _mean_gaps(runs)
+        return sum(gaps) / len(gaps), sign_flips(group_sums(gaps, groups)[0].tolist())
     gap = torch.stack([first.int() - second.int() for first, second in runs]).sum(0)
     points = 100 * float(gap.double().mean()) / len(runs)
     return points, mcnemar(int((gap > 0).sum()), int((gap < 0).sum()))

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scipy.stats import fisher_exact
 
+from natx.evaluation.groups import group_sums
 from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN
-from natx.evaluation.statistics import LEVEL, mcnemar, sign_flips
+from natx.evaluation.statistics import LEVEL, mcnemar, mean_interval, sign_flips
 from natx.report.cells import WORST, column_names, report_cells
 from natx.report.intervals import counts, interval_text, query_intervals
-from natx.report.paired import holm, outcomes_of, scores_of
+from natx.report.paired import holm, outcomes_of, query_groups, scores_of
 
 Report = dict[str, Any]
 SHARES = ("Rank-1",)  # values of sets' metrics that are the share of attacked images that are right
 HOW_QUERIES = (
-    f"Beyond chance: p below {LEVEL:g} in a paired permutation test over the queries, corrected after Holm for all "
-    "{count} comparisons, each row with the first and the one before it. In brackets 95 % intervals over the queries; "
-    "another training may differ by more."
+    f"Beyond chance: p below {LEVEL:g} in a paired permutation test over the queries{{together}}, corrected after Holm "
+    "for all {count} comparisons, each row with the first and the one before it. In brackets 95 % intervals over the "
+    "queries, those of differences paired; another training may differ by more."
 )
 HOW = (
     f"Beyond chance: p below {LEVEL:g} in an exact test (McNemar's where outcomes of the same images are known, else "
@@ -31,13 +33,23 @@ HOW = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two reports in a column; ``gap`` is the second's share less the first's."""
+    """Two reports in a column.
+
+    Attributes:
+        column: its name.
+        first: one report.
+        second: the other.
+        gap: the second's share, or mean score, less the first's.
+        p: of the test whether they differ.
+        ends: the 95 % interval of a gap of mean scores; None of shares.
+    """
 
     column: str
     first: Report
     second: Report
     gap: float
     p: float
+    ends: tuple[float, float] | None = None
 
 
 def reading(reports: Sequence[Report]) -> list[str]:
@@ -62,7 +74,8 @@ def reading(reports: Sequence[Report]) -> list[str]:
         _sentence(column, [tell(report, column) for report in reports], tests=list(zip(tests, adjusted)))
         for column in columns
     ]
-    return [*lines, (HOW_QUERIES if queries else HOW).format(count=len(tests))] if tests else []
+    together = ", those of one person together" if query_groups(reports) else ""
+    return [*lines, (HOW_QUERIES if queries else HOW).format(count=len(tests), together=together)] if tests else []
 
 
 def _of_queries(report: Report) -> bool:
@@ -101,7 +114,9 @@ def _compared(first: Report, second: Report, column: str) -> Comparison:
 
 def _compared_queries(first: Report, second: Report, column: str) -> Comparison:
     gaps = (scores_of(second, column) - scores_of(first, column)).tolist()  # type: ignore[operator]  # both have scores
-    return Comparison(column, first, second, sum(gaps) / len(gaps), sign_flips(gaps))
+    groups = query_groups([first, second])
+    p, ends = sign_flips(group_sums(gaps, groups)[0].tolist()), mean_interval(gaps, groups=groups)
+    return Comparison(column, first, second, sum(gaps) / len(gaps), p, ends)
 
 
 def _kept_images(report: Report, column: str) -> str:
@@ -120,6 +135,14 @@ def _kept_queries(report: Report, column: str) -> str:
     return "{} keeps a {} of {:.2f} ({:.1f}–{:.1f})".format(report["name"], value, mean, *ends[value])
 
 
+def _by(test: Comparison) -> str:
+    """How far the higher mean score is above the lower one, with the interval of that; empty of shares."""
+    if test.ends is None or not test.gap:
+        return ""
+    low, high = sorted(math.copysign(1, test.gap) * end for end in test.ends)
+    return f" by {abs(test.gap):.2f} ({low:.2f} to {high:.2f})"
+
+
 def _sentence(column: str, parts: Sequence[str], *, tests: Sequence[tuple[Comparison, float]]) -> str:
     """What is kept in one column, and which of its comparisons are beyond chance."""
     beyond: list[str] = []
@@ -127,7 +150,7 @@ def _sentence(column: str, parts: Sequence[str], *, tests: Sequence[tuple[Compar
     compared = [(test, p) for test, p in tests if test.column == column]
     for test, p in compared:
         high, low = (test.second, test.first) if test.gap > 0 else (test.first, test.second)
-        text = f"{high['name']} {'over' if test.gap else 'level with'} {low['name']} (p {p:.2g})"
+        text = f"{high['name']} {'over' if test.gap else 'level with'} {low['name']}{_by(test)} (p {p:.2g})"
         (beyond if p < LEVEL else within).append(text)
     if not beyond:
         return (

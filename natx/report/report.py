@@ -97,7 +97,7 @@ def make_set_report(
         "attacked": evaluation.attacked,
         "cell": list(metric.cell),
         "columns": [
-            {"name": column, "values": values, **_of_queries(evaluation.scores.get(column, {}))}
+            {"name": column, "values": values, **_of_queries(evaluation.scores.get(column, {}), evaluation.groups)}
             for column, values in evaluation.values.items()
         ],
         **_worst_queries(evaluation),
@@ -115,17 +115,23 @@ def _worst_queries(evaluation: SetEvaluation) -> dict[str, Any]:
     worst = evaluation.worst_scores()
     if not worst:
         return {}
-    columns = _of_queries(worst)
+    columns = _of_queries(worst, evaluation.groups)
     values = {name: float(scores.mean()) for name, scores in worst.items()}
-    return {"worst_case": values, "worst_case_intervals": columns["intervals"], "worst_case_scores": columns["scores"]}
+    return {
+        "worst_case": values,
+        "worst_case_intervals": columns["intervals"],
+        "worst_case_scores": columns["scores"],
+        **({} if evaluation.groups is None else {"query_groups": evaluation.groups.tolist()}),
+    }
 
 
-def _of_queries(scores: dict[str, Tensor]) -> dict[str, Any]:
+def _of_queries(scores: dict[str, Tensor], groups: Tensor | None) -> dict[str, Any]:
     """The scores of queries by value, rounded to the hundredth of a percent, and the intervals of their means."""
     if not scores:
         return {}
+    together = None if groups is None else groups.tolist()
     return {
-        "intervals": {name: score_interval(values.tolist()) for name, values in scores.items()},
+        "intervals": {name: score_interval(values.tolist(), together) for name, values in scores.items()},
         "scores": {name: [round(value, 2) for value in values.tolist()] for name, values in scores.items()},
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from natx.checks.text import markdown_checks
 from natx.report.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
 from natx.report.console import NumberTable
-from natx.report.intervals import INTERVAL, OVER_QUERIES, interval_cells
+from natx.report.intervals import INTERVAL, interval_cells, over_queries
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
 
@@ -70,7 +70,7 @@ def explanation(report: dict[str, Any]) -> str:
         return (
             f"{'/'.join(report['cell'])} in percent on {report['images']} test images; the attacks may change "
             f"{report['attacked']} of them, under **{report['threat']}**. "
-            + (OVER_QUERIES if "worst_case" in report else "Each attack is reported by itself.")
+            + (over_queries(report) if "worst_case" in report else "Each attack is reported by itself.")
         )
     counted = (
         "An image counts as broken if any step of an attack broke it."

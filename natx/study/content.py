@@ -11,7 +11,7 @@ from natx.benchmark.training import step_units
 from natx.config import with_options
 from natx.methods import Method
 from natx.report.cells import NOT_RUN
-from natx.report.intervals import OVER_QUERIES
+from natx.report.intervals import over_queries
 from natx.report.needed import needed_table
 from natx.report.paired import findings, paired_table
 from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
@@ -247,7 +247,7 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
         )
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
-        queries = f" {OVER_QUERIES}" if "cell" in report and "worst_case" in report else ""
+        queries = f" {over_queries(report)}" if "cell" in report and "worst_case" in report else ""
         return f"{what}. The checkpoint is {choice}; {spread}.{queries}"
     return (
         f"{what}. The best checkpoint is {choice}; mean and standard deviation over the seeds, never the best seed. "

@@ -9,7 +9,7 @@ from typing import Any
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.statistics import LEVEL
 from natx.report.cells import WORST, column_names
-from natx.report.paired import holm, paired_runs, paired_test
+from natx.report.paired import holm, paired_runs, paired_test, query_groups
 from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
@@ -81,7 +81,7 @@ def differences(pairs: Sequence[Rivals]) -> dict[tuple[str, str], dict[str, Diff
     for pair in pairs:
         for column in column_names([*pair.reports, *pair.against]):
             if runs := paired_runs(pair.reports, pair.against, column):
-                points, p = paired_test(runs)
+                points, p = paired_test(runs, query_groups([*pair.reports, *pair.against]))
                 tests[pair.name, pair.rival, column] = (points, tuple(paired_test([run])[0] for run in runs), p)
     adjusted = holm([p for _, _, p in tests.values()])
     result: dict[tuple[str, str], dict[str, Difference]] = {}

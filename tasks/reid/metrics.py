@@ -72,6 +72,11 @@ class Retrieval(Metric):
         columns = (ranking.precision[matched], first.astype(float))
         return {name: torch.from_numpy(100 * column) for name, column in zip(self.cell, columns)}
 
+    def groups(self, dataset: Any) -> Tensor:
+        """See :meth:`Metric.groups`; the identities of the queries that have a match, in order."""
+        matched = Protocol(**_protocol(dataset, dataset.queries)).matched()
+        return dataset.labels[dataset.queries][torch.from_numpy(matched)]
+
     def chance(self, dataset: Any) -> dict[str, float]:
         """See :meth:`Metric.chance`; exact."""
         return chance(Protocol(**_protocol(dataset, dataset.queries)))

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from natx.evaluation.groups import independent_draws
 from natx.evaluation.statistics import images_needed, mcnemar, mean_interval, seeds_needed, sign_flips, wilson
 
 
@@ -108,6 +109,36 @@ def test_the_interval_of_a_mean_is_that_of_resampled_means() -> None:
     assert mean_interval([3.0, 3.0]) == (3.0, 3.0)
     with pytest.raises(ValueError, match="needs values"):
         mean_interval([])
+
+
+def test_the_interval_of_a_mean_over_groups_is_that_of_resampled_groups() -> None:
+    draw = np.random.default_rng(12)
+    sizes = draw.integers(1, 6, size=40)
+    groups = np.repeat(draw.permutation(40), sizes)
+    values = np.repeat(draw.exponential(20, 40), sizes) + draw.normal(size=len(groups))
+    members = [values[groups == name] for name in range(40)]
+    means = np.sort([np.concatenate([members[i] for i in draw.integers(40, size=40)]).mean() for _ in range(4_000)])
+    low, high = mean_interval(values.tolist(), groups=groups.tolist())
+    assert low == pytest.approx(means[100], abs=0.1 * (high - low))
+    assert high == pytest.approx(means[-100], abs=0.1 * (high - low))
+    alone = mean_interval(values.tolist())
+    assert high - low > 1.2 * (alone[1] - alone[0])  # draws of a group are alike
+    assert mean_interval(values.tolist(), groups=list(range(len(values)))) == pytest.approx(alone)
+    with pytest.raises(ValueError, match="needs a group"):
+        mean_interval([1.0, 2.0], groups=[0])
+
+
+def test_draws_that_are_alike_count_as_fewer() -> None:
+    groups = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    together = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
+    # Four groups of a share of a half each: the variance of their mean is 1/3 of 1/4, that of a draw 1/4.
+    assert independent_draws(together, groups) == pytest.approx(3)
+    assert independent_draws([1, 0, 1, 0] * 4, groups) == 16  # every group has the same share
+    assert independent_draws([0] * 16, groups) == 4 and independent_draws([0] * 16, None) == 16
+    assert independent_draws(together, None) == 16 and independent_draws([1, 0], [5, 5]) == 1
+    draw = np.random.default_rng(13)
+    names = np.repeat(np.arange(2_000), 4)
+    assert independent_draws((draw.random(8_000) < 0.3).astype(float), names.tolist()) == pytest.approx(8_000, rel=0.1)
 
 
 @pytest.mark.parametrize("differences", [[1.0, 2.5, -0.5, 3.0, 4.0, 0.0, 1.5], [5.0], [-1.0, -2.0, -3.0, -4.0]])

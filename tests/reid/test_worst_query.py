@@ -76,6 +76,7 @@ def test_a_query_keeps_the_lowest_that_any_column_leaves_it(attacks: list[PGD]) 
     assert evaluation.worst_scores()["mAP"].tolist() == pytest.approx(worst[:, 0].tolist())
     assert evaluation.worst_scores()["Rank-1"].tolist() == worst[:, 1].tolist()
 
+    assert evaluation.groups is not None and evaluation.groups.tolist() == [1, 1, 2, 3]  # the last query finds nobody
     report = make_set_report(
         evaluation, metric=Retrieval(), name="toy", threat="Linf", settings={}, provenance={"packages": {}}
     )
@@ -84,4 +85,6 @@ def test_a_query_keeps_the_lowest_that_any_column_leaves_it(attacks: list[PGD]) 
     (text,) = interval_cells(report, [WORST])
     ends = [float(end) for pair in text.split("/") for end in pair.split("–")]
     assert ends[0] <= worst[:, 0].mean() <= ends[1] and ends[2] <= worst[:, 1].mean() <= ends[3]
-    assert "the lowest that any column leaves each query" in markdown(report)
+    assert report["query_groups"] == [1, 1, 2, 3]
+    assert "the lowest that any column leaves each query" in (text := markdown(report))
+    assert "over the 3 people, whose queries are drawn together" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -86,17 +87,37 @@ def test_the_worst_case_of_queries_is_compared_query_by_query() -> None:
     assert line.startswith(
         "Worst case: A keeps a mAP of 2.00 (1.0–3.0), B keeps a mAP of 4.00 (3.0–5.0). Beyond chance:"
     )
-    assert line.endswith("B over A (p 0.031).")  # two of 64 sign patterns are as far out
+    # Two of 64 sign patterns are as far out; all differences are above zero, so every resample is.
+    by, low_end, high_end = map(
+        float, re.search(r"B over A by (\S+) \((\S+) to (\S+)\) \(p 0\.031\)\.$", line).groups()
+    )
+    assert by == 2.0 and 1.0 <= low_end < 2.0 < high_end <= 5.0
     assert "paired permutation test over the queries" in how
     table = paired_table({"A": [low], "B": [high]})
     assert table is not None and table.rows[0].cells == ["B", "+2.00, p 0.031"]
     assert "points of mAP" in table.caption and "the 6 queries" in table.caption
-    assert findings({"A": [low], "B": [high]}) == [
-        "B against A: +2.00 points in the worst case (p 0.031, beyond chance)",
-        "the highest row is B, beyond chance above every other row",
-    ]
+    against, best = findings({"A": [low], "B": [high]})
+    assert (
+        against == f"B against A: +2.00 points (+{low_end} to +{high_end}) in the worst case (p 0.031, beyond chance)"
+    )
+    assert best == "the highest row is B, beyond chance above every other row"
     assert findings({"A": [low], "B": [low]})[-1] == "the highest row is A, not told apart from B"
     assert findings({"A": [classifier("A", 0)], "B": [classifier("B", 60)]}) == []
+
+
+def test_queries_of_one_person_stay_together() -> None:
+    low, high = searches("A", [1.0, 2.0, 0.0, 4.0, 2.0, 3.0]), searches("B", [2.0, 4.0, 1.0, 9.0, 3.0, 5.0])
+    for report in (low, high):
+        report["query_groups"] = [7, 7, 3, 3, 3, 5]
+    line, how = reading([low, high])
+    assert line.endswith(
+        "No difference beyond chance (smallest p 0.25)."
+    )  # the sums 3, 7 and 2 have eight sign patterns, of which two are as far out
+    assert "over the queries, those of one person together, corrected" in how
+    table = paired_table({"A": [low], "B": [high]})
+    assert table is not None and table.rows[0].cells == ["B", "+2.00, p 0.25"]
+    assert "of the differences of the 3 people, whose queries stay together, flipped" in table.caption
+    assert "(p 0.25, not beyond chance)" in findings({"A": [low], "B": [high]})[0]
 
 
 def test_one_report_has_nothing_to_compare() -> None:
