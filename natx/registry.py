@@ -74,7 +74,7 @@ class Registry(MMEngineRegistry):
 
 
 TASKS = Registry("task", scope="natx")
-THREATS = Registry("threat model", scope="natx", locations=["natx.threat"])
+THREATS = Registry("threat model", scope="natx", locations=["natx.threat", "natx.attacks.patch"])
 OBJECTIVES = Registry("objective", scope="natx", locations=["natx.objectives"])
 ATTACKS = Registry("attack", scope="natx", locations=["natx.attacks"])
 TERMS = Registry("term", scope="natx", locations=["natx.terms"])

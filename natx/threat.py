@@ -1,7 +1,7 @@
 """Threat models: what an attack may do to an image, in pixel space [0,1].
 
-A :class:`ThreatModel` is an immutable setting (norm and eps). ``threat.around(x)`` binds it to images and gives a
-:class:`Ball`, which starts, steps, projects and verifies.
+A :class:`ThreatModel` is an immutable setting (a norm and its eps, the size of a patch). ``threat.around(x)`` binds it
+to images and gives a :class:`Ball`, which starts, steps, projects and verifies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,8 +29,39 @@ def pixel_fraction(value: float) -> str:
     return f"{value * 255:.4g}/255"
 
 
-@dataclass(frozen=True)
 class ThreatModel:
+    """What an attack may do to an image; immutable, equal where all settings are.
+
+    Attributes:
+        kind: the sort of set that it allows. Figures under one kind say nothing of another, so no report mixes them.
+        norm: name of what its sets are bounded in.
+        attack: the attack that climbs any objective under it, by its registered name.
+    """
+
+    kind: ClassVar[str]
+    norm: ClassVar[str]
+    attack: ClassVar[str]
+
+    def __str__(self) -> str:
+        """As reports print it."""
+        raise NotImplementedError
+
+    @property
+    def radius(self) -> float:
+        """How far steps must be able to carry an image, in the norm in which they are measured (pixels of [0,1])."""
+        raise NotImplementedError
+
+    def scaled(self, factor: float) -> ThreatModel:
+        """The same with ``factor`` times the radius; raises ConfigError where there is none to scale."""
+        raise NotImplementedError
+
+    def around(self, x: Tensor, mask: Tensor | None = None) -> Ball:
+        """The set of allowed images around ``x`` ``[N, C, H, W]``; pixels where ``mask`` is 0 stay unchanged."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NormBall(ThreatModel):
     """A norm ball of radius ``eps`` (pixel space, [0,1]) around each image, intersected with [0,1].
 
     Raises:
@@ -37,7 +69,9 @@ class ThreatModel:
     """
 
     eps: float
+    kind = "norm ball"
     norm = "Lp"
+    attack = "PGD"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eps) and self.eps >= 0):
@@ -46,18 +80,19 @@ class ThreatModel:
     def __str__(self) -> str:
         return f"{self.norm} {pixel_fraction(self.eps)}"
 
-    def scaled(self, factor: float) -> ThreatModel:
-        """The same norm with ``factor`` times the eps."""
-        return replace(self, eps=self.eps * factor)
+    @property
+    def radius(self) -> float:
+        """See :attr:`ThreatModel.radius`: eps."""
+        return self.eps
 
-    def around(self, x: Tensor, mask: Tensor | None = None) -> Ball:
-        """The set of allowed images around ``x`` ``[N, C, H, W]``; pixels where ``mask`` is 0 stay unchanged."""
-        raise NotImplementedError
+    def scaled(self, factor: float) -> NormBall:
+        """See :meth:`ThreatModel.scaled`."""
+        return replace(self, eps=self.eps * factor)
 
 
 @THREATS.register_module()
 @dataclass(frozen=True)
-class Linf(ThreatModel):
+class Linf(NormBall):
     """Every pixel moves by at most eps."""
 
     norm = "Linf"
@@ -76,7 +111,7 @@ class Linf(ThreatModel):
 
 @THREATS.register_module()
 @dataclass(frozen=True)
-class L2(ThreatModel):
+class L2(NormBall):
     """The Euclidean length of an image's perturbation is at most eps (may exceed 1)."""
 
     norm = "L2"
@@ -87,10 +122,14 @@ class L2(ThreatModel):
 
 
 class Ball:
-    """A threat model bound to images ``x`` ``[N, C, H, W]``."""
+    """A threat model bound to images ``x`` ``[N, C, H, W]``: for each image all that may become of it."""
 
     def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
         self.threat, self.x, self.mask = threat, x, mask
+
+    def select(self, rows: Tensor) -> Ball:
+        """The same around the images at positions ``rows`` only."""
+        return self.threat.around(self.x[rows], None if self.mask is None else self.mask[rows])
 
     def start(self, noise: Tensor, radius: Tensor) -> Tensor:
         """A random start from uniform draws in [0,1): one for every pixel (same shape as x), and one an image ``[N]``.
@@ -108,21 +147,24 @@ class Ball:
         raise NotImplementedError
 
     def distance(self, x_adv: Tensor) -> Tensor:
-        """Norm of each image's perturbation ``[N]``."""
+        """Length of each image's perturbation ``[N]``, in the norm of :attr:`ThreatModel.radius`."""
+        raise NotImplementedError
+
+    def expect_inside(self, x_adv: Tensor) -> None:
+        """Expect (:mod:`natx.expect`) that the threat model allows ``x_adv``; [0,1] and the mask aside."""
         raise NotImplementedError
 
     def verify(self, x_adv: Tensor) -> None:
-        """Raise ConstraintError where ``x_adv`` leaves the ball, [0,1] or the mask, or is not finite."""
+        """Raise ConstraintError where ``x_adv`` leaves the threat model, [0,1] or the mask, or is not finite."""
         if x_adv.shape != self.x.shape:
             raise ConstraintError(f"attack changed the shape from {tuple(self.x.shape)} to {tuple(x_adv.shape)}")
         if x_adv.numel() == 0:
             return
         low, high = x_adv.aminmax()
-        worst = self.distance(x_adv).max()
         with together():
             expect(torch.isfinite(low) & torch.isfinite(high), _not_finite)
             expect((low >= 0) & (high <= 1), _left_range, low, high)
-            expect(worst <= self.threat.eps + TOLERANCE, partial(_left_ball, self.threat), worst)
+            self.expect_inside(x_adv)
             if self.mask is not None:
                 expect(((x_adv == self.x) | (self.mask != 0)).all(), _left_mask)
 
@@ -130,11 +172,25 @@ class Ball:
         return delta if self.mask is None else delta * self.mask.to(delta.dtype)
 
 
-class LinfBall(Ball):
+class _EpsBall(Ball):
+    """A ball in a norm."""
+
+    threat: NormBall
+
+    def __init__(self, threat: NormBall, x: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__(threat, x, mask)
+
+    def expect_inside(self, x_adv: Tensor) -> None:
+        """See :meth:`Ball.expect_inside`."""
+        worst = self.distance(x_adv).max()
+        expect(worst <= self.threat.eps + TOLERANCE, partial(_left_ball, self.threat), worst)
+
+
+class LinfBall(_EpsBall):
     """Linf ball as a box; its bounds are computed anew in each step, since two more images each cost an attack more
     memory than they save time."""
 
-    def __init__(self, threat: ThreatModel, x: Tensor, mask: Tensor | None = None) -> None:
+    def __init__(self, threat: NormBall, x: Tensor, mask: Tensor | None = None) -> None:
         super().__init__(threat, x, mask)
         self.radius = threat.eps if mask is None else threat.eps * mask.to(x.dtype)
 
@@ -155,7 +211,7 @@ class LinfBall(Ball):
         return (x_adv - self.x).abs().flatten(1).amax(1)
 
 
-class L2Ball(Ball):
+class L2Ball(_EpsBall):
     """L2 ball."""
 
     def start(self, noise: Tensor, radius: Tensor) -> Tensor:
@@ -197,7 +253,7 @@ def _left_range(low: float, high: float) -> ConstraintError:
     return ConstraintError(f"attack left [0,1]: pixels in {low:.6f}..{high:.6f}")
 
 
-def _left_ball(threat: ThreatModel, distance: float) -> ConstraintError:
+def _left_ball(threat: NormBall, distance: float) -> ConstraintError:
     return ConstraintError(f"attack left the ball {threat}: distance {distance:.6f} > {threat.eps:.6f}")
 
 

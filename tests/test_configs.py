@@ -403,7 +403,12 @@ def test_attack_config(name: str) -> None:
     assert len(attacks) == len(config.attacks)
     columns = [column for attack in attacks for column in attack.columns()]
     assert len(set(columns)) == len(columns)
-    if "threat" in config:
+    if config.get("threat", {}).get("type") == "Patch":
+        of = f" of {config.threat.image}x{config.threat.image}" if "image" in config.threat else ""
+        assert {str(attack.threat) for attack in attacks} == {
+            f"patch {config.threat.height}x{config.threat.height}{of}"
+        }
+    elif "threat" in config:
         assert {str(attack.threat) for attack in attacks} == {f"Linf {config.threat.eps * 255:.4g}/255"}
     else:  # each column says its own
         assert all(attack.name.endswith(str(attack.threat).removeprefix("Linf ")) for attack in attacks)

@@ -33,6 +33,7 @@ from natx.registry import THREATS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, silent
 from natx.runtime.provenance import provenance
+from natx.threat import Linf
 
 WHAT = ("sparsity", "series", "boundaries", "weights", "umap")
 OF_OUTPUTS = ("sparsity", "series")  # parts that need no linear class layer
@@ -111,7 +112,7 @@ def analyse(
     _keep_others(folder, [file for _, file in models], question)
     subjects = _subjects(dict(zip(names, models)), run, opponent=opponent if "series" in what else None)
     chosen = class_number(shown, subjects[0].classes)
-    eps = attack.threat.eps if attack.threat.norm == "Linf" else None
+    eps = attack.threat.eps if isinstance(attack.threat, Linf) else None
     sections = _sections(subjects, what, temperatures=at, eps=eps)
     missing = _pictures(subjects, sections, seed=seed, meter=meter or silent()) if "umap" in what else []
     figures = draw_figures(folder, subjects, sections, chosen=chosen)
@@ -193,7 +194,7 @@ def _keep_others(folder: Path, files: Sequence[Path], question: dict[str, Any]) 
 def default_attack(config: Config, *, seed: int = 0) -> PGD:
     """PGD-20 on the cross-entropy within the config's threat model (Linf 8/255 where it has none), steps of eps/4."""
     threat = THREATS.build(plain_dict(config.get("threat") or {"type": "Linf", "eps": 8 / 255}))
-    return PGD(threat, STEPS, step_size=threat.eps / 4, seed=seed)
+    return PGD(threat, STEPS, step_size=threat.radius / 4, seed=seed)
 
 
 def nasty_temperatures(configs: Sequence[Config]) -> list[float]:

@@ -7,6 +7,8 @@ from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack, coun
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.friendly import FriendlyPGD
+from natx.attacks.patch import Patch
+from natx.attacks.patch_pgd import PatchPGD
 from natx.attacks.per_image import PerImagePGD
 from natx.attacks.pgd import PGD
 from natx.attacks.single_step import SingleStep
@@ -26,6 +28,8 @@ __all__ = [
     "Copies",
     "Cost",
     "FriendlyPGD",
+    "Patch",
+    "PatchPGD",
     "PerImagePGD",
     "SingleStep",
     "Square",

@@ -12,6 +12,7 @@ from natx.attacks.pyaa import VERSION, refuse_unsupported, run_members
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
 from natx.task import Task
+from natx.threat import ThreatModel
 
 
 class LibraryAttack(Attack):
@@ -25,6 +26,7 @@ class LibraryAttack(Attack):
         block_size: images per call.
     """
 
+    works_under = (ThreatModel,)  # the library says what it cannot do, when it meets the task
     members: list[str] | None = None
     options: dict[str, int] = {}  # noqa: RUF012 - read only
 

@@ -141,7 +141,7 @@ class AutoPGD(PGD):
             raise ConfigError(
                 f"AutoPGD sets each image's step by its score; {type(self.objective).__name__} is no per-image score"
             )
-        self.step_size = 2 * self.threat.eps
+        self.step_size = 2 * self.threat.radius
 
     def default_name(self) -> str:
         """``AutoPGD-K``."""

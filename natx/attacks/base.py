@@ -20,7 +20,7 @@ from natx.registry import ATTACKS, THREATS
 from natx.runtime.precision import exact_float32
 from natx.runtime.rng import uniform
 from natx.task import Output, Task
-from natx.threat import Ball, ThreatModel, pixel_fraction
+from natx.threat import Ball, NormBall, ThreatModel, pixel_fraction
 
 Success = Literal["any", "last"]
 Information = Literal["gradients", "outputs", "other models", "everything"]
@@ -176,21 +176,21 @@ class Victim:
 
     def select(self, rows: Tensor) -> Victim:
         """The same victim on the images at positions ``rows``."""
-        ball = self.ball
-        mask = None if ball.mask is None else ball.mask[rows]
         return Victim(
             self.task,
             select(self.batch, rows),
-            ball=ball.threat.around(ball.x[rows], mask),
+            ball=self.ball.select(rows),
             cost=self.cost,
             tally=self.tally,
             rows=rows if self.rows is None else self.rows[rows],
         )
 
-    def alike(self, entries: Batch | None = None, *, task: Task | None = None) -> Victim:
-        """A victim of its own on the same images, with entries added to its batch or on another model."""
+    def alike(self, entries: Batch | None = None, *, task: Task | None = None, ball: Ball | None = None) -> Victim:
+        """A victim of its own on the same images, with entries added to its batch, another model or another ball."""
         batch = {**self.batch, **(entries or {})}
-        return Victim(task or self.task, batch, ball=self.ball, cost=self.cost, tally=self.tally, rows=self.rows)
+        return Victim(
+            task or self.task, batch, ball=ball or self.ball, cost=self.cost, tally=self.tally, rows=self.rows
+        )
 
 
 def _ordered(scores: Tensor) -> Tensor:
@@ -242,13 +242,18 @@ class Attack:
         seed: seed of the attack's own draws (global generators are never touched).
         bn_mode: see :func:`natx.models.mode.attack_mode`.
 
+    Raises:
+        ConfigError: a threat model that the attack does not work under, or an unknown ``bn_mode``.
+
     Attributes:
+        works_under: the threat models that the attack works under.
         information: what the attack follows: the model's gradients, its outputs alone, other models alone (both are
             black boxes, which must not find what gradients miss), or everything, as an ensemble does.
         block_size: images per call that the result depends on (a library that seeds per call), or None if it does not.
         tally: what the last :meth:`__call__` met on its images; None before.
     """
 
+    works_under: ClassVar[tuple[type[ThreatModel], ...]] = (NormBall,)
     information: ClassVar[Information] = "gradients"
     block_size: int | None = None
     tally: Tally | None = None
@@ -264,6 +269,11 @@ class Attack:
         if bn_mode not in ("eval", "train"):
             raise ConfigError(f"bn_mode is 'eval' or 'train'; got {bn_mode!r}")
         self.threat: ThreatModel = THREATS.build(threat) if isinstance(threat, dict) else threat
+        if not isinstance(self.threat, self.works_under):
+            raise ConfigError(
+                f"{type(self).__name__} attacks within a {self.works_under[0].kind}; got {self.threat}: use "
+                f"{self.threat.attack}"
+            )
         self.name = name or self.default_name()
         self.seed = seed
         self.bn_mode = bn_mode
@@ -411,7 +421,7 @@ def build_attack(config: Attack | dict[str, Any], *, threat: ThreatModel | dict[
 
 def too_short(attack: Attack, steps: int, step_size: float) -> list[str]:
     """The shortfall of an attack whose steps do not add up to the radius of its ball; none where they do."""
-    if steps * step_size >= attack.threat.eps * (1 - 1e-6):
+    if steps * step_size >= attack.threat.radius * (1 - 1e-6):
         return []
     return [
         f"{attack.name}: {steps} {'step' if steps == 1 else 'steps'} of {pixel_fraction(step_size)} do not add up to "

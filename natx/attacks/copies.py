@@ -9,7 +9,7 @@ from natx.batch import COPIES
 from natx.errors import ConfigError
 from natx.expect import expect
 from natx.registry import ATTACKS
-from natx.threat import TOLERANCE, pixel_fraction
+from natx.threat import TOLERANCE, ThreatModel, pixel_fraction
 
 
 @ATTACKS.register_module()
@@ -19,6 +19,7 @@ class Copies(Attack):
     Costs nothing per step, and does not follow the model in training: the copies were made for another one.
     """
 
+    works_under = (ThreatModel,)
     information = "other models"
 
     def cost_per_image(self) -> tuple[float, float]:
@@ -35,7 +36,7 @@ class Copies(Attack):
             raise ConfigError("the batch has no adversarial copies: add data.copies=dict(source=..., attack=...)")
         copies = victim.task.pixels({**victim.batch, "inputs": victim.batch[COPIES]})
         furthest = victim.ball.distance(copies).max()
-        expect(furthest <= self.threat.eps + TOLERANCE, self._too_far, furthest)
+        expect(furthest <= self.threat.radius + TOLERANCE, self._too_far, furthest)
         return copies
 
     def _too_far(self, distance: float) -> ConfigError:

@@ -18,7 +18,7 @@ class FGSM(PGD):
         if forbidden:
             raise ConfigError(f"FGSM is one step of eps without random start; for {sorted(forbidden)} use PGD")
         super().__init__(threat, 1, random_start=False, **kwargs)
-        self.step_size = self.threat.eps
+        self.step_size = self.threat.radius
 
     def default_name(self) -> str:
         """``FGSM``."""

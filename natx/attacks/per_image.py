@@ -66,7 +66,7 @@ class PerImagePGD(Attack):
 
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`: a start that is wider than any image's ball."""
-        if self.start_eps <= self.threat.eps:
+        if self.start_eps <= self.threat.radius:
             return []
         return [
             f"{self.name}: starts lie up to {pixel_fraction(self.start_eps)} from the image, outside {self.threat}, "
@@ -127,7 +127,7 @@ class PerImagePGD(Attack):
         # Read in one go: the host has to know who takes how many steps.
         settings = torch.stack([batch[key].to(batch[EPS].dtype) for key in (EPS, STEP_SIZE, STEPS)])
         eps, size, steps = settings.tolist()
-        within = 0 <= min(eps) and max(eps) <= self.threat.eps + TOLERANCE and min(size) >= 0
+        within = 0 <= min(eps) and max(eps) <= self.threat.radius + TOLERANCE and min(size) >= 0
         if not (within and 1 <= min(steps) <= max(steps) <= self.most_steps):
             raise ConfigError(
                 f"PerImagePGD takes, for each of {n} images, an eps up to {self.threat}, a step size >= 0 and 1 to "

@@ -143,7 +143,7 @@ class PGD(Attack):
                 f"{type(self.objective).__name__} has no gradient at the clean image: use random_start=True or 'normal'"
             )
         super().__init__(threat, **kwargs)
-        self.step_size = self.threat.eps / STEPS_ACROSS if step_size is None else step_size
+        self.step_size = self.threat.radius / STEPS_ACROSS if step_size is None else step_size
 
     @property
     def single_step(self) -> bool:
@@ -166,7 +166,7 @@ class PGD(Attack):
     def shortfalls(self) -> list[str]:
         """See :meth:`Attack.shortfalls`: steps that are too short, and noise at the start that is wider than eps."""
         notes = too_short(self, self.steps, self.step_size)
-        if self.start_std is not None and self.start_std > self.threat.eps:
+        if self.start_std is not None and self.start_std > self.threat.radius:
             notes.append(
                 f"{self.name}: start_std={pixel_fraction(self.start_std)} is more than {self.threat}, so nearly every "
                 "start lies outside and is moved to the rim: use random_start=True"
@@ -207,6 +207,10 @@ class PGD(Attack):
         victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
 
+    def placed(self, victim: Victim, *, epoch: int, restart: int) -> Victim:
+        """The victim in whose ball a restart moves: itself, where the threat model leaves nothing to choose."""
+        return victim
+
     def start(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
         """The first iterate ``[N, C, H, W]``, inside the ball."""
         if START in victim.batch:
@@ -224,6 +228,7 @@ class PGD(Attack):
 
     def ascend(self, victim: Victim, *, epoch: int, restart: int) -> Tensor:
         """One trajectory's result ``[N, C, H, W]``."""
+        victim = self.placed(victim, epoch=epoch, restart=restart)
         start = self.start(victim, epoch=epoch, restart=restart)
         return ascend(victim, self.objective, start=start, steps=self.steps, step=self.step())
 
@@ -256,5 +261,6 @@ class PGD(Attack):
         follow = follow_until_broken if success == "any" else follow_to_the_end
         for restart in range(self.restarts):
             start = partial(self.start, epoch=0, restart=restart)
-            follow(victim, self.objective, start=start, steps=self.steps, step=self.step(), record=record)
+            placed = self.placed(victim, epoch=0, restart=restart)
+            follow(placed, self.objective, start=start, steps=self.steps, step=self.step(), record=record)
         return Attacked(record.x_adv, dict(zip(self.columns(), record.broken)))

@@ -118,7 +118,7 @@ def refuse_unsupported(task: Task, threat: ThreatModel, members: list[str] | Non
         )
     if threat.norm not in ("Linf", "L2"):
         raise UnsupportedError(
-            f"{whole} run under Linf and L2; got {threat}: use PGD, which asks the threat model alone"
+            f"{whole} run under Linf and L2; got {threat}: use {threat.attack}, which asks the threat model alone"
         )
     if classes < 4 and _targeted(members):
         raise UnsupportedError(
@@ -167,7 +167,7 @@ def run_members(
             victim.logits,
             attacks=members,
             device=device,
-            eps=victim.ball.threat.eps,
+            eps=victim.ball.threat.radius,
             norm=victim.ball.threat.norm,
             seed=seed,
             version="standard" if members is None else "custom",

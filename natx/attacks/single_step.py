@@ -74,7 +74,7 @@ class SingleStep(Attack):
 
     def _wider(self, factor: float) -> ThreatModel:
         """The threat model with ``factor`` times its eps; no pixel moves by more than 1."""
-        return self.threat.scaled(min(factor, 1 / self.threat.eps) if self.threat.eps else 1.0)
+        return self.threat.scaled(min(factor, 1 / self.threat.radius) if self.threat.radius else 1.0)
 
     def default_name(self) -> str:
         """``FGSM-RS``, ``N-FGSM`` or ``FGSM``, whichever the settings are nearest to."""
@@ -110,7 +110,7 @@ class SingleStep(Attack):
         """The images after the step."""
         victim.batch = {**victim.batch, **self.objective.prepare(victim.task, victim.batch, x=victim.x)}
         victim.cost.forwards += self.objective.prepare_forwards * len(victim)
-        x, mask, eps = victim.x, victim.ball.mask, self.threat.eps
+        x, mask, eps = victim.x, victim.ball.mask, self.threat.radius
         start = x.clone()
         if self.noise:
             ball = self._wider(self.noise).around(x, mask)

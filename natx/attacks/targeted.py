@@ -36,6 +36,8 @@ class Targeted(Attack):
         ConfigError: an attack that is not targeted; or, when it runs, a task without one class per image.
     """
 
+    works_under = (ThreatModel,)  # the attack inside decides
+
     def __init__(
         self,
         threat: ThreatModel | dict[str, Any],

@@ -38,6 +38,7 @@ class Transfer(Attack):
             classes or another input size than the target.
     """
 
+    works_under = (ThreatModel,)  # the attacks inside decide
     information = "other models"
 
     def __init__(

@@ -16,6 +16,7 @@ from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task
+from natx.threat import ThreatModel
 
 
 class TrainingLoss(Objective):
@@ -49,6 +50,8 @@ class WorstOf(Attack):
             batches only, is the task's training loss of the batch.
         select: 'image' or 'batch', what is decided on at once.
     """
+
+    works_under = (ThreatModel,)  # the attacks decide
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from natx.models.mode import attack_mode
 from natx.runtime.device import forked_rng
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
-from natx.threat import ThreatModel
+from natx.threat import NormBall, ThreatModel
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,17 @@ def audit(
         raise ConfigError(f"an audit needs at least 1 image; got {images} of a set of {len(dataset)}")
     if threat is None and not attacks:
         raise ConfigError("an audit needs the attacks of the evaluation, or the threat model that is claimed")
+    claimed = threat or attacks[0].threat
+    if not isinstance(claimed, NormBall):
+        reason = f"the checks attack within norm balls, and what is claimed is a {claimed.kind}: {claimed}"
+        return [check.not_applicable(reason) for check in CHECKS]
     meter, verdicts = meter or silent(), []
     with _as_it_was(task, vanilla), torch.autocast(next(task.parameters()).device.type, enabled=False):
         case = Case(
             task,
             dataset,
             attacks=attacks,
-            threat=threat or attacks[0].threat,
+            threat=claimed,
             evaluation=evaluation,
             vanilla=vanilla,
             images=images,

@@ -22,7 +22,7 @@ from natx.objectives import CrossEntropy, Objective
 from natx.runtime.device import widened
 from natx.runtime.precision import full_precision
 from natx.task import Task
-from natx.threat import ThreatModel
+from natx.threat import NormBall
 
 STEPS = 20  # of the attacks that checks run themselves: the PGD-20 of robustness tables
 LONG = 100  # steps of the trajectory that several checks read
@@ -66,7 +66,7 @@ class Case:
         dataset: Any,
         *,
         attacks: Sequence[Attack],
-        threat: ThreatModel,
+        threat: NormBall,
         evaluation: Evaluation | None = None,
         vanilla: Task | None = None,
         images: int = 200,

@@ -28,6 +28,7 @@ def refills(attack: Attack) -> TypeGuard[PGD]:
     return (
         isinstance(attack, PGD)
         and (type(attack).run, type(attack).run_judged) == (PGD.run, PGD.run_judged)
+        and type(attack).placed is PGD.placed
         and type(attack.step()) is Step
         and attack.restarts == 1
         and attack.bn_mode == "eval"

@@ -91,7 +91,16 @@ class Evaluation:
 
 
 def check_columns(attacks: Sequence[Attack]) -> None:
-    """Raise ConfigError where two attacks would fill the same column."""
+    """Raise ConfigError where two attacks would fill the same column, or are of two kinds of threat.
+
+    One worst case over a norm ball and a patch would be a figure of neither.
+    """
+    kinds = {attack.threat.kind: attack.threat for attack in attacks}
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"attacks under {' and '.join(map(str, kinds.values()))}: a report is of one kind of threat, so put them "
+            "into attack configs of their own"
+        )
     names = [CLEAN, *(c for attack in attacks for c in attack.columns())]
     double = sorted({n for n in names if names.count(n) > 1})
     if double:

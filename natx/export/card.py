@@ -14,7 +14,7 @@ from natx.export.metadata import metadata
 from natx.models.hub import HUB
 from natx.registry import THREATS
 from natx.report.text import explanation, markdown_table
-from natx.threat import Linf, ThreatModel
+from natx.threat import Linf, NormBall, ThreatModel
 from natx.version import __version__
 
 BENCHMARKS = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}  # RobustBench's test sets, by the data set's class here
@@ -201,6 +201,8 @@ def _benchmark(facts: Facts) -> list[str]:
         )
         return ["## With RobustBench", text + "`natx.evaluate(model, images, labels, ...)` runs the same AutoAttack."]
     threat = threat_of(facts.config) or Linf(8 / 255)
+    if not isinstance(threat, NormBall):
+        return ["## With RobustBench", f"RobustBench attacks within norm balls, and this model is for: {threat}."]
     eps = f"{threat.eps * 255:.4g} / 255" if isinstance(threat, Linf) else f"{threat.eps:g}"
     arguments = f'dataset="{name}", threat_model="{threat.norm}", eps={eps}, device=device'
     call = (

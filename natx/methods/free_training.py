@@ -111,5 +111,5 @@ class FreeTraining(Method):
             return leaf.clone()
         self.tally = Tally(len(grad), grad.device)
         self.tally.gradients(grad, rows=None)
-        moved = leaf + self.step * self.threat.eps * finite_gradient(grad).sign()
-        return moved.clamp_(-self.threat.eps, self.threat.eps)
+        moved = leaf + self.step * self.threat.radius * finite_gradient(grad).sign()
+        return moved.clamp_(-self.threat.radius, self.threat.radius)

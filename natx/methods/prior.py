@@ -124,7 +124,7 @@ class Remembering(Method):
         noise = uniform(
             batch["index"].to(x.device), x.shape[1:], seed=self.seed, epoch=self.since(epoch), stream=STREAM
         )
-        return (2 * noise.to(x.dtype) - 1) * self.threat.eps
+        return (2 * noise.to(x.dtype) - 1) * self.threat.radius
 
     def gradient(self, task: Task, batch: Batch, x: Tensor, *, start: Tensor) -> Tensor:
         """The gradient of the summed objective at ``start``, with the model in the mode for an attack."""
@@ -185,13 +185,13 @@ class PriorGuided(Remembering):
         """The images at their priors, clean (if asked for), and after the step."""
         x = task.pixels(batch)
         ball = self.threat.around(x, task.perturbable(batch))
-        begin = self.threat.eps * self.uniform(batch, x, epoch=epoch).sign()
+        begin = self.threat.radius * self.uniform(batch, x, epoch=epoch).sign()
         prior = self.recalled("perturbation", batch, epoch=epoch, fresh=begin)
         momentum = self.recalled("momentum", batch, epoch=epoch, fresh=torch.zeros_like(x))
         start = ball.project(x + prior)
         grad = self.gradient(task, batch, x, start=start)
         momentum = grad / grad.abs().mean().clamp_min(torch.finfo(grad.dtype).tiny) + self.decay * momentum
-        length = self.step * self.threat.eps
+        length = self.step * self.threat.radius
         self.remember("perturbation", batch, ball.project(start + length * ball.steepest(momentum)) - x, epoch=epoch)
         self.remember("momentum", batch, momentum, epoch=epoch)
         x_adv = ball.project(start + length * ball.steepest(grad))
@@ -274,7 +274,7 @@ class ATAS(Remembering):
 
     def _sizes(self, batch: Batch, grad: Tensor, *, epoch: int) -> Tensor:
         """Each image's step in pixel units ``[N]``; its mean of squared gradient norms is remembered."""
-        eps = self.threat.eps
+        eps = self.threat.radius
         if epoch < self.warmup:
             return grad.new_full((len(grad),), self.step * eps)
         squared = grad.flatten(1).norm(dim=1).square()

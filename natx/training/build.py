@@ -28,7 +28,7 @@ from natx.registry import HOOKS, METHODS, TASKS, THREATS
 from natx.runtime.progress import say, seconds
 from natx.task import Task
 from natx.terms.base import Term
-from natx.threat import ThreatModel
+from natx.threat import NormBall, ThreatModel
 from natx.training.fingerprints import decisive_settings, part_fingerprints, run_fingerprint
 from natx.training.guard import Guard
 from natx.training.hooks import EMA, Checkpoints, LogValues, ProcessorTime, ProgressHook, SeedHook, TermRemarks
@@ -188,13 +188,14 @@ def build_guard(
     wanted = config.get("guard") is not None
     if not wanted and ("guard" in config or not learner.method.single_step):
         return None
-    able = selection is not None and threat is not None and learner.task.per_image_success
+    model = THREATS.build(threat) if isinstance(threat, dict) else threat
+    able = isinstance(model, NormBall) and learner.task.per_image_success
     if selection is None or not able:
         if not wanted:
             return None
         raise ConfigError(
             "guard compares accuracies under two attacks on held-out images: it needs data.heldout, a method that "
-            "trains against a threat model, and a task in which an image by itself is right or wrong"
+            "trains against a norm ball as its threat model, and a task in which an image by itself is right or wrong"
         )
     stronger = settings.get("stronger", ())
     methods = [_stronger_method(config, stronger[: i + 1]) for i in range(len(stronger))]  # refused now, or never
@@ -210,7 +211,6 @@ def build_guard(
         method.begin(_setting(learner, images=images, config=config, folder=folder))
         return method.to(device)
 
-    model = threat if isinstance(threat, ThreatModel) else THREATS.build(threat)
     return Guard(selection, model, seed=config.seed, method_after=method_after, **settings)
 
 

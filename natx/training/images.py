@@ -22,9 +22,10 @@ from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
 from natx.models.weights import weights_path
-from natx.registry import ATTACKS, METRICS, TASKS
+from natx.registry import ATTACKS, METRICS, TASKS, THREATS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
+from natx.threat import ThreatModel
 from natx.training.copies import StandInCopies, WithCopies, copies_folder, make_copies
 from natx.training.frozen_models import adversary_store, task_of
 from natx.training.selection import Selection
@@ -61,7 +62,7 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
 
 
 def default_attack(config: Config) -> dict[str, Any] | None:
-    """What chooses the best epoch where ``select`` names no attack: PGD-10 on the threat that the training is for.
+    """What chooses the best epoch where ``select`` names no attack: ten steps of PGD on the threat of the training.
 
     None, the clean score, where the method trains against no attack or an image by itself is not right or wrong.
     """
@@ -69,7 +70,8 @@ def default_attack(config: Config) -> dict[str, Any] | None:
     kind = config.task.type if isinstance(config.task.type, type) else TASKS.get(config.task.type)
     if threat is None or not getattr(kind, "per_image_success", False):
         return None
-    return {"type": "PGD", "threat": threat, "steps": 10}
+    model = threat if isinstance(threat, ThreatModel) else THREATS.build(threat)
+    return {"type": model.attack, "threat": threat, "steps": 10}
 
 
 def training_threat(method: Any) -> Any:

@@ -17,7 +17,7 @@ from natx.report.report import make_report
 from natx.report.text import markdown_table
 from natx.task import Task
 from natx.testing import LinearTask, TinyDataset
-from natx.threat import L2, Linf, ThreatModel
+from natx.threat import L2, Linf, NormBall
 
 LINF = Linf(0.1)
 DLR = dict(type="PGD", steps=4, objective=dict(type="TargetedDLR"))
@@ -43,7 +43,7 @@ class Ranked(Untouched):
     per_image_success = False
 
 
-class Lone(ThreatModel):
+class Lone(NormBall):
     """A norm of its own."""
 
     norm = "L1"
