@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 SCRIPTS = "tools"  # a checkout's folder of scripts that start one command each
+LAUNCHERS = ("none", "pytorch", "slurm")
 RENAMED = {"bench": "benchmark"}  # commands whose script has another name
 
 _watching: Watch | None = None  # of a process that is one of several
@@ -73,7 +74,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """--device, --seed, --threads, --launcher, --cfg-options and --debug, the same in every tool."""
     add_device_arguments(parser)
     parser.add_argument("--seed", type=int, help="overrides the config's seed")
-    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch under torchrun")
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="none", help="pytorch under torchrun, slurm under srun"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=Options, help="override config values: key.sub=value")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -104,7 +107,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
     import torch
 
     from natx.runtime.device import pick_device
-    from natx.runtime.processes import watch
+    from natx.runtime.processes import slurm_meeting, watch
 
     global _watching
 
@@ -113,17 +116,26 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
             raise ConfigError(f"--threads must be at least 1; got {arguments.threads}")
         torch.set_num_threads(arguments.threads)
     device = pick_device(arguments.device)
-    if arguments.launcher == "pytorch":
+    if arguments.launcher == "slurm":
+        os.environ.update(slurm_meeting(os.environ))
+    if arguments.launcher != "none":
         if "RANK" not in os.environ:
             raise ConfigError("--launcher pytorch needs torchrun: torchrun --nproc-per-node=N -m natx ...")
         if device.type not in ("cpu", "cuda"):  # mmengine's collectives know gloo and nccl
-            raise ConfigError(f"--launcher pytorch runs on cpu and cuda; got {device}: start it without torchrun")
+            raise ConfigError(
+                f"--launcher {arguments.launcher} runs on cpu and cuda; got {device}: start one process without it"
+            )
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            device = torch.device("cuda", _place(arguments.launcher, torch.accelerator.device_count()))
             torch.accelerator.set_device_index(device.index)
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         _watching = watch()
     return device
+
+
+def _place(launcher: str, devices: int) -> int:
+    """The number of this process's GPU on its machine; Slurm may show each task its own alone."""
+    return 0 if launcher == "slurm" and devices == 1 else int(os.environ["LOCAL_RANK"])
 
 
 def output_folder(path: str | Path) -> Path:

@@ -70,8 +70,9 @@ def check(config: Config | dict[str, Any], kind: Kind, *, path: str | Path | Non
     if not isinstance(config, dict | Config):
         raise ConfigError(f"{name} should be a dict; got {config!r}")
     content = plain_dict(config)
-    known = list(kind.schema.model_fields)
-    problems = [(key, unread(key, known)) for key in content if key not in known and _nearly(key, known)]
+    known, refused = list(kind.schema.model_fields), kind.schema.refused
+    problems = [(key, refused[key]) for key in content if key in refused]
+    problems += [(key, unread(key, known)) for key in content if key not in known and _nearly(key, known)]
     found = section_problems(kind.schema, {key: value for key, value in content.items() if key in known})
     problems += [problem for problem in found if problem[1] != MISSING]
     missing = [key for key, text in found if text == MISSING]
@@ -91,6 +92,8 @@ def check_options(options: Iterable[str], kind: Kind, *, path: str | Path) -> No
     known = list(kind.schema.model_fields)
     for option in options:
         first = option.partition(".")[0]
+        if first in kind.schema.refused:
+            raise ConfigError(f"{path}: the option {option} {kind.schema.refused[first]}")
         if first not in known:
             raise ConfigError(f"{path}: the option {option} {unread(first, known)}")
         if kind.reads is not None and not any(_within(option, key) for key in kind.reads):

@@ -16,7 +16,7 @@ from natx.runtime.files import sha256
 # content has a fingerprint of its own).
 VOLATILE = {
     *("work_dir", "adversary_dir", "launcher", "log_interval", "vis_backends", "num_workers", "paper_row"),
-    *("checkpoint_every", "on_device"),
+    *("checkpoint_every", "on_device", "shard_optimizer"),
 }
 VOLATILE_DATA = {"root", "path", "download", "verify", "threads"}
 

@@ -1,18 +1,24 @@
-"""Several processes of one job: where one fails, the others end soon, and its error is the last thing that is said."""
+"""Several processes of one job: how they meet under Slurm; where one fails, the others end soon and say why."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
 import torch
 from torch.distributed import Store
 
+from natx.errors import ConfigError
+
+# What torch calls a process's place in the job, and what srun calls it.
+SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS"}
+PORTS = range(20_000, 29_000)  # below those that systems hand out by themselves
 LOOK = 2.0  # seconds between two looks at the others
 SILENT = 45.0  # seconds without a sign of life after which a process is taken for dead
 FAILED, ALIVE, DONE = "natx/failed", "natx/alive/", "natx/done/"
@@ -84,6 +90,35 @@ class Watch:
                 sys.stderr.flush()
                 self.leave(verdict[1])
                 return
+
+
+def slurm_meeting(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which torch's processes find each other, from those that srun gives to a task.
+
+    They meet on the first machine of the job, at a port that follows from the job's number; ``MASTER_ADDR`` and
+    ``MASTER_PORT`` name another place. mmengine's launcher does the same for GPUs alone, with one port for all jobs.
+
+    Raises:
+        ConfigError: this is no task of srun, or the machines' names cannot be had.
+    """
+    if missing := [name for name in SLURM.values() if name not in variables]:
+        raise ConfigError(f"--launcher slurm needs srun, which sets {missing[0]}: srun --ntasks-per-node=N natx ...")
+    meeting = {name: variables[source] for name, source in SLURM.items()}
+    job = int(variables.get("SLURM_JOB_ID", "0"))
+    meeting["MASTER_PORT"] = variables.get("MASTER_PORT") or str(PORTS[job % len(PORTS)])
+    meeting["MASTER_ADDR"] = variables.get("MASTER_ADDR") or _first_machine(variables.get("SLURM_JOB_NODELIST", ""))
+    return meeting
+
+
+def _first_machine(machines: str) -> str:
+    """The first of the machines that Slurm writes in short, ``gpu[03-04]``."""
+    try:
+        done = subprocess.run(["scontrol", "show", "hostnames", machines], capture_output=True, text=True, check=True)
+        return done.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise ConfigError(
+            f"scontrol does not say the machines of SLURM_JOB_NODELIST={machines!r}: set MASTER_ADDR to the first one"
+        ) from error
 
 
 def watch() -> Watch:

@@ -26,6 +26,7 @@ from natx.runtime.precision import quick_float32
 from natx.runtime.stop import StopRequest
 from natx.training.hooks import Checkpoints
 from natx.training.loop import ResumableLoop
+from natx.training.shards import ShardedOptimizer
 
 # Of a resumed run with gradient accumulation: its gradients are restored.
 UNTRUE = "Resumed iteration number is not divisible"
@@ -116,11 +117,14 @@ class NatxRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""
-        name = optim_wrapper.get("optimizer", {}).get("type")
+        optimizer = optim_wrapper.get("optimizer", {})
+        name = optimizer.get("type")
         if isinstance(name, str):
             require_known(OPTIMIZERS, name)
         with _fitting("optim_wrapper", optim_wrapper):
-            return super().build_optim_wrapper(optim_wrapper)
+            if self.cfg.get("shard_optimizer") and self.distributed:
+                optimizer = {**optimizer, "type": ShardedOptimizer, "optimizer_type": name}
+            return super().build_optim_wrapper({**optim_wrapper, "optimizer": optimizer})
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""

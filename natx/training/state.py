@@ -37,6 +37,7 @@ def capture(runner: Runner, average: Task | None, *, batches: int) -> dict[str, 
     device = next(learner.parameters()).device
     own = {"generators": _generators(device), **_of_this_process(learner, inside=batches > 0)}
     processes = all_gather_object(own)
+    optimizer = runner.optim_wrapper.state_dict()  # gathered where each process has a share of it
     if runner.rank != 0:
         return None
     upstream = learner.task.upstream.state_dict()
@@ -44,7 +45,7 @@ def capture(runner: Runner, average: Task | None, *, batches: int) -> dict[str, 
         "weights": upstream if average is None else average.upstream.state_dict(),
         **({} if average is None else {"live": upstream}),
         "method": learner.method.state_dict(),
-        "optimizer": runner.optim_wrapper.state_dict(),
+        "optimizer": optimizer,
         "schedulers": [schedule_state(scheduler) for scheduler in runner.param_schedulers],
         "processes": processes,
         "logs": _logs(runner),

@@ -142,6 +142,24 @@ def test_values_that_do_not_fit(training: Path, option: str) -> None:
     assert said in refusal(training, TRAINING, **{option: value})
 
 
+# option: (its value, how that is said to be asked for)
+ELSEWHERE: dict[str, tuple[Any, str]] = {
+    "strategy": ({"type": "FSDPStrategy"}, "strategy shards the network"),
+    "model_wrapper_cfg": ({"type": "MMFullyShardedDataParallel"}, "shard_optimizer=True shares out"),
+    "optim_wrapper.type": ("DeepSpeedOptimWrapper", "optim_wrapper.type shards the network"),
+    "optim_wrapper.optimizer.type": ("ZeroRedundancyOptimizer", "is asked for by shard_optimizer=True"),
+}
+
+
+@pytest.mark.parametrize("option", ELSEWHERE)
+def test_what_mmengine_shards_by_is_refused_with_what_to_use(shop: Workshop, training: Path, option: str) -> None:
+    value, text = ELSEWHERE[option]
+    assert text.partition(" ")[2] in refusal(training, TRAINING, **{option: value})
+    content = Config.fromfile(training)
+    content.merge_from_dict({option: value})
+    assert text in refusal(shop.write("sharded.py", content.to_dict()), TRAINING)
+
+
 def test_arguments_that_natx_gives_are_not_a_configs(training: Path) -> None:
     sampler = {"type": "DefaultSampler", "seed": 3}
     assert "data.sampler.seed is no argument of DefaultSampler" in refusal(training, TRAINING, data__sampler=sampler)

@@ -11,8 +11,10 @@ import pytest
 from torch.distributed import HashStore
 from workshop import environment
 
+from natx import cli
+from natx.errors import ConfigError
 from natx.runtime import processes
-from natx.runtime.processes import Watch
+from natx.runtime.processes import Watch, slurm_meeting
 
 # Process 1 fails as MODE says; process 0 waits for it in a collective, for half an hour unless it is told.
 WORKER = """
@@ -23,8 +25,9 @@ from natx.errors import ConfigError
 
 
 def main():
-    cli.set_up(argparse.Namespace(device="cpu", threads=1, launcher="pytorch"))
+    cli.set_up(argparse.Namespace(device="cpu", threads=1, launcher=sys.argv[2]))
     torch.distributed.barrier()
+    assert torch.distributed.get_world_size() == 2
     if os.environ["RANK"] == "1":
         if sys.argv[1] == "user":
             raise ConfigError("process 1 cannot go on")
@@ -37,14 +40,17 @@ cli.run(main, debug=False)
 """
 
 
-def pair(mode: str, port: int) -> tuple[list[int], list[str]]:
+TASK = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "8", "SLURM_JOB_NODELIST": "gpu[03-04]"}
+
+
+def pair(mode: str, port: int, *, launcher: str = "pytorch") -> tuple[list[int], list[str]]:
     """Exit codes of two processes and what they wrote to stderr; they have a minute and what it takes to start them."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE") if launcher == "pytorch" else tuple(TASK)[:3]
+    meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, mode],
-            env=environment(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(port)
-            ),
+            [sys.executable, "-c", WORKER, mode, launcher],
+            env=environment(**dict(zip(names, (str(rank), str(rank), "2"))), **meeting),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -72,8 +78,9 @@ def test_a_process_that_fails_ends_the_others(mode: str, code: int, text: str) -
     assert text in last[1]
 
 
-def test_processes_that_end_well_are_not_missed() -> None:
-    codes, errors = pair("none", free_port())
+@pytest.mark.parametrize("launcher", ["pytorch", "slurm"])
+def test_processes_that_end_well_are_not_missed(launcher: str) -> None:
+    codes, errors = pair("none", free_port(), launcher=launcher)
     assert codes == [0, 0], errors
 
 
@@ -126,3 +133,33 @@ def test_a_store_that_is_gone_ends_the_process(monkeypatch: pytest.MonkeyPatch, 
             raise RuntimeError("Connection reset by peer")
 
     assert Watch(Gone(), 0, 2).look() == ("the process that holds the job together has ended", 1)  # type: ignore[arg-type]
+
+
+def test_tasks_of_slurm_meet_on_the_first_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text('#!/bin/sh\n[ "$*" = "show hostnames gpu[03-04]" ] && printf "gpu03\\ngpu04\\n"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    meeting = slurm_meeting(TASK | {"SLURM_JOB_ID": "9000123"})
+    assert {name: meeting[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")} == {
+        "RANK": "5",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "8",
+    }
+    assert meeting["MASTER_ADDR"] == "gpu03"
+    ports = {slurm_meeting(TASK | {"SLURM_JOB_ID": str(job)})["MASTER_PORT"] for job in range(9000123, 9000133)}
+    assert len(ports) == 10 and meeting["MASTER_PORT"] in ports  # jobs that share a machine do not meet
+    named = slurm_meeting(TASK | {"MASTER_ADDR": "there", "MASTER_PORT": "7"})
+    assert (named["MASTER_ADDR"], named["MASTER_PORT"]) == ("there", "7")
+
+
+@pytest.mark.parametrize("name", TASK)
+def test_what_srun_did_not_say_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=f"{name}.*: (srun|set MASTER_ADDR)"):
+        slurm_meeting({key: value for key, value in TASK.items() if key != name})
+
+
+def test_each_task_takes_the_gpu_that_slurm_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [cli._place("slurm", 8), cli._place("slurm", 1), cli._place("pytorch", 8)] == [3, 0, 3]

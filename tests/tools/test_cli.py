@@ -197,6 +197,7 @@ BAD_TRAINING: dict[str, tuple[Callable[[Workshop], list[Any]], list[str]]] = {
     "device meta": (lambda s: [s.digits(), "--device", "meta"], ["no device", "cpu", "meta"]),
     "threads": (lambda s: [s.digits(), "--threads", "0"], ["--threads must be at least 1"]),
     "no torchrun": (lambda s: [s.digits(), "--launcher", "pytorch"], ["torchrun"]),
+    "no srun": (lambda s: [s.digits(), "--launcher", "slurm"], ["--launcher slurm needs srun"]),
     "option without value": (lambda s: [s.digits(), "--cfg-options", "seed"], ["--cfg-options", "key.sub=value"]),
     "option with a call in a list": (
         lambda s: [s.digits(), "--cfg-options", 'data.augments=[dict(type="RandomFlip"),dict(type="RandomCrop")]'],

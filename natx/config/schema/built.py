@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.registry import PARAM_SCHEDULERS
@@ -31,6 +31,7 @@ class Built(Part):
         also: keys besides the class's arguments.
         default: the class where ``type`` is absent.
         optional: None takes away what a base says.
+        refused: classes of the registry that natx does not use, each with what to say of it.
     """
 
     registry: MMEngineRegistry
@@ -39,6 +40,7 @@ class Built(Part):
     also: tuple[str, ...] = ()
     default: str | None = None
     optional: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Pydantic's hook: the value is judged by :meth:`problems` and left as it is."""
@@ -70,6 +72,9 @@ class Built(Part):
             yield key, f"should be a {self.registry.name} as dict(type='...', ...); got {value!r}"
             return
         if isinstance(kind, str):
+            if kind in self.refused:
+                yield joined(key, "type"), self.refused[kind]
+                return
             try:
                 require_known(self.registry, kind)
             except ConfigError as error:

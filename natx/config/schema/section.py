@@ -6,7 +6,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,8 +19,12 @@ class Section(BaseModel):
 
     Values are not converted: ``"3"`` is no number. The first line of a subclass's docstring heads its table in
     docs/config.md.
+
+    Attributes:
+        refused: keys that other programs read in such a config, each with what to say of it.
     """
 
+    refused: ClassVar[dict[str, str]] = {}
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import mmengine.dataset  # noqa: F401  registers its samplers
 import mmengine.optim  # noqa: F401  registers optimisers, wrappers and schedules
@@ -133,18 +133,25 @@ class Start(Section):
     )
 
 
+# Why networks are not sharded: an attack and a weight perturbation work on the whole network between two steps.
+WHOLE = (
+    "shards the network (FSDP, DeepSpeed), which natx cannot train: each process has the whole network; leave it out, "
+    "shard_optimizer=True shares out the optimiser's memory, a smaller data.batch_size bounds the activations"
+)
 WRAPPED = ("optimizer", "paramwise_cfg", "clip_grad", "constructor")  # of optim_wrapper, beside its class's arguments
 
 
 class Training(Section):
     """A training config."""
 
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(("strategy", "model_wrapper_cfg"), WHOLE)
+
     task: Task = entry("the model: its task's class and that class's arguments")
     data: Data = entry("images")
     method: Method = entry("the recipe: views, inner attack, terms")
-    optim_wrapper: Annotated[Any, Built(OPTIM_WRAPPERS, also=WRAPPED, default="OptimWrapper")] = entry(
-        "mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`"
-    )
+    optim_wrapper: Annotated[
+        Any, Built(OPTIM_WRAPPERS, also=WRAPPED, default="OptimWrapper", refused={"DeepSpeedOptimWrapper": WHOLE})
+    ] = entry("mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`")
     train_cfg: TrainCfg = entry("length")
     seed: int = entry("of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0)
     param_scheduler: Annotated[
@@ -171,6 +178,10 @@ class Training(Section):
         default=False,
     )
     sync_bn: bool = entry("batch-norm statistics over all processes", default=False)
+    shard_optimizer: bool = entry(
+        "each of several processes keeps its share of the optimiser's memory (ZeRO, stage 1); one process keeps all",
+        default=False,
+    )
     adversary_dir: str | Path | None = entry(
         "where frozen models are stored (default: `adversaries` beside the work dir)", default=None
     )
@@ -183,12 +194,16 @@ class Training(Section):
         "mmengine's writers of logs (default: `[dict(type='LocalVisBackend')]`)", default=None
     )
     paper_row: str | None = entry("the row of an attack config's `paper` that it reproduces", default=None)
-    launcher: Literal["none", "pytorch"] = entry("set by `--launcher`", default="none")
+    launcher: Literal["none", "pytorch", "slurm"] = entry("set by `--launcher`", default="none")
     custom_imports: Imports | None = entry("modules to import", default=None)
 
 
 PARTS |= {
-    "optimizer": Built(OPTIMIZERS, supplied=("params",)),
+    "optimizer": Built(
+        OPTIMIZERS,
+        supplied=("params",),
+        refused={"ZeroRedundancyOptimizer": "is asked for by shard_optimizer=True beside the optimiser's own class"},
+    ),
     "paramwise_cfg": Keys(Paramwise),
     "clip_grad": Keys(ClipGrad),
 }
