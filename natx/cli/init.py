@@ -27,6 +27,7 @@ def main(words: Sequence[str]) -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from natx.config import TRAINING, load_config, shadow
     from natx.data.starter import Wish
+    from natx.runtime.device import pick_device
     from natx.runtime.files import write_text
     from natx.threat import pixel_fraction
 
@@ -36,7 +37,8 @@ def main(words: Sequence[str]) -> None:
     if out.exists():
         raise ConfigError(f"{out} exists: name another file with --out")
     cli.output_folder(out.parent)
-    wish = Wish(out, arguments.model, arguments.image_size, arguments.method, arguments.eps, arguments.epochs)
+    own = (arguments.model, arguments.image_size, arguments.method, arguments.eps, arguments.epochs, arguments.quick)
+    wish = Wish(out, *own)
     try:
         adapter = import_module(f"{ADAPTERS[arguments.task]}.starter")
     except ImportError as error:
@@ -52,6 +54,10 @@ def main(words: Sequence[str]) -> None:
     train, test = (f"  {cli.program(command)} {out}" for command in ("train", "test"))
     judged = f"{test} {best} --attacks attacks/{attacks}"
     cli.write("\n".join([*lines, "", f"written: {out}", "next:", f"{train} --dry-run", train, judged]))
+    if arguments.task == "cls" and not arguments.quick and pick_device(None).type == "cpu":
+        cli.write(
+            "note: there is no GPU here, and on a CPU this takes hours (--dry-run says how many); --quick takes minutes"
+        )
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -66,9 +72,12 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--eps", type=cli.fraction, help="radius, as 4/255 (default: what is usual)")
     parser.add_argument("--epochs", type=int, metavar="N", help="(default: so many as make about 3,000 steps)")
+    parser.add_argument("--quick", action="store_true", help="a first result in minutes on a CPU, for cls")
     parser.add_argument("--out", metavar="FILE", help="the config to write (default: <folder>_<method>.py)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(words)
+    if arguments.quick and arguments.task != "cls":
+        raise ConfigError(f"--quick is for cls; what {arguments.task} begins with is small already: use --epochs")
     for name in ("image_size", "epochs", "eps"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:

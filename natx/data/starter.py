@@ -13,6 +13,7 @@ from natx.threat import pixel_fraction
 LOOKED_AT = 64  # image files whose size is read
 BATCHES, STEPS_AN_EPOCH = (128, 64, 32, 16, 8), 20
 STEPS, FEWEST, MOST = 3000, 10, 100  # of a training; epochs
+QUICK_IMAGES, QUICK_MOST = 40_000, 60  # images seen in a training of minutes; epochs
 SMALL = 100  # pixels a side, below which 8/255 is usual
 
 
@@ -27,6 +28,7 @@ class Wish:
         method: 'nat', 'at' (adversarial training without the nasty term) or 'standard'.
         eps: radius; None for the usual one.
         epochs: None for as many as make a usual number of steps.
+        quick: minutes on a CPU in place of a training as it is usual.
     """
 
     file: Path
@@ -35,6 +37,7 @@ class Wish:
     method: str = "nat"
     eps: float | None = None
     epochs: int | None = None
+    quick: bool = False
 
 
 def side(paths: Sequence[str]) -> int:
@@ -51,6 +54,11 @@ def batch_size(images: int) -> int:
 def epochs(images: int, batch: int) -> int:
     """So many as make about 3,000 steps, in tens."""
     return min(MOST, max(FEWEST, round(STEPS / max(1, images // batch) / 10) * 10))
+
+
+def quick_epochs(images: int) -> int:
+    """So many as show about 40,000 images."""
+    return min(QUICK_MOST, max(1, round(QUICK_IMAGES / max(1, images))))
 
 
 def radius(pixels: int) -> tuple[str, str]:
@@ -105,9 +113,11 @@ def methods(wish: Wish, arguments: str, *, nasty: str = "") -> list[str]:
 
 def schedule(wish: Wish, images: int, batch: int, *, warm_up: int = 0) -> str:
     """The line of the epochs, down a cosine after a warm-up, which short trainings do without."""
-    count = wish.epochs or epochs(images, batch)
+    count = wish.epochs or (quick_epochs(images) if wish.quick else epochs(images, batch))
     warm_up = warm_up if count > 2 * warm_up else 0
     parts = [f'dict(type="LinearLR", start_factor=0.1, begin=0, end={warm_up}, by_epoch=True)'] if warm_up else []
     parts += [f'dict(type="CosineAnnealingLR", T_max={count - warm_up}, begin={warm_up}, end={count}, by_epoch=True)']
-    reason = "as asked for" if wish.epochs else f"about {STEPS:,} steps, but {FEWEST} to {MOST} epochs"
+    usual = f"about {STEPS:,} steps, but {FEWEST} to {MOST} epochs"
+    usual = f"quick: about {QUICK_IMAGES:,} images, at most {QUICK_MOST} epochs" if wish.quick else usual
+    reason = "as asked for" if wish.epochs else usual
     return line("train_cfg, param_scheduler", f"dict(max_epochs={count}), [{', '.join(parts)}]", reason)

@@ -37,6 +37,7 @@ from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
 WARM_UP, STEPS = 2, 3  # the first steps allocate memory and choose kernels
+LONG = 10.0  # seconds of steps after which the last one that was taken has to do
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Rehearsal:
         return loader.collate_fn(loader.dataset.__getitems__(list(islice(loader.sampler, images))))
 
     def seconds_per_step(self) -> float:
-        """The time of one training step, the median of a few; the model trains a little."""
+        """The time of one training step, the median of a few (one where they are long); the model trains a little."""
         runner, times = self.runner, []
         runner.optim_wrapper.initialize_count_status(runner.model, 0, runner.max_iters)
         runner.model.train()
@@ -105,8 +106,11 @@ class Rehearsal:
             if runner.device.type != "cpu":
                 torch.accelerator.synchronize(runner.device)
             times.append(time.perf_counter() - started)
+            if len(times) > 1 and sum(times) > LONG:
+                break
             started = time.perf_counter()
-        step = sorted(times[WARM_UP:])[STEPS // 2]
+        timed = sorted(times[WARM_UP:] or times[-1:])
+        step = timed[len(timed) // 2]
         self.compiling = max(0.0, times[0] - step) if self.config.get("compile") else 0.0
         return step
 

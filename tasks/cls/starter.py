@@ -21,10 +21,12 @@ from tasks.cls.datasets.folder import ImageFolder
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
 LARGEST, STEP, LEAST = 224, 32, 32  # pixels a side
+QUICK_SIDE, QUICK_MODEL = 32, "resnet8_cifar"
 SMALL_STEM = 64  # up to which the form for CIFAR, which keeps the resolution at first, is proposed
 HELD_OUT, MOST_HELD_OUT = 10, 1000  # one image of ten, at most so many
 RATE, RATE_BATCH = 0.1, 128
 SHOWN = 3  # class names in a comment
+PGD = "attack=dict(threat=threat, step_size=threat['eps'] / 4)"
 
 
 def starter(data: Path, wish: Wish) -> list[str]:
@@ -42,12 +44,13 @@ def starter(data: Path, wish: Wish) -> list[str]:
     if differing := sorted(set(learned.classes) ^ set(judged.classes)):
         raise DataError(f"{train} and {test} have different classes ({differing[0]} is in one): make them agree")
     classes, stored = learned.classes, side(learned.paths)
-    size = wish.image_size or min(LARGEST, max(LEAST, stored // STEP * STEP))
+    size = wish.image_size or (QUICK_SIDE if wish.quick else min(LARGEST, max(LEAST, stored // STEP * STEP)))
     resize = round(size * 8 / 7) if size >= LARGEST else size
     held = min(MOST_HELD_OUT, len(learned) // HELD_OUT)
     batch = batch_size(len(learned) - held)
-    model = wish.model or ("resnet18_cifar" if size <= SMALL_STEM else "resnet18")
-    method = {"nat": ["methods/pgd_at_union"], "at": ["methods/pgd_at"], "standard": []}[wish.method]
+    model = wish.model or _network(size, quick=wish.quick)
+    attack, arguments = ("n_fgsm", "attack=dict(threat=threat)") if wish.quick else ("pgd_at", PGD)
+    method = {"nat": [f"methods/{attack}_union"], "at": [f"methods/{attack}"], "standard": []}[wish.method]
     shown = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
     parts = [
         f"train=dict(root={str(train)!r}, train=True, **_read), test=dict(root={str(test)!r}, **_read)",
@@ -65,10 +68,10 @@ def starter(data: Path, wish: Wish) -> list[str]:
         line(
             "_read",
             f'dict(type="ImageFolder", image_size={size}, resize={resize})',
-            f"files have {stored} pixels a side",
+            f"files have {stored} pixels a side" + (f"; quick: {QUICK_SIDE}" if size == QUICK_SIDE < stored else ""),
         ),
         line("data", f"dict({', '.join(parts)})", f"{STEPS_AN_EPOCH} steps an epoch or more; 1 in {HELD_OUT} held out"),
-        *methods(wish, "attack=dict(threat=threat, step_size=threat['eps'] / 4)"),
+        *methods(wish, arguments),
         line(
             "optim_wrapper",
             f"dict(optimizer=dict(lr={RATE * batch / RATE_BATCH:g}))",
@@ -76,6 +79,11 @@ def starter(data: Path, wish: Wish) -> list[str]:
         ),
         schedule(wish, len(learned) - held, batch),
     ]
+
+
+def _network(size: int, *, quick: bool) -> str:
+    """The network that is proposed for images of so many pixels a side."""
+    return QUICK_MODEL if quick else "resnet18_cifar" if size <= SMALL_STEM else "resnet18"
 
 
 def _augments(size: int, resize: int) -> str:

@@ -16,7 +16,7 @@ import natx
 from natx.cli.main import start
 from natx.config import TRAINING, frozen_models, load_config, plain_dict
 from natx.data import build_dataset
-from natx.data.starter import batch_size, epochs
+from natx.data.starter import batch_size, epochs, quick_epochs
 from natx.training.frozen_models import adversary_recipe
 from natx.training.plan import describe_plan
 
@@ -97,12 +97,33 @@ def test_what_is_not_said_is_seen_from_the_folder(tmp_path: Path, monkeypatch: p
     assert config.method.attack.step_size == 0.5 / 255 and config.train_cfg.max_epochs == 7
 
 
+def test_what_is_quick_is_a_small_net_on_single_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class_folders(tmp_path / "photos", train=10, test=5)
+    monkeypatch.setattr("natx.runtime.device.pick_device", lambda name: CPU)
+    run(monkeypatch, "init", "cls", "--data", "photos", "--out", "usual.py")
+    assert "note: there is no GPU here" in capsys.readouterr().out
+    for method, views in (("nat", ["clean", "adv"]), ("at", ["adv"]), ("standard", ["clean"])):
+        file = f"{method}.py"
+        run(monkeypatch, "init", "cls", "--data", "photos", "--quick", "--method", method, "--out", file)
+        assert "note:" not in (out := capsys.readouterr().out) and "quick: about 40,000 images, at most 60" in out
+        config = load_config(file, kind=TRAINING)
+        assert (config.task.model, config.task.image_size, config.train_cfg.max_epochs) == ("resnet8_cifar", 32, 60)
+        assert len(Path(file).read_text().splitlines()) <= 10
+        plan = describe_plan(config, Path("unused"), device=CPU)
+        assert any(f"views {' + '.join(views)}" in line for line in plan)
+        assert method == "standard" or config.method.attack.type == "SingleStep"
+    assert [quick_epochs(n) for n in (0, 450, 4_000, 100_000)] == [60, 60, 10, 1]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
         (["cls", "--data", "photos"], "photos is to hold train/<class>/<image> and test/<class>/<image>"),
         (["cls", "--data", "photos", "--out", "a.txt"], "Python files"),
         (["cls", "--data", "photos", "--eps", "0"], "--eps must be above 0"),
+        (["reid", "--data", "photos", "--quick"], "--quick is for cls"),
         (["reid", "--data", "photos"], "no folder bounding_box_train"),
     ],
 )
@@ -118,7 +139,7 @@ def test_what_cannot_be_a_start_is_one_line(
 def test_from_a_folder_to_a_model_that_is_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class_folders(tmp_path / "photos", train=10, test=5)
     common = ["--device", "cpu", "--threads", 1]
-    run(monkeypatch, "init", "cls", "--data", "photos", "--model", "small_cnn", "--image-size", 32, "--epochs", 1)
+    run(monkeypatch, "init", "cls", "--data", "photos", "--quick", "--model", "small_cnn", "--epochs", 1)
     run(monkeypatch, "train", "photos_nat.py", *common)
     pgd = {"type": "PGD", "steps": 2, "threat": {"type": "Linf", "eps": 8 / 255}}
     attacks = write_config(tmp_path / "quick.py", {"attacks": [pgd]})

@@ -15,6 +15,8 @@ from PIL import Image
 from workshop import DIGITS, PGD, Workshop, nat
 
 from natx.errors import ConfigError
+from natx.training import rehearsal
+from natx.training.learner import Learner
 from natx.training.plan import describe_plan
 from natx.training.run import train
 
@@ -93,6 +95,27 @@ def test_times_are_told_for_every_training_and_together_unless_unwanted(shop: Wo
     assert "time of all 2 trainings: about" in ran.out
     untimed = shop.run("train.py", config, "--work-dir", shop.folder / "run", "--dry-run", "--no-timing")
     assert not re.findall(r"^ *time", untimed.out, flags=re.MULTILINE)
+
+
+def test_long_steps_are_timed_twice_and_no_more(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five steps of a large net took minutes on a CPU, only to say that it would take days."""
+    counts = []
+    for long in (rehearsal.LONG, 0.0):
+        monkeypatch.setattr(rehearsal, "LONG", long)
+        steps = []
+        monkeypatch.setattr(Learner, "train_step", _counted(Learner.train_step, steps))
+        lines = describe_plan(shop.load(), shop.folder / "run", device=CPU, timing=True)
+        assert any(line.startswith("time: about") for line in lines)
+        counts.append(len(steps))
+    assert counts == [rehearsal.WARM_UP + rehearsal.STEPS, 2]
+
+
+def _counted(step: Any, steps: list[int]) -> Any:
+    def train_step(self: Learner, *rest: Any, **named: Any) -> Any:
+        steps.append(1)
+        return step(self, *rest, **named)
+
+    return train_step
 
 
 def test_what_the_best_epoch_is_and_where_training_starts(shop: Workshop) -> None:
