@@ -1,7 +1,8 @@
 # natx in a container: `docker build -t natx .` for CPUs, and for NVIDIA GPUs
-#   docker build -t natx --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+#   docker build -t natx --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
 #   docker run --rm --gpus all -v "$PWD":/work natx natx train CONFIG
-# torch and torchvision come as a pair from one index, so that they match; everything else is pinned in constraints.txt.
+# cu130 is what PyPI's torch of constraints.txt is built with. torch and torchvision come as a pair from one index, so that they
+# match; everything else is pinned in constraints.txt.
 FROM python:3.11-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=reid,det,analysis

@@ -96,8 +96,11 @@ def _parts(data: Path) -> tuple[Path, Path]:
     """The folders of training and test images."""
     test = next((data / name for name in TESTS if (data / name).is_dir()), None)
     if not (data / TRAIN).is_dir() or test is None:
+        folders = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+        present = f"it holds {', '.join(folders[:SHOWN])}: " if folders else ""
+        present = present if data.is_dir() else "there is no such folder: "
         raise DataError(
-            f"{data} is to hold {TRAIN}/<class>/<image> and {TESTS[0]}/<class>/<image> (or {', '.join(TESTS[1:])}): "
-            "sort the images so"
+            f"{data} is to hold {TRAIN}/<class>/<image> and {TESTS[0]}/<class>/<image> (or {', '.join(TESTS[1:])}); "
+            f"{present}sort the images so, about one of five of each class into {TESTS[0]}"
         )
     return data / TRAIN, test

@@ -121,6 +121,8 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
     ("words", "part"),
     [
         (["cls", "--data", "photos"], "photos is to hold train/<class>/<image> and test/<class>/<image>"),
+        (["cls", "--data", "unsorted"], "it holds cat, dog: sort the images so, about one of five"),
+        (["cls", "--data", "nowhere"], "there is no such folder"),
         (["cls", "--data", "photos", "--out", "a.txt"], "Python files"),
         (["cls", "--data", "photos", "--eps", "0"], "--eps must be above 0"),
         (["reid", "--data", "photos", "--quick"], "--quick is for cls"),
@@ -130,7 +132,8 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
 def test_what_cannot_be_a_start_is_one_line(
     words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "photos").mkdir()
+    for name in ("photos", "unsorted/cat", "unsorted/dog"):
+        (tmp_path / name).mkdir(parents=True)
     with pytest.raises(SystemExit):
         run(monkeypatch, "init", *words)
     assert part in capsys.readouterr().err and not [*tmp_path.glob("*.py")]
