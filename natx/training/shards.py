@@ -40,7 +40,7 @@ class ShardedOptimizer(ZeroRedundancyOptimizer):
         """The whole state on the first process, an empty dict on the others; all processes take part."""
         self.consolidate_state_dict()
         state = super().state_dict() if is_main_process() else {}
-        self._all_state_dicts = []
+        self._all_state_dicts: list[dict[str, Any]] = []
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

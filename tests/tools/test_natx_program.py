@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -50,6 +51,16 @@ def test_the_program_answers_without_loading_a_library(line: str) -> None:
         assert "error: natx has no command 'tran': is 'train' meant?" in ran.stderr
     else:
         assert f"natx {line.split()[0]}" in ran.stdout and "python tools" not in ran.stdout
+
+
+def test_threads_wait_asleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable must be there before torch is, which the commands load."""
+    for value, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", "")
+        monkeypatch.delenv("OMP_WAIT_POLICY") if value is None else monkeypatch.setenv("OMP_WAIT_POLICY", value)
+        with pytest.raises(SystemExit):
+            start("tran", [])
+        assert os.environ["OMP_WAIT_POLICY"] == kept
 
 
 def test_every_command_has_a_module_and_every_script_a_command() -> None:
