@@ -20,6 +20,7 @@ from natx.checks.applicable import NotApplicableError
 from natx.checks.base import Check, Finding, Verdict, finding
 from natx.checks.chance import mean_above
 from natx.data import subset
+from natx.evaluation.groups import group_sums
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.sets import SetEvaluation, attacked_positions, evaluate_set
@@ -42,6 +43,7 @@ class Searches:
         value: the first value of a cell, which is looked at.
         scores: of every query judged again (%), float64 ``[Q]`` by column; empty until they are.
         chance: what a ranking at random has of ``value`` (%); None where the metric does not say.
+        groups: which of the queries judged again belong together, ``[Q]``; None where each is one by itself.
     """
 
     attacks: Sequence[PGD]
@@ -49,16 +51,25 @@ class Searches:
     value: str
     scores: dict[str, Tensor]
     chance: float | None
+    groups: Sequence[int] | None = None
 
     @property
     def own(self) -> Tensor:
         """The lowest that the evaluation's own columns leave each query."""
         return torch.stack([self.scores[name] for name in (CLEAN, *(attack.name for attack in self.attacks))]).amin(0)
 
+    def clean_low(self) -> float:
+        """The low end of the interval of the mean without attack (%)."""
+        return mean_interval(self.scores[CLEAN].tolist(), groups=self.groups)[0]
+
+    def by_person(self, gaps: Tensor) -> Tensor:
+        """The mean of each person's queries, float64 ``[G]``: people are independent, their queries are not."""
+        totals, counts = group_sums(gaps.tolist(), self.groups)
+        return torch.from_numpy(totals / counts)
+
     def require_something_to_lose(self) -> None:
         """NotApplicableError where the ranking without attack is no better than chance."""
-        clean = self.scores[CLEAN].tolist()
-        if self.chance is not None and mean_interval(clean)[0] <= self.chance:
+        if self.chance is not None and self.clean_low() <= self.chance:
             raise NotApplicableError("the ranking without attack is no better than chance; see Q5")
 
 
@@ -93,7 +104,7 @@ class Stronger(Check):
         own, lowest = case.own, torch.stack(columns).amin(0)
         drop = own - torch.minimum(own, lowest)
         reason = f"worst case {float(own.mean()):.2f} {case.value}, {float((own - drop).mean()):.2f} with these"
-        return finding(mean_above(drop, self.tolerance), reason)
+        return finding(mean_above(case.by_person(drop), self.tolerance), reason)
 
 
 class BlackBox(Stronger):
@@ -109,7 +120,7 @@ class BlackBox(Stronger):
         case.require_something_to_lose()
         own, other = case.own, columns[0]
         reason = f"{float(own.mean()):.2f} {case.value} in the worst case, {float(other.mean()):.2f} by transfer"
-        return finding(mean_above(own - other, self.tolerance), reason)
+        return finding(mean_above(case.by_person(own - other), self.tolerance), reason)
 
 
 class AboveChance(Check):
@@ -122,8 +133,7 @@ class AboveChance(Check):
         """See :meth:`Check.measure`."""
         if case.chance is None:
             raise NotApplicableError("the metric does not say what chance gives")
-        clean = case.scores[CLEAN]
-        low, mean = mean_interval(clean.tolist())[0], float(clean.mean())
+        low, mean = case.clean_low(), float(case.scores[CLEAN].mean())
         reason = (
             f"{mean:.2f} {case.value} without attack, {low:.2f} at the interval's low end, {case.chance:.2f} by chance"
         )
@@ -213,8 +223,15 @@ def audit_queries(
     claimed = attacks[0].threat if attacks else None
     iterated = [attack for attack in attacks if isinstance(attack, PGD) and attack.threat == claimed]
     iterated.sort(key=lambda attack: evaluation.values[attack.name][value])
-    random = metric.chance(part)
-    searches = Searches(iterated, vanilla, value, {}, None if random is None else random[value])
+    random, groups = metric.chance(part), metric.groups(part)
+    searches = Searches(
+        iterated,
+        vanilla,
+        value,
+        {},
+        None if random is None else random[value],
+        None if groups is None else groups.tolist(),
+    )
     others = [form for check in CHECKS if isinstance(check, Stronger) for form in check.forms(searches)]
     again = evaluate_set(task, part, [*iterated, *others], metric=metric, batch_size=batch_size, meter=meter)
     searches.scores.update({column: scores[value] for column, scores in again.scores.items()})

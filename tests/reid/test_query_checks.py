@@ -11,6 +11,8 @@ from torch import Tensor
 
 from natx.attacks import PGD
 from natx.checks import Verdict, audit_queries, audited
+from natx.checks.applicable import NotApplicableError
+from natx.checks.queries import Searches
 from natx.checks.text import wording
 from natx.evaluation import evaluate_set
 from natx.threat import Linf
@@ -90,6 +92,18 @@ def test_a_model_without_gradients_breaks_by_transfer(crowd: Crowd) -> None:
     verdicts = audited_model(Flat(), crowd, attacks(), vanilla=LinearEmbedding())
     assert verdicts["Q4"].verdict == "red" and "by transfer" in verdicts["Q4"].reason
     assert audited_model(Flat(), crowd, attacks())["Q4"].reason.startswith("no undefended model was given")
+
+
+def test_people_are_what_the_checks_count() -> None:
+    """Two people of four queries each, all alike: as certain as two numbers, not as eight."""
+    alike = torch.tensor([30.0, 30.0, 30.0, 30.0, 10.0, 10.0, 10.0, 10.0], dtype=torch.float64)
+    groups = [4, 4, 4, 4, 1, 1, 1, 1]
+    searches, single = (Searches([], None, "mAP", {"Clean": alike}, 12.0, of) for of in (groups, None))
+    assert searches.by_person(alike).tolist() == [10.0, 30.0] and torch.equal(single.by_person(alike), alike)
+    assert searches.clean_low() == 10.0 < 12.0 < single.clean_low()
+    with pytest.raises(NotApplicableError):
+        searches.require_something_to_lose()
+    single.require_something_to_lose()
 
 
 def test_a_ranking_at_random_has_nothing_to_lose() -> None:
