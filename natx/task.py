@@ -113,8 +113,13 @@ class Task(nn.Module):
     def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take a weight file's own mean and std a channel, of pixels in [0,1], unless the config has named others."""
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The part of ``upstream`` that :meth:`load_backbone` fills; names of weights are those inside it."""
+        return self.upstream
+
     def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
-        """Load the weights of a classifier, under the names of ``upstream``, without its class layer.
+        """Load the weights of a classifier, under the names of ``backbone``, without its class layer.
 
         Args:
             tensors: a state dict.

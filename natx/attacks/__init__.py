@@ -7,6 +7,7 @@ from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack, coun
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.friendly import FriendlyPGD
+from natx.attacks.one_of import OneOf
 from natx.attacks.patch import Patch
 from natx.attacks.patch_pgd import PatchPGD
 from natx.attacks.per_image import PerImagePGD
@@ -28,6 +29,7 @@ __all__ = [
     "Copies",
     "Cost",
     "FriendlyPGD",
+    "OneOf",
     "Patch",
     "PatchPGD",
     "PerImagePGD",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim, build_attack, total_cost
+from natx.attacks.base import Attack, Victim, total_cost
+from natx.attacks.several import Several
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.precision import full_precision
-from natx.task import Output, Task
-from natx.threat import ThreatModel
+from natx.task import Output
 
 
 class TrainingLoss(Objective):
@@ -31,7 +30,7 @@ class TrainingLoss(Objective):
 
 
 @ATTACKS.register_module()
-class WorstOf(Attack):
+class WorstOf(Several):
     """Runs several attacks within one threat model and keeps, for each image, the result an objective scores highest.
 
     The inner maximisation of MTD (Zhang & Wang 2019): one attack climbs the classification loss, one the localisation
@@ -51,8 +50,6 @@ class WorstOf(Attack):
         select: 'image' or 'batch', what is decided on at once.
     """
 
-    works_under = (ThreatModel,)  # the attacks decide
-
     def __init__(
         self,
         threat: Any,
@@ -62,22 +59,13 @@ class WorstOf(Attack):
         select: Literal["image", "batch"] = "image",
         **kwargs: Any,
     ) -> None:
-        super().__init__(threat, **kwargs)
         if select not in ("image", "batch"):
             raise ConfigError(f"select is 'image' or 'batch'; got {select!r}")
         if objective is None and select == "image":
             raise ConfigError("WorstOf needs an objective to choose image by image, e.g. dict(type='ImageLoss')")
+        super().__init__(threat, attacks, **kwargs)
         self.select = select
-        self.attacks = [build_attack(attack, threat=self.threat) for attack in attacks]
         self.objective = TrainingLoss() if objective is None else build_objective(objective)
-        if not self.attacks:
-            raise ConfigError("WorstOf needs at least one attack")
-        if any(attack.threat != self.threat for attack in self.attacks):
-            raise ConfigError("the attacks of WorstOf share its threat model: leave out theirs")
-        sizes = {attack.block_size for attack in self.attacks if attack.block_size is not None}
-        if len(sizes) > 1:
-            raise ConfigError(f"the attacks of WorstOf share their blocks of images; got block_size {sorted(sizes)}")
-        self.block_size = next(iter(sizes), None)
         if select == "image" and not self.objective.per_image:
             raise ConfigError(
                 f"WorstOf chooses image by image; {type(self.objective).__name__} is no per-image score: use another, "
@@ -85,23 +73,9 @@ class WorstOf(Attack):
             )
 
     @property
-    def takes_start(self) -> bool:
-        """Where all attacks do."""
-        return all(attack.takes_start for attack in self.attacks)
-
-    def default_name(self) -> str:
-        """``WorstOf``."""
-        return "WorstOf"
-
-    def check(self, task: Task) -> None:
-        """See :meth:`Attack.check`; asks all attacks and the objective."""
-        for attack in self.attacks:
-            attack.check(task)
-        self.objective.check(task)
-
-    def shortfalls(self) -> list[str]:
-        """See :meth:`Attack.shortfalls`: those of the attacks inside."""
-        return [note for attack in self.attacks for note in attack.shortfalls()]
+    def parts(self) -> list[Attack | Objective]:
+        """See :attr:`Several.parts`; the objective among them."""
+        return [*self.attacks, self.objective]
 
     def cost_per_image(self) -> tuple[float, float] | None:
         """The attacks' costs and one forward each to score them."""
@@ -109,33 +83,9 @@ class WorstOf(Attack):
         extra = self.objective.prepare_forwards + len(self.attacks) * (1 + self.objective.cost()[0])
         return None if cost is None else (cost[0] + extra, cost[1])
 
-    def scaled(self, factor: float) -> WorstOf:
-        """See :meth:`Attack.scaled`."""
-        attack = copy.copy(self)
-        attack.threat, attack.attacks = self.threat.scaled(factor), [one.scaled(factor) for one in self.attacks]
-        return attack
-
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`."""
-        inner = "; ".join(attack.describe_inner() for attack in self.attacks)
-        return {**super().describe(), **self.objective.describe(), "attacks": inner}
-
-    def observe(self, dataset: Any, predictions: Any) -> list[str]:
-        """See :meth:`Attack.observe`; passed on to all attacks and the objective."""
-        parts: list[Attack | Objective] = [*self.attacks, self.objective]
-        notes = [note for part in parts for note in part.observe(dataset, predictions)]
-        return list(dict.fromkeys(notes))
-
-    def images_of(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Attack.images_of`.
-
-        Raises:
-            ConfigError: the attacks change different images.
-        """
-        first, *others = [attack.images_of(dataset) for attack in self.attacks]
-        if any(other != first for other in others):
-            raise ConfigError(f"the attacks of {self.name} change different images of the set: list them one by one")
-        return first
+        return {**super().describe(), **self.objective.describe()}
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """The highest-scoring result of each image, or of the batch."""

@@ -108,7 +108,7 @@ def adopt_backbone(task: Task, file: WeightFile) -> str:
         ConfigError: the task has no such part.
         CheckpointError: weights of another architecture.
     """
-    task.load_backbone(file.under(task.upstream.state_dict()), source=str(file.path))
+    task.load_backbone(file.under(task.backbone.state_dict()), source=str(file.path))
     if file.normalisation is not None:
         task.adopt_normalisation(*file.normalisation)
     return f"the backbone of {file.source}"

@@ -387,6 +387,11 @@ def take_weights(net: Any, name: str, weights: WeightFile, *, new_head: bool) ->
         raise CheckpointError(f"model {name!r}: {error}") from error
 
 
+def load_backbone(net: Any, name: str, tensors: dict[str, Tensor], *, source: str) -> None:
+    """Load a classifier's weights but for its class layer; raises CheckpointError where anything else does not fit."""
+    load_into(net, {**convert(net, name, tensors), **_head(net)}, source=source)
+
+
 def _outputs(tensors: dict[str, Tensor], head: dict[str, Tensor]) -> int | None:
     """How many classes the first weight of a class layer has in some tensors; None where it is not among them."""
     weight = tensors.get(next(iter(head)))

@@ -17,7 +17,16 @@ from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
-from tasks.cls.models import classifier, convert, described, features, fixed_input_size, input_size, normalisation
+from tasks.cls.models import (
+    classifier,
+    convert,
+    described,
+    features,
+    fixed_input_size,
+    input_size,
+    load_backbone,
+    normalisation,
+)
 from tasks.cls.networks import build_network, head_size, network_name
 
 AS_THEY_ARE = (0.0,), (1.0,)  # mean and std of pixels that are not normalised, for any number of channels
@@ -111,6 +120,10 @@ class ClassificationTask(Task):
         if not self.own_normalisation and len(mean) == len(std) == self.mean.shape[1]:
             for buffer, values in ((self.mean, mean), (self.std, std)):
                 buffer.copy_(torch.tensor(values).view_as(buffer))
+
+    def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
+        """See :meth:`Task.load_backbone`: everything but the class layer."""
+        load_backbone(self.net, self.model, tensors, source=source)
 
     def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """See :meth:`Task.convert`: timm's conversions of older and other programs' files."""

@@ -6,6 +6,7 @@ as :mod:`natx.data.augment` does. Boxes of an augmented image are in pixels of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -139,3 +140,43 @@ class BoxZoom(BoxAugment):
         row, column = min(round(top), height - rows), min(round(left), width - columns)
         part = x[None, :, row : row + rows, column : column + columns]
         return F.interpolate(part, size=(height, width), mode="bilinear", align_corners=False)[0].clamp(0, 1)
+
+
+@AUGMENTS.register_module()
+class BoxResize:
+    """Resizes images that were read larger than the detector takes them, with their boxes: the last augmentation.
+
+    What :class:`BoxZoom` and :class:`~tasks.det.augment_ssd.BoxCrop` enlarge then has the detail of the larger image,
+    as in SSD, whose parts are cut from the file: with ``data.train.size=(600, 600)`` before ``BoxResize((300, 300))`` a
+    part of half a side is as sharp as the whole image, where one cut from 300 pixels would be blurred. Bilinear with
+    antialiasing, as files are read.
+
+    Args:
+        size: height and width in pixels.
+
+    Raises:
+        ConfigError: a size below 1, or images with padding (``short``), which have no common proportions.
+    """
+
+    whole_batch: ClassVar[bool] = True
+
+    def __init__(self, size: Sequence[int]) -> None:
+        if len(size) != 2 or not all(isinstance(length, int) and length >= 1 for length in size):
+            raise ConfigError(f"BoxResize: size is height and width in pixels; got {list(size)}")
+        self.size = (size[0], size[1])
+
+    def __call__(self, batch: Batch, *, seed: int, epoch: int) -> Batch:
+        """The batch with ``inputs`` (float ``[N, 3, *size]``) and ``data_samples`` of this size."""
+        inputs, annotations = batch["inputs"], batch["data_samples"]
+        before = tuple(inputs.shape[-2:])
+        if any(annotation.shape != before for annotation in annotations):
+            raise ConfigError("BoxResize is for images stretched to one size (data.train.size), and these have padding")
+        if before == self.size:
+            return batch
+        resized = F.interpolate(inputs, size=self.size, mode="bilinear", antialias=True, align_corners=False)
+        across, down = self.size[1] / before[1], self.size[0] / before[0]
+        moved = [
+            replace(annotation, shape=self.size, scale=(annotation.scale[0] * across, annotation.scale[1] * down))
+            for annotation in annotations
+        ]
+        return {**batch, "inputs": resized.clamp(0, 1), "data_samples": moved}

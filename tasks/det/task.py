@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
-from natx.models.checkpoint import load_into
-from natx.models.weights import WeightFile, read_weights
+from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.progress import say
 from natx.task import Output, Task, channel_values, unit_pixels
 from tasks.det.compat import build_detector, shipped_model
 from tasks.det.readers import LastTargets, reader_for
+from tasks.det.scale import check_scale
+from tasks.det.weights import load_backbone, load_detector
+
+PIXEL = 1 / 255  # no difference of normalisations that matters
 
 
 @TASKS.register_module()
@@ -37,7 +40,11 @@ class DetectionTask(Task):
         num_classes: number of foreground classes C; the heads' counts must agree.
         pretrained: run mmdet's ``init_cfg`` entries that download weights; without it they are taken out.
         checkpoint: local weights of the detector, or of its backbone alone (torchvision's, without the class layer).
+            Layers for another number of classes and heads that the file has not are drawn anew, which is told.
         checkpoint_ema: take the average of the weights that the file holds beside them.
+        new_head: draw new class layers where those of the file would fit, for other classes of the same number.
+        unfrozen: train the whole backbone, its stem, first stages and batch norms too, which many of mmdet's configs
+            freeze (``frozen_stages``, ``norm_eval``): what adversarial training starts from has to move.
         channels_last: run the network in channels-last memory format.
     """
 
@@ -53,6 +60,8 @@ class DetectionTask(Task):
         pretrained: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_ema: bool = False,
+        new_head: bool = False,
+        unfrozen: bool = False,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -63,6 +72,8 @@ class DetectionTask(Task):
         net = build_detector(model)
         if next(net.parameters()).device.type != "meta":  # there only parameters are counted
             _initialise(net)
+        if unfrozen:
+            _unfreeze(net.backbone)
         self.num_classes, self.model = num_classes, str(model.get("type"))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
@@ -79,8 +90,11 @@ class DetectionTask(Task):
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.new_heads = pretrained  # on a backbone that has learnt
         if checkpoint is not None:
-            self.classes = _load(net, read_weights(checkpoint, ema=checkpoint_ema)) or None
+            file = read_weights(checkpoint, ema=checkpoint_ema)
+            classes, self.new_heads = load_detector(net, file, model=model, new_head=new_head)
+            self.classes = classes or None
 
     @property
     def normalisation(self) -> dict[str, list[float]]:
@@ -92,6 +106,36 @@ class DetectionTask(Task):
     def upstream(self) -> nn.Module:
         """The mmdet detector."""
         return self.net
+
+    @property
+    def backbone(self) -> nn.Module:
+        """See :attr:`Task.backbone`."""
+        return self.net.backbone
+
+    def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """See :meth:`Task.adopt_normalisation`; the config's data_preprocessor stays, and a difference is told."""
+        values = {"mean": list(mean), "std": list(std)}
+        pairs = [pair for key in values for pair in zip(values[key], self.normalisation[key])]
+        if any(abs(theirs - ours) > PIXEL for theirs, ours in pairs):
+            say(
+                f"the weights are of pixels in [0,1] with mean {_rounded(mean)} and std {_rounded(std)}, and the "
+                f"detector's data_preprocessor has mean {_rounded(self.normalisation['mean'])} and std "
+                f"{_rounded(self.normalisation['std'])}: set it to theirs (times 255)"
+            )
+
+    def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
+        """See :meth:`Task.load_backbone`; names may be torchvision's, timm's or mmdet's.
+
+        Raises:
+            ConfigError: the detector turns images to BGR, which no classifier does.
+            CheckpointError: weights of another architecture.
+        """
+        if self.swap:
+            raise ConfigError(
+                "a classifier's backbone takes RGB, the detector BGR: set task.model.data_preprocessor.bgr_to_rgb=True"
+            )
+        load_backbone(self.net, tensors, source=source)
+        self.new_heads = True
 
     def compiled_parts(self) -> list[nn.Module]:
         """See :meth:`Task.compiled_parts`: backbone, neck and a convolutional head."""
@@ -154,19 +198,38 @@ class DetectionTask(Task):
         return layer
 
     def check_data(self, dataset: Any) -> None:
-        """Raise DataError where a data set's classes are not as many as the heads'."""
+        """See :meth:`Task.check_data`; a backbone under new heads is tried on images, see :func:`check_scale`.
+
+        Raises:
+            DataError: the data set's classes are not as many as the heads'.
+        """
         count = getattr(dataset, "num_classes", self.num_classes)
         if count != self.num_classes:
             raise DataError(
                 f"the data set has {count} classes, the detector {self.num_classes}: set task.num_classes and the "
                 f"heads' num_classes to {count}"
             )
+        if self.new_heads:
+            self.new_heads = False
+            check_scale(self, dataset)
 
     def check_adversary(self, other: Task) -> None:
         """Raise ConfigError where another model cannot score this detector's rows: another family, other priors."""
         if not isinstance(other, DetectionTask):
             raise ConfigError(f"the adversary is a {type(other).__name__}, the target a detector: both must be one")
         self.reader.check_adversary(other.reader)
+
+
+def _unfreeze(backbone: Any) -> None:
+    """Let every weight of a backbone be trained and its batch norms follow the images."""
+    for name, value in (("frozen_stages", -1), ("norm_eval", False)):
+        if hasattr(backbone, name):
+            setattr(backbone, name, value)
+    backbone.requires_grad_(True)
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(float(value), 3) for value in values]
 
 
 def _initialise(net: Any) -> None:
@@ -212,20 +275,3 @@ def _check_classes(net: nn.Module, num_classes: int) -> None:
         count = getattr(module, "num_classes", num_classes)
         if "bbox_head" in name.split(".")[-2:] and isinstance(count, int) and count != num_classes:
             raise ConfigError(f"{name} has num_classes={count}, the task {num_classes}: set both to the data set's")
-
-
-def _load(net: Any, file: WeightFile) -> tuple[str, ...]:
-    """Load a whole detector, or a backbone whose keys lack the ``backbone.`` prefix; names of the classes it is of."""
-    say(f"detector weights: {file.source}")
-    tensors = file.under(net.state_dict())
-    if any(key.startswith("backbone.") for key in tensors):
-        load_into(net, tensors, source=str(file.path))
-        return file.classes
-    tensors = file.under(net.backbone.state_dict())
-    initial = net.backbone.state_dict()
-    weights = {key: value for key, value in tensors.items() if key in initial}
-    if type(net.backbone).__name__ == "SSDVGG":
-        # VGG's own weights lack SSD's last two layers, which stand for fully connected ones: these stay as drawn.
-        weights = {**{key: initial[key] for key in list(initial)[-4:]}, **weights}
-    load_into(net.backbone, weights, source=str(file.path))
-    return ()

@@ -8,7 +8,19 @@ import pytest
 import torch
 
 import natx
-from natx.attacks import FGSM, PGD, Attack, AutoPGD, FriendlyPGD, PerImagePGD, Targeted, Transfer, WorstOf, build_attack
+from natx.attacks import (
+    FGSM,
+    PGD,
+    Attack,
+    AutoPGD,
+    FriendlyPGD,
+    OneOf,
+    PerImagePGD,
+    Targeted,
+    Transfer,
+    WorstOf,
+    build_attack,
+)
 from natx.checks import audit
 from natx.evaluation import evaluate
 from natx.methods import AWP, Adversarial, Standard
@@ -64,6 +76,7 @@ SHORTFALLS: dict[str, tuple[Attack, str | None]] = {
     "noise": (PGD(Linf(0.01), random_start="normal", start_std=0.02), "lies outside"),
     "PerImagePGD": (PerImagePGD(Linf(0.01), 5, start_eps=0.03), "outside"),
     "Targeted": (Targeted(Linf(0.1), dict(type="PGD", steps=3, objective=dict(type="TargetedMargin"))), SHORT),
+    "OneOf": (OneOf(Linf(0.1), [dict(type="PGD", steps=9), dict(type="PGD", steps=2)]), SHORT),
     "WorstOf": (WorstOf(Linf(0.1), [dict(type="PGD", steps=9), dict(type="PGD", steps=2)], objective=CE), SHORT),
     "Transfer": (
         Transfer(

@@ -17,6 +17,7 @@ from natx.attacks import (
     AutoAttack,
     AutoPGD,
     FriendlyPGD,
+    OneOf,
     SingleStep,
     Square,
     Targeted,
@@ -89,6 +90,7 @@ def attacks(threat: ThreatModel) -> dict[str, Attack]:
         "AutoPGD": AutoPGD(threat, 8),
         "FriendlyPGD": FriendlyPGD(threat, 4),
         "Targeted": Targeted(threat, dict(type="PGD", steps=4, objective=dict(type="TargetedMargin")), targets=2),
+        "OneOf": OneOf(threat, [inner, dict(inner, objective=MARGIN)]),
         "WorstOf": WorstOf(threat, [inner, dict(inner, objective=MARGIN)], objective=MARGIN),
         "refined": Transfer(threat, SOURCE, inner, refine=inner),
     }

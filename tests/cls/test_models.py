@@ -11,6 +11,7 @@ from torch import nn
 
 from natx.errors import CheckpointError, ConfigError
 from natx.models.weights import read_weights
+from tasks.cls import ClassificationTask
 from tasks.cls.models import (
     CIFAR_MEAN,
     MODELS,
@@ -334,3 +335,13 @@ def test_pickled_code_is_not_run(tmp_path: Path, name: str, suffix: str, archive
         create_model(name, num_classes=5, weights=read_weights(path))
     assert "weights_only" not in one_line(error)
     assert not touched.exists()
+
+
+def test_a_backbone_is_all_but_the_class_layer() -> None:
+    source, task = create_model("small_cnn", num_classes=10), ClassificationTask("small_cnn", 10)
+    before = {key: value.clone() for key, value in task.net.state_dict().items()}
+    task.load_backbone(source.state_dict(), source="w.pth")
+    for key, value in task.net.state_dict().items():
+        assert torch.equal(value, (before if key.startswith("fc.") else source.state_dict())[key])
+    with pytest.raises(CheckpointError, match="another architecture"):
+        task.load_backbone({}, source="w.pth")

@@ -14,7 +14,7 @@ from natx.methods import Standard
 from natx.registry import AUGMENTS
 from natx.testing import TinyCNNTask, TinyDataset
 from natx.training.learner import Learner
-from tasks.det.augment import BoxFlip, BoxZoom
+from tasks.det.augment import BoxFlip, BoxResize, BoxZoom
 from tasks.det.datasets import Annotation
 
 HEIGHT, WIDTH = 60, 80
@@ -173,3 +173,38 @@ def test_augmentations_that_leave_boxes_behind_are_refused(name: str) -> None:
     assert "\n" not in str(caught.value) and "BoxFlip" in str(caught.value)
     fine = Learner(TinyCNNTask(), Standard(), augments=[dict(type="RandomErasing")])
     assert fine.augmented(batch)["inputs"].shape == batch["inputs"].shape
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_resized_boxes_are_where_the_objects_are(scale: float) -> None:
+    batch = scene(20, scale=scale)
+    found = BoxResize((HEIGHT // 2, WIDTH // 4))(batch, seed=0, epoch=0)
+    assert found["inputs"].shape == (20, 3, HEIGHT // 2, WIDTH // 4)
+    for before, image, after in zip(batch["data_samples"], found["inputs"], found["data_samples"]):
+        assert after.shape == (HEIGHT // 2, WIDTH // 4) and torch.equal(after.boxes, before.boxes)
+        expected = before.resized_boxes[0] / torch.tensor([4.0, 2.0, 4.0, 2.0])
+        torch.testing.assert_close(after.resized_boxes[0], expected)
+        assert (expected - bright(image)).abs().max() <= 1
+
+
+def test_a_part_of_an_image_read_at_twice_the_size_is_sharp() -> None:
+    """Stripes of two pixels are there in an enlarged part, and grey in one that is cut from the small image."""
+    batch = scene(1)
+    stripes = (torch.arange(WIDTH) // 2 % 2).float().expand(1, 3, HEIGHT, WIDTH)
+    contrast = []
+    for inputs, annotation in (
+        (stripes, batch["data_samples"][0]),
+        (torch.nn.functional.avg_pool2d(stripes, 4), dataclasses.replace(batch["data_samples"][0], shape=(15, 20))),
+    ):
+        image, moved = BoxZoom(inside=0.25).apply(inputs[0], annotation, [0.0, 0.0, 0.5, 0.5])
+        small = BoxResize((15, 20))({"inputs": image[None], "data_samples": [moved]}, seed=0, epoch=0)["inputs"]
+        contrast.append(float(small.std()))
+    assert contrast[0] > 0.3 and contrast[1] < 0.01
+
+
+def test_sizes_that_cannot_be_are_refused() -> None:
+    for size in ((0, 3), (3,), (2.5, 3)):
+        with pytest.raises(ConfigError, match="height and width"):
+            BoxResize(size)
+    with pytest.raises(ConfigError, match="padding"):
+        BoxResize((30, 40))(scene(2, shape=(50, 60)), seed=0, epoch=0)

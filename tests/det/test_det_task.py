@@ -355,16 +355,12 @@ def test_backbone_weights_alone_are_taken(tmp_path: Path) -> None:
         DetectionTask(ssd(), CLASSES, checkpoint=path)
 
 
-def test_a_checkpoint_of_another_class_count_is_refused_in_one_line(task: DetectionTask, tmp_path: Path) -> None:
+def test_weights_of_another_class_count_are_not_judged(task: DetectionTask, tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save_weights(path, task, meta={})
-    for load in (
-        lambda: load_weights(detector(ssd(5), 5), path),
-        lambda: DetectionTask(ssd(5), 5, checkpoint=path),
-    ):
-        with pytest.raises(CheckpointError, match="does not fit the model") as error:
-            load()
-        assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="does not fit the model") as error:
+        load_weights(detector(ssd(5), 5), path)
+    assert "\n" not in str(error.value)
 
 
 def test_configs_that_cannot_work_are_refused() -> None:

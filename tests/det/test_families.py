@@ -14,7 +14,7 @@ from families import FAMILIES, tiny
 from torch import Tensor
 
 from natx.attacks import PGD
-from natx.errors import ConfigError, UnsupportedError
+from natx.errors import ConfigError, DataError, UnsupportedError
 from natx.models.adversary import Adversary
 from natx.objectives import ImageLoss
 from natx.terms import NastyKL, View
@@ -167,3 +167,11 @@ def test_a_shipped_config_is_taken_by_its_name() -> None:
         DetectionTask("ssd/ssd300_cocoa", 4)
     with pytest.raises(ConfigError, match="no model that can be read"):
         DetectionTask("_base_/default_runtime", 4)
+
+
+def test_images_with_fewer_places_than_queries_are_refused_in_one_line() -> None:
+    task = DetectionTask({**tiny("dino"), "num_queries": 900}, CLASSES).eval()
+    batch = square_batch()
+    with pytest.raises(DataError, match=r"images of 128 x 128 have \d+ places for the 900 queries of DINO") as error:
+        task.network(task.pixels(batch), batch)
+    assert "\n" not in str(error.value)

@@ -19,6 +19,7 @@ from workshop import DIGITS, merged, write_config
 from natx.config import load_config
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import load_weights
+from natx.task import Task
 from natx.training.build import build_runner
 from natx.training.plan import _start
 from natx.training.run import prepare_adversaries
@@ -170,9 +171,6 @@ def test_timms_weights_are_torchreids_resnet(tmp_path: Path) -> None:
     assert equal(task, state)
 
 
-def test_a_task_without_such_a_part_refuses(tmp_path: Path) -> None:
-    torch.save({"w": torch.ones(1)}, tmp_path / "w.pth")
-    start = {"checkpoint": str(tmp_path / "w.pth"), "part": "backbone"}
-    config = load_config(write_config(tmp_path / "cls.py", merged(DIGITS, {"start": start})))
-    with pytest.raises(ConfigError, match="a ClassificationTask has no backbone"):
-        build_runner(config, tmp_path / "run", device=CPU)
+def test_a_task_without_such_a_part_refuses() -> None:
+    with pytest.raises(ConfigError, match="a Task has no backbone"):
+        Task().load_backbone({}, source="w.pth")

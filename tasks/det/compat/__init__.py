@@ -6,7 +6,7 @@ Where full mmcv is installed its own operators are used and nothing is replaced.
 from tasks.det.compat.detector import build_detector
 from tasks.det.compat.instances import index_on_any_device
 from tasks.det.compat.operators import install
-from tasks.det.compat.shipped import shipped_model
+from tasks.det.compat.shipped import set_classes, shipped_model
 from tasks.det.compat.ssd import fix_ssd_head, fix_ssd_neck, repair
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "index_on_any_device",
     "install",
     "repair",
+    "set_classes",
     "shipped_model",
 ]

@@ -40,13 +40,13 @@ def shipped_model(name: str, *, num_classes: int) -> dict[str, Any]:
     except (AttributeError, ImportError, KeyError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"mmdet's config {name!r} has no model that can be read ({brief(error)})") from error
     model.get("data_preprocessor", {}).pop("batch_augments", None)
-    _set_classes(model, num_classes)
+    set_classes(model, num_classes)
     return model
 
 
-def _set_classes(node: Any, num_classes: int) -> None:
+def set_classes(node: Any, num_classes: int) -> None:
     """Give every head of a model ``num_classes`` classes, in place; heads that propose regions say none."""
     for value in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        _set_classes(value, num_classes)
+        set_classes(value, num_classes)
     if isinstance(node, dict) and "num_classes" in node:
         node["num_classes"] = num_classes

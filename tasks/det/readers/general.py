@@ -21,7 +21,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from natx.data.base import brief
-from natx.errors import ConfigError
+from natx.errors import ConfigError, DataError
 from natx.runtime.precision import full_precision
 from natx.task import Output
 from tasks.det.readers.base import Reader, Targets, freeze_masks, mask_heads, seeded
@@ -92,8 +92,19 @@ class GeneralReader(Reader):
         return any(type(net).loss is base.loss and type(net).predict is base.predict for base in BASES)  # type: ignore[attr-defined]
 
     def raw(self, x: Tensor) -> Raw:
-        """The feature levels, each ``[N, D, h, w]``; the heads run when they are read."""
-        return tuple(self.net.extract_feat(x))
+        """The feature levels, each ``[N, D, h, w]``; the heads run when they are read.
+
+        Raises:
+            DataError: a detector that begins at its best places of an image, and images with fewer places.
+        """
+        features = tuple(self.net.extract_feat(x))
+        places = sum(level.shape[-2] * level.shape[-1] for level in features)
+        if getattr(self.net, "as_two_stage", False) and places < self.net.num_queries:
+            raise DataError(
+                f"images of {x.shape[-2]} x {x.shape[-1]} have {places} places for the {self.net.num_queries} queries "
+                f"of {type(self.net).__name__}: take larger images, or set the model's num_queries to {places} at most"
+            )
+        return features
 
     def read(self, raw: Raw, targets: Targets, *, rows: Any = None) -> Output:
         """See :meth:`Reader.read`."""
