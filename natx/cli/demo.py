@@ -105,7 +105,7 @@ def main(words: Sequence[str]) -> None:
     reports_in = f"{out}/*/test-{Path(demo.attacks).stem}"
     if any(report.get("pictures") for report in reports):
         console.print(f"examples before and after each attack: {reports_in}/examples-*.png", soft_wrap=True)
-    console.print(f"reports: {reports_in}/report.md", soft_wrap=True)
+    console.print(f"reports: {reports_in}/report.html", soft_wrap=True)
     console.print(f"took {duration(time.monotonic() - start)}")
 
 

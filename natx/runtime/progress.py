@@ -59,7 +59,8 @@ class Meter:
 
     Args:
         console: where to draw; a console that is no terminal gets plain lines through ``line``.
-        line: receives a line of text about ten times per piece of work where there is no terminal.
+        line: receives a line of text as a piece of work begins and about ten times while it lasts, where there is no
+            terminal.
         enabled: False shows nothing (processes other than the first).
     """
 
@@ -85,6 +86,8 @@ class Meter:
         if self.bar is not None:
             self.bar.start()
             self.task = self.bar.add_task(description, total=total, completed=done, note="")
+        elif self.enabled and done < total:  # what takes minutes before its first unit is done has a name until then
+            self.line(f"{description}: {done}/{total}")
 
     def advance(self, count: int = 1, *, note: str = "") -> None:
         """Report ``count`` more units and an optional short note."""
