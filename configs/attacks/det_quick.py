@@ -4,6 +4,7 @@
 # Cost: 2 x (10 forwards and 10 backwards) for the losses; up to 50 of each for DAG and RAP; per image.
 custom_imports = dict(imports=["tasks.det"])
 threat = dict(type="Linf", eps=8 / 255)
+on_unsupported = "skip"  # DAG needs two classes, DAG and RAP priors or proposals
 attacks = [
     dict(type="PGD", name="loss_cls", steps=10, step_size=2 / 255, objective=dict(type="ImageLoss", name="loss_cls")),
     dict(type="PGD", name="loss_loc", steps=10, step_size=2 / 255, objective=dict(type="ImageLoss", name="loss_bbox")),

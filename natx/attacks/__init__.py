@@ -16,6 +16,7 @@ from natx.attacks.single_step import SingleStep
 from natx.attacks.square import Square
 from natx.attacks.targeted import Targeted
 from natx.attacks.transfer import Transfer
+from natx.attacks.universal import Universal
 from natx.attacks.worst_of import WorstOf
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Square",
     "Targeted",
     "Transfer",
+    "Universal",
     "Victim",
     "WorstOf",
     "build_attack",

@@ -117,6 +117,10 @@ class PatchBall(Ball):
         """The same patch at ``corners`` ``[N, 2]``."""
         return PatchBall(self.threat, self.x, self.mask, corners)
 
+    def at_random(self, draws: Tensor) -> PatchBall:
+        """The same patch at places by uniform draws in [0,1) ``[N, 2]``, every place alike."""
+        return self.at((draws.to(self.x.device) * self.room).long())
+
     def select(self, rows: Tensor) -> PatchBall:
         """See :meth:`Ball.select`; places are kept."""
         mask, corners = (None if part is None else part[rows] for part in (self.mask, self.corners))

@@ -96,7 +96,7 @@ class PatchPGD(PGD):
             return victim.alike(ball=ball.at(victim.batch[PLACES][:, restart]))
         index = victim.batch["index"].to(victim.x.device)
         draws = uniform(index, (2,), seed=self.seed, epoch=epoch, stream=STREAM + restart)
-        return victim.alike(ball=ball.at((draws.to(victim.x.device) * ball.room).long()))
+        return victim.alike(ball=ball.at_random(draws))
 
     def _search(self, victim: Victim, grid: int) -> Tensor:
         """The best places of the grid, one for each restart, ``[N, restarts, 2]``; in turn where there are fewer."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from detectors import annotation, detector, faster, mixed_batch, one, retina, square_batch, ssd
+from detectors import annotation, detector, mixed_batch, one, retina, square_batch, ssd
+from families import tiny
 from fitted_detectors import faint, fitted
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from natx.task import Output, Task
 from natx.threat import L2, Linf
 from tasks.det import DetectionTask
 from tasks.det.attacks import DAG, Dense, dense
-from tasks.det.attacks.dag import _wrong_classes
+from tasks.det.attacks.wrong_class import distinct_classes, other_classes
 
 STEP = 0.5 / 255
 
@@ -152,10 +153,10 @@ def test_wrong_classes_are_absent_ones_where_there_are_any() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = set()
     for _ in range(50):
-        wrong = _wrong_classes(torch.rand(5, 5, generator=generator), torch.tensor([1, 3, 3]))
+        wrong = other_classes(torch.rand(5, 5, generator=generator), torch.tensor([1, 3, 3]))
         assert not set(wrong.tolist()) & {1, 3} and bool((wrong != torch.arange(5)).all())
         drawn.add(int(wrong[1]))
-        wrong = _wrong_classes(torch.rand(2, 2, generator=generator), torch.tensor([0, 1]))
+        wrong = other_classes(torch.rand(2, 2, generator=generator), torch.tensor([0, 1]))
         assert wrong.tolist() == [1, 0]
     assert drawn == {0, 2, 4}
 
@@ -274,18 +275,35 @@ def test_boxes_are_those_that_the_detector_predicts(model: DetectionTask) -> Non
         assert len(scaled) and float((scaled[:, None] - mine).abs().amax(2).amin(1).max()) < 1e-4
 
 
-def test_retinanet_is_attacked_and_two_stages_are_refused() -> None:
+def test_retinanet_is_attacked_and_a_detector_without_priors_or_proposals_is_refused() -> None:
     batch = square_batch()
     task = detector(retina()).eval()
     found = DAG(steps=4, probability=0.02)(task, batch)
     assert not torch.equal(found, task.pixels(batch))
     assert float((found - task.pixels(batch)).abs().max()) <= 8 / 255 + 1e-6
-    two_stages = detector(faster()).eval()
-    for refused in (lambda: DAG()(two_stages, batch), lambda: DAG().check(two_stages)):  # the second before anything
-        with pytest.raises(ConfigError, match="fixed priors") as caught:
+    points = detector(tiny("fcos")).eval()
+    for refused in (lambda: DAG()(points, batch), lambda: DAG().check(points)):  # the second before anything
+        with pytest.raises(UnsupportedError, match="not FCOS: attack this one with PGD") as caught:
             refused()
         assert "\n" not in str(caught.value)
     DAG().check(task)
+
+
+def test_with_distinct_no_two_classes_of_an_image_become_the_same() -> None:
+    """As the authors' mapping: the absent classes in random order, dealt to the present ones."""
+    present, seen = torch.tensor([1, 3, 3, 4]), set()
+    for seed in range(60):
+        draws = torch.rand(8, 8, generator=torch.Generator().manual_seed(seed))
+        wrong = distinct_classes(draws, present)
+        dealt = [int(wrong[c]) for c in (1, 3, 4)]
+        assert len(set(dealt)) == 3 and set(dealt) <= {0, 2, 5, 6, 7}
+        seen.add(tuple(dealt))
+    assert len(seen) > 30  # of 60 that there are
+    few = distinct_classes(torch.rand(4, 4), torch.tensor([0, 1, 3]))  # one absent class for three
+    assert few[[0, 1, 3]].tolist() == [2, 2, 2]
+    none = distinct_classes(torch.rand(3, 3), torch.tensor([0, 1, 2]))
+    assert (none != torch.arange(3)).all()
+    assert DAG(distinct=True).describe()["distinct"] is True and "distinct" not in DAG().describe()
 
 
 def test_settings() -> None:

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from detector_runs import ONE_STEP, SIDE, THREAT, base, detection, folder, generated, mtd_nat
-from detectors import faster, retina, ssd
+from detectors import retina, ssd
+from families import tiny
 from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from PIL import Image
@@ -374,12 +375,13 @@ def test_bad_input_to_judging(shop: Workshop, digits: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("attack", ["DAG", "RAP"])
-def test_attacks_on_fixed_priors_refuse_a_two_stage_detector(shop: Workshop, digits: Path, attack: str) -> None:
-    path, task = shop.folder / "faster.safetensors", detection(faster(10), 10)
-    save_weights(path, DetectionTask(faster(10), 10), meta={})
+def test_attacks_on_priors_and_proposals_refuse_a_cascade(shop: Workshop, digits: Path, attack: str) -> None:
+    model = tiny("cascade_rcnn", classes=10)
+    path, task = shop.folder / "cascade.safetensors", detection(model, 10)
+    save_weights(path, DetectionTask(model, 10), meta={})
     table = {"threat": THREAT, "attacks": [{"type": attack}]}
     line = judge(shop, path, {**base(digits), "task": task}, "--subset", 1, attacks=table).error()
-    assert all(part in line for part in ("fixed priors", "FasterRCNN", "PGD on its losses"))
+    assert all(part in line for part in ("priors of SSD", "CascadeRCNN", "PGD on its losses"))
 
 
 # ------------------------------------------------------------------------------------------------ without mmdet

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from detectors import annotation, detector, faster, mixed_batch, one, retina, ssd
+from detectors import annotation, detector, mixed_batch, one, retina, ssd
+from families import tiny
 from fitted_detectors import faint, fitted
 from PIL import Image
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from natx.attacks import build_attack
 from natx.attacks.base import Cost, Victim
 from natx.batch import Batch, select
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.evaluation.sets import evaluate_set
 from natx.evaluation.size import realised
 from natx.report.pictures import draw_pictures
@@ -248,13 +249,13 @@ def test_the_model_and_the_generators_are_as_before(model: DetectionTask) -> Non
     assert all(p.requires_grad for p in task.parameters())
 
 
-def test_retinanet_is_attacked_and_two_stages_are_refused() -> None:
+def test_retinanet_is_attacked_and_a_detector_without_priors_or_proposals_is_refused() -> None:
     batch = mixed_batch()
     task = detector(retina()).eval()
     x, found = task.pixels(batch), RAP(steps=3)(task, batch)
     assert not torch.equal(found, x) and float((found - x).abs().max()) <= 8 / 255 + 1e-6
-    with pytest.raises(ConfigError, match="fixed priors") as caught:
-        RAP()(detector(faster()).eval(), batch)
+    with pytest.raises(UnsupportedError, match="not FCOS: attack this one with PGD") as caught:
+        RAP()(detector(tiny("fcos")).eval(), batch)
     assert "\n" not in str(caught.value)
 
 

@@ -16,7 +16,8 @@ from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
 from natx.task import Task
 from natx.threat import Linf
-from tasks.det.attacks.dense import Dense, check_dense, look
+from tasks.det.attacks.dense import Dense, check_dense, look, proposed
+from tasks.det.attacks.wrong_class import distinct_classes, other_classes
 
 STREAM = 0x0DA6  # tells these draws from other attacks'
 
@@ -58,8 +59,9 @@ class Aims:
 class DAG(Attack):
     """Moves proposals that see an object towards a wrong class, in small steps of a normalised logit gradient.
 
-    For each class in an image a wrong one is drawn, which is neither background nor a class of the image. Targets are
-    the proposals of the clean image that overlap an object by more than ``overlap`` (IoU) and give its class more than
+    For each class in an image a wrong one is drawn, which is neither background nor a class of the image; with
+    ``distinct`` no two of its classes get the same one (``generate_mapping.m`` of the authors' code). Targets are the
+    proposals of the clean image that overlap an object by more than ``overlap`` (IoU) and give its class more than
     ``probability``; a proposal that qualifies for several objects is about the one it overlaps most. In each step the
     gradient of ``z_wrong - z_true``, summed over the targets that are predicted as neither their wrong class nor
     background, is taken at the image with everything added so far, and the image moves by
@@ -69,9 +71,12 @@ class DAG(Attack):
     have: the success criterion of the authors' code (0.8), which it asks of the detections left after suppression. A
     single-stage detector's weak detections, most likely background and yet counted by mAP, are left alone otherwise.
 
-    The steps follow the original description. Deviations: the perturbation is projected into the threat model
-    in every step (the original has no bound), and single-stage detectors' priors take the place of the proposals of a
-    region proposal network. An image without objects, or whose objects no proposal sees, stays as it is.
+    The steps follow the original description, and for a two-stage detector so do the proposals: those of the clean
+    image, suppressed at an IoU of 0.9 instead of 0.7 and at most 3000, stay the same boxes throughout, and the second
+    stage's logits of them are attacked (``fooling_det_net.m``, ``assign_target_det.m`` and ``back_propogation_det.m``
+    of cihangxie/DAG). Deviations: the perturbation is projected into the threat model in every step (the original
+    has no bound), and single-stage detectors' priors take the place of the proposals of a region proposal network. An
+    image without objects, or whose objects no proposal sees, stays as it is.
 
     Args:
         threat: threat model; Linf of 8/255 by default.
@@ -80,6 +85,7 @@ class DAG(Attack):
         overlap: least IoU of a target with its object.
         probability: least probability of its object's class.
         confidence: probability of the wrong class at which a target is done; None for the description's rule.
+        distinct: a wrong class of its own for each class of an image, as far as there are enough.
 
     Raises:
         ConfigError: numbers out of range; a detector without dense proposals, or with one class, when it is attacked.
@@ -94,6 +100,7 @@ class DAG(Attack):
         overlap: float = 0.1,
         probability: float = 0.1,
         confidence: float | None = None,
+        distinct: bool = False,
         **kwargs: Any,
     ) -> None:
         if steps < 1 or not step_size > 0 or not 0 <= overlap < 1 or not 0 <= probability < 1:
@@ -105,6 +112,7 @@ class DAG(Attack):
             raise ConfigError(f"DAG's confidence lies between 0 and 1, or is None; got {confidence}")
         self.steps, self.step_size = steps, step_size
         self.overlap, self.probability, self.confidence = overlap, probability, confidence
+        self.distinct = distinct or None  # None: no part of the description
         super().__init__(Linf(8 / 255) if threat is None else threat, **kwargs)
 
     def check(self, task: Task) -> None:
@@ -121,6 +129,7 @@ class DAG(Attack):
 
     def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
         """See :meth:`Attack.run`; images that are done cost nothing more."""
+        victim = proposed(victim)
         x_adv, live, aims = victim.x.clone(), torch.arange(len(victim), device=victim.x.device), None
         for _ in range(self.steps):
             x = x_adv[live].requires_grad_()
@@ -147,6 +156,7 @@ class DAG(Attack):
         targets = torch.zeros(n, proposals, dtype=torch.bool, device=victim.x.device)
         true = torch.zeros(n, proposals, dtype=torch.int64, device=victim.x.device)
         wrong = torch.zeros_like(true)
+        priors, classes_for = dense.priors.expand(n, -1, -1), distinct_classes if self.distinct else other_classes
         index = victim.batch["index"].to(victim.x.device)
         draws = uniform(index, (classes, classes), seed=self.seed, epoch=epoch, stream=STREAM)
         for i, annotation in enumerate(victim.batch["data_samples"]):
@@ -155,18 +165,10 @@ class DAG(Attack):
             labels = annotation.labels[objects]
             if not len(labels):
                 continue
-            boxes = annotation.resized_boxes[objects].to(dense.priors.dtype)
-            iou = box_iou(dense.priors, boxes)  # [P, objects]
+            boxes = annotation.resized_boxes[objects].to(priors.dtype)
+            iou = box_iou(priors[i], boxes)  # [P, objects]
             fits = (iou > self.overlap) & (dense.probabilities[i].detach()[:, labels] > self.probability)
             true[i] = labels[iou.masked_fill(~fits, -1).argmax(1)]
-            wrong[i] = _wrong_classes(draws[i], annotation.labels)[true[i]]
+            wrong[i] = classes_for(draws[i], annotation.labels)[true[i]]
             targets[i] = fits.any(1)
         return Aims(targets, true, wrong)
-
-
-def _wrong_classes(draws: Tensor, present: Tensor) -> Tensor:
-    """A class for each class, drawn from those that are not ``present``; another one where all are. int64 ``[C]``."""
-    draws = draws.clone()
-    # One that is present is taken only where nothing else is left, and a class never becomes itself.
-    draws[:, present] -= 1
-    return draws.fill_diagonal_(-2).argmax(1)

@@ -30,9 +30,11 @@ class RAP(Attack):
     mean squared change is more than ``distortion`` (1e-4 is a PSNR of 40 dB).
 
     Loss and numbers are those of the authors' code, which differs from the formula in their paper (offsets pulled
-    to a constant). Deviations: the perturbation is projected into the threat model in every step (the original has no
-    bound but the distortion, and leaves [0,1]), and single-stage detectors' priors and class scores take the place of a
-    region proposal network. Clean detections count from a score of ``score``; the authors' code takes 0.5, which would
+    to a constant; ``attacks/pytorch/attacks.py`` and ``attack_fr_wrapper.py`` of yuezunli/BMVC2018R-AP). As there, a
+    two-stage detector is attacked in the anchors of its region proposal network, near what the whole detector finds.
+    Deviations: the perturbation is projected into the threat model in every step (the original has no bound but the
+    distortion, and leaves [0,1]), and single-stage detectors' priors and class scores take the place of a region
+    proposal network. Clean detections count from a score of ``score``; the authors' code takes 0.5, which would
     spare the weaker detections of a robust model, and mAP counts those too.
 
     Args:
@@ -81,7 +83,7 @@ class RAP(Attack):
         for _ in range(self.steps):
             x = x_adv[live].requires_grad_()
             with torch.enable_grad():
-                proposals = look(victim, x)
+                proposals = look(victim, x, stage="first")
                 offsets = proposals.offsets.detach() if offsets is None else offsets
                 near = self._near(proposals, detections)
                 if not bool(near.any()):

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from mmdet.models.task_modules import PseudoSampler, SamplingResult
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from natx.errors import ConfigError
 from natx.models.mode import attack_mode
 from natx.runtime.precision import full_precision
-from tasks.det.readers.base import Reader, Targets, seeded
+from tasks.det.readers.base import Reader, Targets, replaced, seeded
 
 Raw = dict[str, tuple[Tensor, ...]]
 
@@ -39,6 +40,16 @@ class AnchorTargets:
     box_weights: Tensor
     counts: Tensor
     derived: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+class EverySampler(PseudoSampler):
+    """All boxes, objects and background, which together normalise the losses as those that mmdet's samplers draw do."""
+
+    def sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """See mmdet's :class:`PseudoSampler`, which counts objects alone."""
+        result = super().sample(*args, **kwargs)
+        result.avg_factor = result.num_pos + result.num_neg
+        return result
 
 
 def anchor_targets(head: Any, maps: Sequence[Tensor], targets: Targets, *, rpn: bool = False) -> AnchorTargets:
@@ -67,8 +78,9 @@ def _assign(
         objects = [InstanceData(bboxes=o.bboxes, labels=torch.zeros_like(o.labels)) for o in objects]
     parts: list[list[Tensor]] = []
     counts = []
+    sampling = {"sampler": EverySampler()} if targets.every and rpn else {}
     for i, meta in enumerate(targets.metas):
-        with seeded(targets.seeds[i][0] if rpn else None):
+        with replaced(head, **sampling), seeded(targets.seeds[i][0] if rpn else None):
             *levels, count = head.get_targets(
                 [priors[i]],
                 [valid[i]],

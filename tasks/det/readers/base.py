@@ -21,6 +21,7 @@ from natx.task import Output
 STREAM = 0x5A3F
 # Heads whose targets need no assigner, and so no train_cfg.
 ASSIGNERLESS = {"FCOSHead", "FoveaHead", "CenterNetHead", "CenterNetUpdateHead", "CornerHead"}
+EVERY = "every_prior"  # entry of a batch, of any value: nothing is sampled or mined, all priors and proposals count
 MASKS = ("mask_head", "semantic_head", "mask_iou_head")  # what mmdet calls the parts that predict masks
 # The readers by the file of each; the first that knows a detector reads it.
 FAMILIES = {
@@ -43,6 +44,8 @@ class Targets:
         metas: sizes and scales as mmdet's pipelines write them.
         seeds: two seeds an image, for detectors that sample at random in two stages; drawn from the image's index, and
             from the run's seed and the epoch where the batch has them (``seed`` and ``epoch``, int64 ``[N]``).
+        every: all priors and proposals count, where a detector would sample some or take the hardest (a batch with an
+            entry ``EVERY``). SSD and two-stage readers look at it; the others sample as their heads do.
         assigned: what readers have worked out from these objects alone, whatever the pixels.
     """
 
@@ -50,6 +53,7 @@ class Targets:
     ignored: list[InstanceData]
     metas: list[dict[str, Any]]
     seeds: list[tuple[int, int]]
+    every: bool = False
     assigned: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -82,12 +86,14 @@ class Targets:
             )
         seed, epoch = _draw_keys(batch)
         draws = uniform(batch["index"].cpu(), (2,), seed=seed, epoch=epoch, stream=STREAM)
-        return cls(objects, ignored, metas, [(first, second) for first, second in (draws * 2**24).long().tolist()])
+        seeds = [(first, second) for first, second in (draws * 2**24).long().tolist()]
+        return cls(objects, ignored, metas, seeds, every=EVERY in batch)
 
     def of_image(self, i: int) -> Targets:
         """Those of image i alone, on the same canvas."""
         rows = slice(i, i + 1)
-        return Targets(self.objects[rows], self.ignored[rows], self.metas[rows], self.seeds[rows])
+        parts = (self.objects[rows], self.ignored[rows], self.metas[rows], self.seeds[rows])
+        return Targets(*parts, every=self.every)
 
 
 def _draw_keys(batch: Batch) -> tuple[int, int]:
@@ -101,7 +107,7 @@ class LastTargets:
     """:meth:`Targets.of`, which gives the same targets again while it is asked for the same batch.
 
     An attack reads one batch at every step, and so do all views and terms: targets hang on no pixel, so they are worked
-    out once. A batch is the same where its annotations, index, seed, epoch and canvas are, whatever its
+    out once. A batch is the same where its annotations, index, seed, epoch, canvas and ``EVERY`` are, whatever its
     pixels.
 
     Args:
@@ -116,7 +122,7 @@ class LastTargets:
 
     def __call__(self, batch: Batch) -> Targets:
         """The targets of a batch."""
-        parts = [batch["index"], batch.get("epoch"), batch.get("seed"), *batch["data_samples"]]
+        parts = [batch["index"], batch.get("epoch"), batch.get("seed"), batch.get(EVERY), *batch["data_samples"]]
         canvas = tuple(batch["inputs"].shape[-2:])
         unchanged = len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
         if self._targets is None or not unchanged or canvas != self._canvas:
@@ -203,6 +209,22 @@ def seeded(seed: int | None, *, device: torch.device | None = None) -> Iterator[
     finally:
         for generator, state in zip(generators, states):
             generator.set_state(state)
+
+
+@contextmanager
+def replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Let attributes be something else inside; those that the owner's class gives show again afterwards."""
+    before = {name: vars(owner)[name] for name in values if name in vars(owner)}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name in values:
+            if name in before:
+                setattr(owner, name, before[name])
+            else:
+                delattr(owner, name)
 
 
 def reader_for(net: nn.Module, num_classes: int) -> Reader:

@@ -24,7 +24,7 @@ from natx.data.base import brief
 from natx.errors import ConfigError, DataError
 from natx.runtime.precision import full_precision
 from natx.task import Output
-from tasks.det.readers.base import Reader, Targets, freeze_masks, mask_heads, seeded
+from tasks.det.readers.base import Reader, Targets, freeze_masks, mask_heads, replaced, seeded
 
 Raw = tuple[Tensor, ...]
 # Detectors whose loss and prediction are these methods see the images through their features alone.
@@ -208,10 +208,10 @@ def acting(net: Any, features: Sequence[Tensor], *, training: bool) -> Iterator[
     flow = [(module, module.training) for module in net.modules() if isinstance(module, FLOW)]
     masks = list(mask_heads(net))
     with ExitStack() as stack:
-        stack.enter_context(_replaced(net, "extract_feat", lambda images: features))
+        stack.enter_context(replaced(net, extract_feat=lambda images: features))
         if distributed.is_available() and distributed.is_initialized():
             for space in _averaging(net):
-                stack.enter_context(_replaced(space, "reduce_mean", lambda tensor: tensor))
+                stack.enter_context(replaced(space, reduce_mean=lambda tensor: tensor))
         try:
             for module, _ in flow:
                 module.training = training
@@ -228,20 +228,6 @@ def acting(net: Any, features: Sequence[Tensor], *, training: bool) -> Iterator[
                 module.training = mode
             for owner, name, head in masks:
                 setattr(owner, name, head)
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Let an attribute be something else inside; one that the owner's class gives shows again afterwards."""
-    itself = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if itself is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, itself)
 
 
 def _averaging(net: nn.Module) -> list[Any]:

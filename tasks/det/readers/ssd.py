@@ -41,7 +41,7 @@ class SSDReader(AnchorReader):
         labels, counts, positives = assigned.labels, assigned.counts, assigned.counts.sum()
         cross_entropy = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none") * assigned.label_weights
         positive = (labels >= 0) & (labels < self.num_classes)
-        hardest = self._negatives(labels, positive)
+        hardest = self._negatives(labels, positive, every=targets.every)
         scored = positive | self._hardest(cross_entropy.detach(), labels, hardest)
         if "rows" not in assigned.derived:
             assigned.derived["rows"] = int(positive.sum() + hardest.sum())
@@ -64,10 +64,10 @@ class SSDReader(AnchorReader):
             image_losses={name: loss / counts for name, loss in per_image.items()},
         )
 
-    def _negatives(self, labels: Tensor, positive: Tensor) -> Tensor:
+    def _negatives(self, labels: Tensor, positive: Tensor, *, every: bool) -> Tensor:
         """How many negatives of each image count: ``neg_pos_ratio`` for each positive, where there are as many."""
-        ratio = self.net.bbox_head.train_cfg["neg_pos_ratio"]
-        return torch.minimum(ratio * positive.sum(1), (labels == self.num_classes).sum(1))
+        present, ratio = (labels == self.num_classes).sum(1), self.net.bbox_head.train_cfg["neg_pos_ratio"]
+        return present if every else torch.minimum(ratio * positive.sum(1), present)
 
     def _hardest(self, loss: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
         """Which negatives count: the ``counts`` largest losses of each image; bool ``[N, P]``."""

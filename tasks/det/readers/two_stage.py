@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from natx.runtime.precision import full_precision
 from natx.task import Output
-from tasks.det.readers.anchors import anchor_losses, anchor_targets
+from tasks.det.readers.anchors import EverySampler, anchor_losses, anchor_targets
 from tasks.det.readers.base import Reader, Targets, freeze_masks, seeded
 
 Raw = tuple[Tensor, ...]
@@ -64,15 +64,15 @@ class TwoStageReader(Reader):
         """See :meth:`Reader.read`."""
         count = len(raw[0])
         if rows is not None:
-            logits, _ = self._second_stage(raw, *rows)
+            logits, _ = self.second_stage(raw, *rows)
             return Output({}, logits, None, rows[0], logits.new_zeros(len(logits)), count, rows=rows)
-        maps = self._first_stage(raw)
+        maps = self.first_stage(raw)
         sums, normalisers = self._rpn_losses(maps, targets)
         samples = self._sample(maps, targets)
         boxes = torch.cat([s.priors for s in samples])
         sizes = torch.tensor([len(s.priors) for s in samples], device=boxes.device)
         image = torch.arange(count, device=boxes.device).repeat_interleave(sizes, output_size=len(boxes))
-        logits, deltas = self._second_stage(raw, image, boxes)
+        logits, deltas = self.second_stage(raw, image, boxes)
         head = self.net.roi_head.bbox_head
         labels, weights, box_targets, box_weights = head.get_targets(samples, self.net.roi_head.train_cfg)
         cross_entropy = head.loss_cls(logits, labels, weights, reduction_override="none")
@@ -94,15 +94,15 @@ class TwoStageReader(Reader):
 
     def predict(self, raw: Raw, targets: Targets) -> list[InstanceData]:
         """See :meth:`Reader.predict`."""
-        proposals = self.net.rpn_head.predict_by_feat(*self._first_stage(raw), batch_img_metas=targets.metas)
+        proposals = self.net.rpn_head.predict_by_feat(*self.first_stage(raw), batch_img_metas=targets.metas)
         roi = self.net.roi_head
         return roi.predict_bbox(raw, targets.metas, proposals, rcnn_test_cfg=roi.test_cfg, rescale=True)
 
-    def _first_stage(self, raw: Raw) -> list[list[Tensor]]:
+    def first_stage(self, raw: Raw) -> list[list[Tensor]]:
         """Objectness maps and box maps of every level, in fp32."""
         return [[full_precision(level) for level in levels] for levels in self.net.rpn_head(raw)]
 
-    def _second_stage(self, raw: Raw, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def second_stage(self, raw: Raw, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[M, C+1]`` and box outputs ``[M, 4]`` or ``[M, 4 * C]`` of boxes, in fp32."""
         outputs = self.net.roi_head._bbox_forward(raw, torch.cat([image[:, None].to(boxes), boxes], 1))
         return full_precision(outputs["cls_score"]), full_precision(outputs["bbox_pred"])
@@ -120,12 +120,13 @@ class TwoStageReader(Reader):
         net = self.net
         settings = net.train_cfg.get("rpn_proposal", net.test_cfg.rpn)
         proposals = net.rpn_head.predict_by_feat(*maps, batch_img_metas=targets.metas, cfg=settings)
+        sampler = EverySampler() if targets.every else net.roi_head.bbox_sampler
         samples = []
         for proposed, objects, ignored, (_, seed) in zip(proposals, targets.objects, targets.ignored, targets.seeds):
             priors = InstanceData(priors=proposed.bboxes)
             assigned = net.roi_head.bbox_assigner.assign(priors, objects, ignored)
             with seeded(seed):
-                samples.append(net.roi_head.bbox_sampler.sample(assigned, priors, objects))
+                samples.append(sampler.sample(assigned, priors, objects))
         return samples
 
     def _box_loss(self, boxes: Tensor, deltas: Tensor, labels: Tensor, goals: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,195 @@
+"""Universal perturbations: one for all images, fitted on some and judged on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from natx.attacks.base import Attack, Attacked, Cost, Success, Victim
+from natx.attacks.patch import GREY, Patch, PatchBall
+from natx.attacks.pgd import STEPS_ACROSS
+from natx.batch import size, to_device
+from natx.data import build_dataset, subset
+from natx.errors import ConfigError, UnsupportedError
+from natx.objectives import Objective, build_objective
+from natx.registry import ATTACKS
+from natx.runtime.rng import uniform
+from natx.task import Task
+from natx.threat import Ball, NormBall
+
+STREAM = 0x0A11  # tells the draws of places from other attacks'
+
+
+class Added:
+    """A perturbation that is added to every image ``[1, C, H, W]``, within a norm ball's radius.
+
+    The radius is kept by projecting around mid-grey, where [0,1] binds only changes of more than a half.
+    """
+
+    def __init__(self, ball: Ball) -> None:
+        self.threat, self.content = ball.threat, torch.zeros_like(ball.x[:1])
+
+    def laid(self, ball: Ball) -> Tensor:
+        """The images with the perturbation, inside their ball."""
+        if ball.x.shape[1:] != self.content.shape[1:]:
+            sides = ["{}x{}".format(*part.shape[-2:]) for part in (ball.x, self.content)]
+            raise ConfigError(
+                f"one perturbation for all needs images of one size; got {sides[0]} after {sides[1]}: use a patch"
+            )
+        return ball.project(ball.x + self.content)
+
+    def step(self, grad: Tensor, ball: Ball, *, length: float) -> None:
+        """Move along the sum of the images' gradients ``[N, C, H, W]``."""
+        grey = torch.full_like(self.content, GREY)
+        around = self.threat.around(grey)
+        moved = self.content + length * around.steepest(grad.sum(0, keepdim=True))
+        self.content = around.project(grey + moved) - grey
+
+
+class Pasted:
+    """What is on a patch ``[1, C, h, w]``, the same wherever it lies; grey at first."""
+
+    def __init__(self, ball: PatchBall) -> None:
+        self.content = ball.x.new_full((1, ball.x.shape[1], *ball.threat.size), GREY)
+
+    def laid(self, ball: PatchBall) -> Tensor:
+        """The images with the patch at its place in each."""
+        pixels = self.content.expand(len(ball.x), -1, -1, -1).contiguous()
+        return ball.x.masked_scatter(ball.inside.expand_as(ball.x), pixels)
+
+    def step(self, grad: Tensor, ball: PatchBall, *, length: float) -> None:
+        """Move along the sum of the gradients at the patch's places."""
+        inside = ball.inside.expand_as(grad)
+        total = grad[inside].view(len(grad), *self.content.shape[1:]).sum(0, keepdim=True)
+        self.content = (self.content + length * total.sign()).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted: for which model, the perturbation, and a remark for the report."""
+
+    task: Task
+    common: Any  # Added or Pasted, as the balls are that it meets
+    remark: str
+
+
+@ATTACKS.register_module()
+class Universal(Attack):
+    """One perturbation, or one patch, for all images: fitted on ``data``, laid on every image that is judged.
+
+    Each step takes a batch of ``data`` and moves the perturbation along the sum of the images' gradients, as PGD moves
+    an image along its own: by their sign under Linf and on a patch, by their length under L2 (Shafahi et al. 2020,
+    "Universal Adversarial Training", Alg. 1, after Moosavi-Dezfooli et al. 2017). A patch without a corner lies at a
+    random place in each image and step, as in Brown et al. 2017, and at one drawn from the image's index when judged.
+
+    The images that it is fitted on must not be those that are judged: give training or held-out images; the report
+    says which. It is fitted once, for the first images that are judged, whose cost has that of the fit. For judging: in
+    training it would stay what it was for the first weights.
+
+    Args:
+        threat: a norm ball, or a :class:`~natx.attacks.patch.Patch`.
+        data: config of the data set that it is fitted on, or one.
+        images: how many of them (:func:`natx.data.subset`); all by default.
+        epochs: passes over them.
+        batch_size: images a step.
+        step_size: of the perturbation, in pixel units of [0,1]; a quarter of eps (or of black to white) by default.
+        objective: config of what is climbed.
+
+    Raises:
+        ConfigError: numbers out of range; when it is fitted, images of several sizes under a norm ball.
+        UnsupportedError: an objective that looks at the images that are judged.
+    """
+
+    works_under = (NormBall, Patch)
+
+    def __init__(
+        self,
+        threat: Any,
+        data: Any,
+        *,
+        images: int | None = None,
+        epochs: int = 5,
+        batch_size: int = 100,
+        step_size: float | None = None,
+        objective: Objective | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if epochs < 1 or batch_size < 1 or (step_size is not None and not step_size > 0):
+            raise ConfigError(
+                "Universal needs epochs >= 1, batch_size >= 1 and step_size > 0; got "
+                f"{epochs}, {batch_size} and {step_size}"
+            )
+        self.data, self.images, self.epochs, self.batch_size = data, images, epochs, batch_size
+        self.objective = build_objective(objective)
+        super().__init__(threat, **kwargs)
+        self.step_size = self.threat.radius / STEPS_ACROSS if step_size is None else step_size
+        self._fit: Fit | None = None
+
+    def check(self, task: Task) -> None:
+        """See :meth:`Attack.check`; asks the objective, which must not look at the images that are judged."""
+        self.objective.check(task)
+        if type(self.objective).observe is not Objective.observe:
+            raise UnsupportedError(
+                f"{type(self.objective).__name__} takes its guides from the images that are judged, and Universal is "
+                "fitted on others: use PGD"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Attack.describe`; adds where it is fitted."""
+        return {**super().describe(), **self.objective.describe(), "data": self._source}
+
+    def run(self, victim: Victim, *, epoch: int = 0) -> Tensor:
+        """The images with the perturbation, which is fitted at the first call for a model."""
+        if self._fit is None or self._fit.task is not victim.task:
+            self._fit = self._fitted(victim)
+        with torch.no_grad():
+            return self._fit.common.laid(self._placed(victim, epoch=0).ball)
+
+    def run_judged(self, victim: Victim, *, success: Success) -> Attacked:
+        """See :meth:`Attack.run_judged`; adds a remark on the images of the fit."""
+        attacked = super().run_judged(victim, success=success)
+        assert self._fit is not None  # run has seen to it
+        attacked.notes = [*attacked.notes, self._fit.remark]
+        return attacked
+
+    @property
+    def _source(self) -> str:
+        """The class of the data set that it is fitted on."""
+        return str(self.data["type"]) if isinstance(self.data, dict) else type(self.data).__name__
+
+    def _fitted(self, victim: Victim) -> Fit:
+        """The perturbation for a victim's model; the victim's cost gets that of the fit."""
+        whole = build_dataset(self.data)
+        images = subset(whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole, self.images)
+        generator, common = torch.Generator().manual_seed(self.seed), None
+        for epoch in range(1, self.epochs + 1):
+            order = torch.randperm(len(images), generator=generator)
+            for part in order.split(self.batch_size):
+                batch = to_device(images.__getitems__(part.tolist()), victim.x.device)
+                one = self._placed(self.bind(victim.task, batch), epoch=epoch)
+                one.batch = {**one.batch, **self.objective.prepare(one.task, one.batch, x=one.x)}
+                one.cost += Cost(forwards=self.objective.prepare_forwards * size(batch))
+                common = common or _blank(one.ball)
+                grad, _, _ = one.gradient(common.laid(one.ball), self.objective)
+                common.step(grad, one.ball, length=self.step_size)
+                victim.cost += one.cost
+        assert common is not None  # there is an image
+        passes = f"{self.epochs} {'pass' if self.epochs == 1 else 'passes'}"
+        remark = f"{self.name} is one perturbation for all images, fitted on {len(images)} of {self._source}"
+        return Fit(victim.task, common, f"{remark} in {passes}")
+
+    def _placed(self, victim: Victim, *, epoch: int) -> Victim:
+        """The victim with its patch at a place; itself under a norm ball and where the place is fixed."""
+        ball = victim.ball
+        if not isinstance(ball, PatchBall) or ball.corners is not None:
+            return victim
+        index = victim.batch["index"].to(victim.x.device)
+        return victim.alike(ball=ball.at_random(uniform(index, (2,), seed=self.seed, epoch=epoch, stream=STREAM)))
+
+
+def _blank(ball: Ball) -> Any:
+    """A perturbation to begin with."""
+    return Pasted(ball) if isinstance(ball, PatchBall) else Added(ball)

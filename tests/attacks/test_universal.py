@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from natx.attacks import Patch, Universal
+from natx.errors import ConfigError, UnsupportedError
+from natx.evaluation import evaluate
+from natx.objectives import Objective
+from natx.registry import DATASETS
+from natx.testing import LinearTask, TinyCNNTask, TinyDataset, fit
+from natx.threat import L2, Linf, ThreatModel
+
+
+@DATASETS.register_module()
+class Greys(TinyDataset):
+    """Images of class 0 whose pixels lie far from black and white; some may be larger."""
+
+    def __init__(self, count: int = 12, *, sides: tuple[int, ...] = (4,)) -> None:
+        super().__init__(count, num_classes=2, shape=(3, 4, 4))
+        self.sides = sides
+
+    def __getitems__(self, positions: Any) -> dict[str, Tensor]:
+        index = torch.as_tensor(positions)
+        side = self.sides[int(index[0]) % len(self.sides)]
+        generator = torch.Generator().manual_seed(int(index.sum()))
+        pixels = 0.4 + 0.2 * torch.rand(len(index), 3, side, side, generator=generator, dtype=torch.float64)
+        return {"inputs": pixels, "data_samples": torch.zeros_like(index), "index": index}
+
+
+WEIGHT = torch.randn(2, 48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+UP = (WEIGHT[1] - WEIGHT[0]).view(1, 3, 4, 4)
+JUDGED = Greys(20).__getitems__(range(12, 17))
+DATA = dict(type="Greys")
+
+
+def fitted(threat: ThreatModel, **settings: Any) -> Universal:
+    return Universal(threat, DATA, epochs=4, batch_size=5, objective=dict(type="Margin"), **settings)
+
+
+def test_on_a_linear_model_it_is_the_best_of_all_perturbations() -> None:
+    """The margin's gradient is the same for all images: the corner of the box, eps along it, or black and white."""
+    task, x = LinearTask(WEIGHT), JUDGED["inputs"]
+    linf = fitted(Linf(0.1))(task, JUDGED)
+    torch.testing.assert_close(linf, x + 0.1 * UP.sign(), rtol=0, atol=1e-12)
+    l2 = fitted(L2(0.3))(task, JUDGED)
+    torch.testing.assert_close(l2, x + 0.3 * UP / UP.norm(), rtol=0, atol=1e-9)
+    patch = fitted(Patch(2, 3, corner=(1, 0)))(task, JUDGED)
+    expected = x.clone()
+    expected[:, :, 1:3, 0:3] = (UP[:, :, 1:3, 0:3] > 0).double()
+    torch.testing.assert_close(patch, expected, rtol=0, atol=1e-12)
+
+
+def test_one_step_equals_a_plain_loop() -> None:
+    """Sign of the summed gradients of a network's cross-entropy, batch by batch, clipped to eps."""
+    data = TinyDataset(9, seed=4)
+    task = TinyCNNTask(seed=1).double().eval()
+    attack = Universal(Linf(0.06), data, epochs=2, batch_size=4, step_size=0.04, seed=3)
+    generator, delta = torch.Generator().manual_seed(3), torch.zeros(1, 3, 8, 8, dtype=torch.float64)
+    for _ in range(2):
+        for part in torch.randperm(9, generator=generator).split(4):
+            batch = data.__getitems__(part.tolist())
+            x = (batch["inputs"].double() + delta).clamp(0, 1).requires_grad_()
+            loss = torch.nn.functional.cross_entropy(task.logits(x), batch["data_samples"], reduction="sum")
+            (grad,) = torch.autograd.grad(loss, x)
+            delta = (delta + 0.04 * grad.sum(0, keepdim=True).sign()).clamp(-0.06, 0.06)
+    judged = TinyDataset(20, seed=5).__getitems__(range(6))
+    expected = (judged["inputs"].double() + delta).clamp(0, 1)
+    torch.testing.assert_close(attack(task, judged), expected, rtol=0, atol=1e-6)
+
+
+def test_a_patch_without_a_corner_is_the_same_at_places_that_differ() -> None:
+    x = JUDGED["inputs"]
+    x_adv = fitted(Patch(2))(LinearTask(WEIGHT), JUDGED)
+    contents, places = [], set()
+    for one, before in zip(x_adv, x):
+        rows, columns = (((one != before).any(0).any(axis)).nonzero().squeeze(1) for axis in (1, 0))
+        places.add((int(rows[0]), int(columns[0])))
+        contents.append(one[:, rows[0] : rows[0] + 2, columns[0] : columns[0] + 2])
+    assert len(places) > 1
+    assert all(torch.equal(content, contents[0]) for content in contents)
+
+
+def test_it_is_fitted_once_for_a_model_and_its_cost_and_images_are_told() -> None:
+    attack, task = fitted(Linf(0.1), name="UAP"), LinearTask(WEIGHT)
+    first, second = attack.judge(task, JUDGED), attack.judge(task, JUDGED)
+    assert (first.cost.forwards, first.cost.backwards) == (4 * 12 + 5, 4 * 12)
+    assert (second.cost.forwards, second.cost.backwards) == (5, 0)
+    assert first.notes == ["UAP is one perturbation for all images, fitted on 12 of Greys in 4 passes"]
+    assert torch.equal(first.x_adv, second.x_adv)
+    opposite = attack.judge(LinearTask(-WEIGHT), JUDGED)
+    torch.testing.assert_close(opposite.x_adv, JUDGED["inputs"] - 0.1 * UP.sign(), rtol=0, atol=1e-12)
+    settings = attack.describe()
+    assert settings["data"] == "Greys" and attack.cost_per_image() is None
+    assert all(isinstance(value, (str, int, float)) for value in settings.values())
+    few = Universal(Linf(0.1), DATA, images=3, epochs=1, batch_size=2).judge(task, JUDGED)
+    assert few.cost.backwards == 3 and few.notes[0].endswith("fitted on 3 of Greys in 1 pass")
+
+
+def test_it_judges_images_that_it_was_not_fitted_on() -> None:
+    task = fit(TinyCNNTask(seed=1), TinyDataset(40))
+    attack = Universal(Linf(0.15), TinyDataset(40), epochs=4, batch_size=10)
+    judged = TinyDataset(20, seed=5)
+    batch = judged.__getitems__(range(20))
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.cross_entropy(task.eval().logits(x), batch["data_samples"])
+            for x in (batch["inputs"], attack.judge(task, batch).x_adv)
+        ]
+    assert losses[1] > losses[0]
+    evaluation = evaluate(task, judged, [attack], batch_size=6)
+    assert len(evaluation.attacks[1].notes) == 1  # the blocks' remarks as one
+
+
+class Guided(Objective):
+    """Looks at the judged images' predictions."""
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        return ["seen"]
+
+
+def test_what_it_cannot_do_is_refused_in_one_line() -> None:
+    for wrong in (dict(epochs=0), dict(batch_size=0), dict(step_size=0.0)):
+        with pytest.raises(ConfigError, match="Universal needs epochs >= 1") as error:
+            Universal(Linf(0.1), DATA, **wrong)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UnsupportedError, match="takes its guides from the images that are judged"):
+        Universal(Linf(0.1), DATA, objective=Guided()).check(LinearTask(WEIGHT))
+    sides = Universal(Linf(0.1), dict(type="Greys", sides=(4, 6)), batch_size=1)
+    pooled = LinearTask(torch.ones(2, 3, dtype=torch.float64))
+    pooled.logits = lambda x: x.mean((2, 3)) @ torch.ones(3, 2, dtype=x.dtype)  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=r"images of one size; got \dx\d after \dx\d: use a patch"):
+        sides(pooled, JUDGED)
