@@ -135,6 +135,13 @@ class Task(nn.Module):
         """A foreign file's weights under the names of ``upstream``, where the library knows how; else as they are."""
         return tensors
 
+    def library_folder(self) -> dict[str, Any]:
+        """What the network's own library reads it from, where that is not timm's layout: an export writes it.
+
+        By file name: for ``model.safetensors`` tensors by name, for others the content of a JSON. Empty elsewhere.
+        """
+        return {}
+
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set does not fit the model (class count, ...)."""
 

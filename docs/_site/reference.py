@@ -7,6 +7,7 @@ from pathlib import Path
 
 from errors import errors_page
 
+BENCH = "natx_bench"  # a package of its own
 CONTRACT = "contract"  # the page of the modules in natx/ itself
 
 
@@ -25,10 +26,11 @@ def pages(root: Path) -> dict[str, str]:
 
 
 def packages(root: Path) -> list[str]:
-    """The folders that get a page: those of natx/ and the tasks."""
-    return [
+    """The folders that get a page: those of natx/ and the tasks, and the items of ``natx bench``."""
+    rooms = [
         f"{top}.{path.parent.name}" for top in ("natx", "tasks") for path in sorted((root / top).glob("*/__init__.py"))
     ]
+    return [*rooms, BENCH]
 
 
 def root_modules(root: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """Write a first config for a folder of images: natx init cls --data DIR [--model resnet18] [--image-size 64]
 
 cls: DIR/train/<class>/<image> and DIR/test/<class>/<image> (or val); reid: a folder in Market-1501's layout; det: one
-in Pascal VOC's layout. The folder is looked at, and image size, classes, batch, eps and schedule are proposed, each
-with its reason. The config has at most ten lines: change what you know better.
+in Pascal VOC's or COCO's layout. The folder is looked at, and image size, classes, batch, eps and schedule are
+proposed, each with its reason. The config has at most ten lines: change what you know better.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ def main(words: Sequence[str]) -> None:
     if arguments.task == "cls":  # the attack configs of the other tasks name their radii in their columns
         attacks = attacks if config.task.num_classes >= AUTOATTACK else FEW_CLASSES
         attacks += f" --eps {pixel_fraction(config.threat.eps)}"
-    best = Path("work_dirs", out.stem, "best.safetensors")
-    train, test = (f"  {cli.program(command)} {out}" for command in ("train", "test"))
-    judged = f"{test} {best} --attacks attacks/{attacks}"
-    cli.write("\n".join([*lines, "", f"written: {out}", "next:", f"{train} --dry-run", train, judged]))
+    run = Path("work_dirs", out.stem)
+    train, test, export = (f"  {cli.program(command)} {out}" for command in ("train", "test", "export"))
+    steps = [f"{train} --dry-run", train, f"{test} {run} --attacks attacks/{attacks}"]
+    steps += [f"{export} {run} --out {Path('export', out.stem)}"] if arguments.task == "cls" else []
+    cli.write("\n".join([*lines, "", f"written: {out}", "next:", *steps]))
     if arguments.task == "cls" and not arguments.quick and pick_device(None).type == "cpu":
         cli.write(
             "note: there is no GPU here, and on a CPU this takes hours (--dry-run says how many); --quick takes minutes"
@@ -65,7 +66,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("init", __doc__)
     parser.add_argument("task", choices=ADAPTERS, help="image classification, person re-identification or detection")
     parser.add_argument("--data", required=True, metavar="DIR", help="the folder of images")
-    parser.add_argument("--model", help="the network: any timm name, for cls (default: a ResNet-18 of a fitting form)")
+    parser.add_argument("--model", help="the network, for cls any timm name (default: a small one)")
     parser.add_argument("--image-size", type=int, metavar="N", help="side, or height, in pixels (default: see above)")
     parser.add_argument(
         "--method", choices=METHODS, default="nat", help="nat, adversarial training or none (default: nat)"

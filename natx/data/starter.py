@@ -64,8 +64,8 @@ def quick_epochs(images: int) -> int:
 def radius(pixels: int) -> tuple[str, str]:
     """The usual Linf radius for images of so many pixels a side as text, and why."""
     if pixels < SMALL:
-        return "8 / 255", f"usual below {SMALL} pixels a side, as on CIFAR"
-    return "4 / 255", f"usual from {SMALL} pixels a side on, as on ImageNet"
+        return "8 / 255", f"usual below {SMALL} pixels a side, as on CIFAR: each pixel by up to 8 of 255 grey levels"
+    return "4 / 255", f"usual from {SMALL} pixels a side on, as on ImageNet: each pixel by up to 4 of 255 grey levels"
 
 
 def asked_radius(eps: float) -> str:
@@ -117,7 +117,8 @@ def schedule(wish: Wish, images: int, batch: int, *, warm_up: int = 0) -> str:
     warm_up = warm_up if count > 2 * warm_up else 0
     parts = [f'dict(type="LinearLR", start_factor=0.1, begin=0, end={warm_up}, by_epoch=True)'] if warm_up else []
     parts += [f'dict(type="CosineAnnealingLR", T_max={count - warm_up}, begin={warm_up}, end={count}, by_epoch=True)']
-    usual = f"about {STEPS:,} steps, but {FEWEST} to {MOST} epochs"
+    usual = f"about {STEPS:,} steps at {max(1, images // batch)} an epoch, but {FEWEST} to {MOST} epochs"
     usual = f"quick: about {QUICK_IMAGES:,} images, at most {QUICK_MOST} epochs" if wish.quick else usual
-    reason = "as asked for" if wish.epochs else usual
+    reason = f"{'as asked for' if wish.epochs else usual}; the rate falls along a cosine"
+    reason += f" after {warm_up} epochs of warm-up" if warm_up else ""
     return line("train_cfg, param_scheduler", f"dict(max_epochs={count}), [{', '.join(parts)}]", reason)

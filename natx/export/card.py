@@ -40,6 +40,7 @@ class Normalised(torch.nn.Module):
     def forward(self, pixels):
         return self.net((pixels - self.mean) / self.std)
 '''
+OF_OUTPUTS = WRAPPER.replace("/ self.std)\n", "/ self.std).logits\n")
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Facts:
 
     Attributes:
         described: the content of config.json, see :func:`natx.export.weights.describe`.
-        library: 'timm' where plain timm builds the architecture, else None.
+        library: 'timm' or 'transformers', where that builds the architecture; else None.
         config: the training config.
         meta: what the checkpoint says of itself.
         checkpoint_sha256: hash of the checkpoint that was exported.
@@ -179,17 +180,33 @@ def _usage(facts: Facts) -> list[str]:
     if facts.library is None:
         note = f"`{described['architecture']}` is natx's own form of the network; plain timm does not build it."
         return [*sections, note, *_benchmark(facts)]
+    build, wrapper = (_timm(facts), WRAPPER) if facts.library == "timm" else (_transformers(facts), OF_OUTPUTS)
+    wrap = f"{wrapper}\n\nmodel = Normalised(net, mean={settings['mean']}, std={settings['std']}).eval()\n"
+    on_pixels = "Attacks and RobustBench work on pixels in [0,1], so wrap it:"
+    return [*sections, f"## With {facts.library}", _code(build), on_pixels, _code(wrap), *_benchmark(facts)]
+
+
+def _timm(facts: Facts) -> str:
+    """How timm builds ``net``."""
+    if facts.repository:
+        name = f"{HUB}{facts.repository}"
+        return f'import timm\n\nnet = timm.create_model("{name}", pretrained=True).eval()  # normalised inputs\n'
+    described = facts.described
     arguments = "".join(f", {key}={pformat(value)}" for key, value in described.get("model_args", {}).items())
-    build = (
-        f'import timm\n\nnet = timm.create_model("{place}", pretrained=True).eval()  # normalised inputs\n'
-        if facts.repository
-        else "import timm\nfrom safetensors.torch import load_file\n\n"
+    return (
+        "import timm\nfrom safetensors.torch import load_file\n\n"
         f'net = timm.create_model("{described["architecture"]}", num_classes={described["num_classes"]}{arguments})\n'
         'net.load_state_dict(load_file("model.safetensors"))\nnet.eval()  # normalised inputs\n'
     )
-    wrap = f"{WRAPPER}\n\nmodel = Normalised(net, mean={settings['mean']}, std={settings['std']}).eval()\n"
-    on_pixels = "Attacks and RobustBench work on pixels in [0,1], so wrap it:"
-    return [*sections, "## With timm", _code(build), on_pixels, _code(wrap), *_benchmark(facts)]
+
+
+def _transformers(facts: Facts) -> str:
+    """How transformers builds ``net``."""
+    return (
+        "from transformers import AutoModelForImageClassification\n\n"
+        f'net = AutoModelForImageClassification.from_pretrained("{facts.repository or "."}").eval()'
+        "  # normalised inputs\n"
+    )
 
 
 def _benchmark(facts: Facts) -> list[str]:

@@ -13,8 +13,9 @@ from natx.config import EXPORTED, check, plain_dict, short_name
 from natx.errors import ConfigError
 from natx.export.card import Facts, card, portable
 from natx.judging.build import load_task
-from natx.models.checkpoint import save_weights
-from natx.models.weights import SOURCES, weights_path
+from natx.models.checkpoint import save_tensors, save_weights
+from natx.models.hub import DESCRIPTIONS, FOLDER, HUB, WEIGHTS
+from natx.models.weights import FORMAT, SOURCES, weights_path
 from natx.runtime.files import sha256, write_json, write_text
 from natx.task import Task
 
@@ -35,7 +36,8 @@ def export(
 
     ``model.safetensors`` loads under upstream keys (in plain timm for a timm model) and with ``natx.load``.
     ``config.json`` has timm's layout: ``architecture``, ``num_classes``, ``label_names`` where they are known,
-    ``model_args``, and mean, std and input size under ``pretrained_cfg``. Numbers in the card come from the
+    ``model_args``, and mean, std and input size under ``pretrained_cfg``. A network of transformers becomes a folder of
+    transformers, with ``preprocessor_config.json``. Numbers in the card come from the
     ``report.json`` of this very checkpoint, if there are any beside it.
 
     Args:
@@ -55,17 +57,18 @@ def export(
     task, meta = load_task(config, checkpoint, ema=ema)
     if not task.per_image_success or task.normalisation is None:
         raise ConfigError(f"{type(task).__name__} cannot be exported: natx export is for image classification")
-    settings = {key: value for key, value in plain_dict(config.task).items() if key not in SOURCES}
+    settings, theirs = portable_settings(task, plain_dict(config.task)), task.library_folder()
     meta = {
         **{key: meta[key] for key in KEPT if key in meta},
-        "task": json.loads(json.dumps(settings, default=str)),
+        # Where a library reads the network from its own description, natx.load does too.
+        **({} if theirs else {"task": json.loads(json.dumps(settings, default=str))}),
         "classes": list(task.classes or ()),
         "normalisation": task.normalisation,
     }
     described = describe(task, settings, input_size=meta.get("input_size"))
     facts = Facts(
         described,
-        library="timm" if upstream_name(task) else None,
+        library=type(task.upstream).__module__.partition(".")[0] if theirs or upstream_name(task) else None,
         config=plain_dict(config),
         meta=meta,
         checkpoint_sha256=sha256(checkpoint),
@@ -74,13 +77,30 @@ def export(
         repository=repository,
         licence=licence,
     )
-    files = [out / name for name in ("model.safetensors", "config.json", "README.md")]
-    if files[0].exists() and not (files[2].exists() and facts.checkpoint_sha256 in files[2].read_text()):
+    weights, page = out / WEIGHTS[0], out / "README.md"
+    if weights.exists() and not (page.exists() and facts.checkpoint_sha256 in page.read_text()):
         raise ConfigError(f"{out} holds another model: name another --out, or remove it")
-    save_weights(files[0], task, meta=meta)
-    write_json(files[1], described)
-    write_text(files[2], card(facts))
-    return files
+    if theirs:
+        header = {"format": "pt", "natx": json.dumps({"format": FORMAT, **meta})}  # transformers asks for the first
+        save_tensors(weights, theirs[WEIGHTS[0]], header=header)
+    else:
+        save_weights(weights, task, meta=meta)
+    descriptions = {name: content for name, content in theirs.items() if name != WEIGHTS[0]}
+    descriptions = descriptions or {DESCRIPTIONS[0]: described}
+    for name, content in descriptions.items():
+        write_json(out / name, content)
+    write_text(page, card(facts))
+    return [weights, *(out / name for name in descriptions), page]
+
+
+def portable_settings(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+    """A task's settings without its sources of weights, and with a network's own name in place of where it lay."""
+    kept = {key: value for key, value in settings.items() if key not in SOURCES}
+    if str(kept.get("model")).startswith((FOLDER, HUB)):
+        kept["model"] = upstream_name(task) or type(task.upstream).__name__
+        built_with = (getattr(task.upstream, "pretrained_cfg", None) or {}).get("model_args") or {}
+        kept["model_args"] = {**built_with, **(kept.get("model_args") or {})}
+    return kept
 
 
 def commands_of(config: Config, meta: dict[str, Any], reports: list[dict[str, Any]]) -> list[str]:

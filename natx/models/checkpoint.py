@@ -61,9 +61,14 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def save_weights(path: Path, task: Task, *, meta: dict[str, Any]) -> None:
     """Write a task's weights as safetensors under upstream keys, with ``meta`` as JSON in the header."""
+    save_tensors(path, task.upstream.state_dict(), header={"natx": json.dumps({"format": FORMAT, **meta})})
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], *, header: dict[str, str]) -> None:
+    """Write tensors as safetensors, atomically, with a header of texts."""
     # Cloning gives every tensor its own storage, which safetensors asks for (tied weights).
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in task.upstream.state_dict().items()}
-    content = save_bytes(tensors, metadata={"natx": json.dumps({"format": FORMAT, **meta})})
+    copies = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    content = save_bytes(copies, metadata=header)
     write_atomic(path, lambda file: file.write(content), size=len(content))
 
 

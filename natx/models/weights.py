@@ -91,7 +91,7 @@ class WeightFile:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in label order, where the file or its folder has them."""
         names = self.meta.get("classes") or self.described.get("label_names") or ()
-        return tuple(names.values() if isinstance(names, dict) else names)
+        return tuple(names.values() if isinstance(names, dict) else names) or _labels(self.described.get("id2label"))
 
     @property
     def normalisation(self) -> Statistics | None:
@@ -109,6 +109,15 @@ class WeightFile:
             if (count := len(tensors.keys() & set(names))) > most:
                 best, most = tensors, count
         return best
+
+
+def _labels(names: Any) -> tuple[str, ...]:
+    """Names of classes as transformers numbers them; none where they only count, or where two classes share one."""
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
+        return ()
+    ordered = tuple(str(names[key]) for key in sorted(names, key=int))
+    counted = all(re.fullmatch(r"LABEL_\d+", name) for name in ordered)
+    return () if counted or len(set(ordered)) < len(ordered) else ordered
 
 
 def weights_path(path: str | Path) -> Path:

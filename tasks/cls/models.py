@@ -22,6 +22,7 @@ from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import load_into
 from natx.models.weights import WeightFile
 from natx.runtime.progress import say
+from tasks.cls import hugging_face
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
@@ -356,7 +357,9 @@ def _timm_cfg(name: str) -> Any:
 
 
 def convert(net: Any, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A foreign file's weights as timm itself converts them for a model of that name; as they are for other models."""
+    """A foreign file's weights as timm or transformers convert them for their models; as they are for others."""
+    if hugging_face.theirs(net):
+        return hugging_face.convert(net, tensors)
     if name in MODELS or not timm.is_model(name):
         return tensors
     module = sys.modules[model_entrypoint(name).__module__]

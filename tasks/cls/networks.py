@@ -15,6 +15,7 @@ from torchvision import models as torchvision_models
 from natx.errors import CheckpointError, ConfigError
 from natx.models.hub import model_folder
 from natx.models.weights import WeightFile, read_weights
+from tasks.cls import hugging_face
 from tasks.cls.models import classifier, create_model, own_classes, take_weights
 
 TORCHVISION = "torchvision:"
@@ -54,7 +55,7 @@ def build_network(
         if isinstance(described.get("architecture"), str):  # timm's layout
             arguments = {**(described.get("model_args") or {}), **arguments}
             architecture = described["architecture"]
-            return create_model(
+            timms: Any = create_model(
                 architecture,
                 num_classes=num_classes or described.get("num_classes") or own_classes(architecture),
                 weights=weights,
@@ -62,7 +63,12 @@ def build_network(
                 image_size=image_size,
                 **arguments,
             )
-        net = _hugging_face(folder, num_classes, image_size=image_size, arguments=arguments)
+            # What it was built with is nowhere else once the folder is gone.
+            timms.pretrained_cfg = timms.default_cfg = {**timms.pretrained_cfg, "model_args": arguments}
+            return timms
+        if not described:
+            raise CheckpointError(f"{model} has no config.json: a folder of timm's, transformers' or natx's has one")
+        net = hugging_face.build(folder, num_classes, image_size=image_size, arguments=arguments)
     elif isinstance(model, str) and model.startswith(TORCHVISION):
         net, official = _torchvision(model, num_classes, image_size=image_size, arguments=arguments)
         if pretrained and weights is None:
@@ -158,37 +164,6 @@ def _downloaded(model: str, official: Any) -> WeightFile:
         ) from error
 
 
-def _hugging_face(
-    folder: Path, num_classes: int | None, *, image_size: int | None, arguments: dict[str, Any]
-) -> nn.Module:
-    """An image classifier of Hugging Face's layout without its weights; its processor says the normalisation."""
-    try:
-        library: Any = import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(
-            f"{folder} holds a model of transformers, which is not here: pip install transformers"
-        ) from error
-    changes = {} if num_classes is None else {"num_labels": num_classes}
-    try:
-        settings = library.AutoConfig.from_pretrained(str(folder), **changes, **arguments)
-        fixed = hasattr(settings, "patch_size") and hasattr(settings, "image_size")
-        if fixed and image_size is not None:
-            settings.image_size = image_size
-        net = library.AutoModelForImageClassification.from_config(settings)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{folder} is no image classifier of transformers: {' '.join(str(error).split())[:200]}"
-        ) from error
-    processor = _json(folder / "preprocessor_config.json")
-    if processor.get("do_normalize", True):
-        mean, std = processor.get("image_mean"), processor.get("image_std")
-    else:
-        mean, std = [0.0] * COLOURS, [1.0] * COLOURS
-    sizes = [image_size, processor.get("crop_size"), processor.get("size"), getattr(settings, "image_size", None)]
-    _say(net, mean=mean, std=std, size=next(filter(None, map(_side, sizes)), None), fixed=fixed)
-    return net
-
-
 def _say(net: Any, *, mean: Any, std: Any, size: int | None, fixed: bool) -> None:
     """What :func:`tasks.cls.models.normalisation` and its neighbours read."""
     net.pretrained_cfg = {
@@ -196,13 +171,6 @@ def _say(net: Any, *, mean: Any, std: Any, size: int | None, fixed: bool) -> Non
         **({"input_size": (COLOURS, size, size)} if size else {}),
         "fixed_input_size": fixed,
     }
-
-
-def _side(size: Any) -> int | None:
-    """The side of a square in a processor's words: a number, or ``height`` or ``shortest_edge`` of a dict."""
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge")
-    return size if isinstance(size, int) else None
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from natx.data.starter import (
+    BATCHES,
     STEPS_AN_EPOCH,
     Wish,
     bases,
@@ -17,6 +18,7 @@ from natx.data.starter import (
     threat,
 )
 from natx.errors import DataError
+from natx.models.hub import FOLDER, HUB
 from tasks.cls.datasets.folder import ImageFolder
 
 TRAIN, TESTS = "train", ("test", "val", "valid", "validation")
@@ -52,6 +54,7 @@ def starter(data: Path, wish: Wish) -> list[str]:
     attack, arguments = ("n_fgsm", "attack=dict(threat=threat)") if wish.quick else ("pgd_at", PGD)
     method = {"nat": [f"methods/{attack}_union"], "at": [f"methods/{attack}"], "standard": []}[wish.method]
     shown = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
+    theirs = ", pretrained=True, new_head=True" if model.startswith((HUB, FOLDER)) else ""
     parts = [
         f"train=dict(root={str(train)!r}, train=True, **_read), test=dict(root={str(test)!r}, **_read)",
         f"batch_size={batch}, heldout={held}, augments=[{_augments(size, resize)}]",
@@ -61,21 +64,26 @@ def starter(data: Path, wish: Wish) -> list[str]:
         bases("default_runtime", "schedules/sgd_cosine_10e", *method),
         line(
             "task",
-            f'dict(type="ClassificationTask", model={model!r}, num_classes={len(classes)}, image_size={size})',
-            f"a folder a class: {shown}",
+            f'dict(type="ClassificationTask", model={model!r}, num_classes={len(classes)}, image_size={size}{theirs})',
+            f"a folder a class: {shown}" + ("" if wish.model else f"; {_why(model)}"),
         ),
         threat(wish, *radius(size)),
         line(
             "_read",
             f'dict(type="ImageFolder", image_size={size}, resize={resize})',
-            f"files have {stored} pixels a side" + (f"; quick: {QUICK_SIDE}" if size == QUICK_SIDE < stored else ""),
+            f"files have {stored} pixels a side (median of the shorter one); {_size_reason(wish)}",
         ),
-        line("data", f"dict({', '.join(parts)})", f"{STEPS_AN_EPOCH} steps an epoch or more; 1 in {HELD_OUT} held out"),
+        line(
+            "data",
+            f"dict({', '.join(parts)})",
+            f"the largest usual batch that makes {STEPS_AN_EPOCH} steps an epoch, {BATCHES[-1]} at least; "
+            f"1 image in {HELD_OUT} is held out to choose the epoch",
+        ),
         *methods(wish, arguments),
         line(
             "optim_wrapper",
             f"dict(optimizer=dict(lr={RATE * batch / RATE_BATCH:g}))",
-            f"{RATE} for {RATE_BATCH} images",
+            f"{RATE} for batches of {RATE_BATCH}, in proportion to the batch",
         ),
         schedule(wish, len(learned) - held, batch),
     ]
@@ -84,6 +92,19 @@ def starter(data: Path, wish: Wish) -> list[str]:
 def _network(size: int, *, quick: bool) -> str:
     """The network that is proposed for images of so many pixels a side."""
     return QUICK_MODEL if quick else "resnet18_cifar" if size <= SMALL_STEM else "resnet18"
+
+
+def _size_reason(wish: Wish) -> str:
+    """Why images of this size are proposed."""
+    if wish.image_size:
+        return "as asked for"
+    return f"quick: {QUICK_SIDE}" if wish.quick else f"a multiple of {STEP} from {LEAST} to {LARGEST}"
+
+
+def _why(model: str) -> str:
+    """Why a network is proposed."""
+    small_form = f"this form, up to {SMALL_STEM} pixels, keeps the resolution at first"
+    return small_form if model.endswith("_cifar") else "a small network"
 
 
 def _augments(size: int, resize: int) -> str:

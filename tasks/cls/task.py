@@ -17,6 +17,7 @@ from natx.models.weights import read_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
+from tasks.cls import hugging_face
 from tasks.cls.models import (
     classifier,
     convert,
@@ -128,6 +129,12 @@ class ClassificationTask(Task):
     def convert(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """See :meth:`Task.convert`: timm's conversions of older and other programs' files."""
         return convert(self.net, self.model, tensors)
+
+    def library_folder(self) -> dict[str, Any]:
+        """See :meth:`Task.library_folder`: of a network of transformers, with its processor."""
+        if not hugging_face.theirs(self.net):
+            return {}
+        return hugging_face.folder_content(self.net, self.classes, self.normalisation)
 
     @property
     def upstream(self) -> nn.Module:

@@ -1,26 +1,48 @@
-"""A first config for images with boxes in Pascal VOC's layout: `natx init det`."""
+"""A first config for images with boxes in Pascal VOC's or COCO's layout: `natx init det`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from natx.data.starter import Wish, bases, line, methods, schedule, threat
 from natx.errors import ConfigError, DataError
-from tasks.det.datasets import VOCDetection
+from tasks.det.datasets import CocoDetection, VOCDetection
 from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root
 
 MODELS = {"ssd160_r18": 160, "ssd300_vgg16": 300}  # detectors whose classes stand in one place, and their sides
 LEARNED, JUDGED = ("trainval", "train"), ("test", "val")
+SPLITS = {"train": ("train",), "test": JUDGED}  # words in the names of COCO's files
 BATCH, WARM_UP = 16, 5
 OBJECT = re.compile(r"<object>\s*<name>\s*([^<]+?)\s*</name>")
+INSTANCES, BESIDE = "instances_", "_annotations.coco.json"  # before a split's name; the file that lies with its images
+SHOWN = 3  # files in an error
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What a folder of images with boxes holds.
+
+    Attributes:
+        classes: names in label order.
+        images: how many there are to learn from.
+        train: arguments of the training images' data set, as a config writes them.
+        test: likewise of the images to judge by.
+    """
+
+    classes: list[str]
+    images: int
+    train: str
+    test: str
 
 
 def starter(data: Path, wish: Wish) -> list[str]:
-    """The lines of a config for a folder in Pascal VOC's layout.
+    """The lines of a config for a folder in Pascal VOC's or COCO's layout.
 
     Args:
-        data: holds ``JPEGImages``, ``Annotations`` and lists of images in ``ImageSets/Main``.
+        data: holds ``JPEGImages``, ``Annotations`` and lists of images in ``ImageSets/Main``; or COCO's JSON files for
+            training and test images, and these images.
         wish: what is decided already.
 
     Raises:
@@ -31,26 +53,84 @@ def starter(data: Path, wish: Wish) -> list[str]:
     if model not in MODELS or wish.image_size not in (None, MODELS[model]):
         sizes = ", ".join(f"{name} at {size} pixels" for name, size in MODELS.items())
         raise ConfigError(f"natx init det proposes {sizes}; got {model} at {wish.image_size}: copy another config")
-    root, side = find_root(data), MODELS[model]
-    classes, learned, judged = _classes(root), _split(root, LEARNED), _split(root, JUDGED)
-    images, count = len(VOCDetection(root, learned, train=True, classes=classes)), len(classes)
-    batch = min(BATCH, images)
+    boxes, side = _coco(files) if (files := _jsons(data)) else _voc(find_root(data)), MODELS[model]
+    count, batch = len(boxes.classes), min(BATCH, boxes.images)
     method = [] if wish.method == "standard" else ["methods/mtd"]
-    part = f"root={str(root)!r}, classes=_classes, size=({side}, {side})"
+    part = f"classes=_classes, size=({side}, {side})"
     return [
-        f"# {model} on {data}: {images} images to learn from. Made by natx init.",
+        f"# {model} on {data}: {boxes.images} images to learn from. Made by natx init.",
         bases("det_runtime", f"models/{model}", "datasets/photos_voc", "schedules/det_small_100e", *method),
-        line("_classes", repr(classes), f"the {count} that the annotations name"),
+        line("_classes", repr(boxes.classes), f"the {count} that the annotations name"),
         line("task", f"dict(num_classes={count}, model=dict(bbox_head=dict(num_classes={count})))"),
-        threat(wish, "8 / 255", "usual here"),
+        threat(wish, "8 / 255", "usual in the literature on detectors, at all sizes"),
         line(
             "data",
-            f"dict(train=dict({part}, split={learned!r}), test=dict({part}, split={judged!r}), batch_size={batch})",
-            f"{side} pixels are what {model} is made for",
+            f"dict(train=dict({boxes.train}, {part}), test=dict({boxes.test}, {part}), batch_size={batch})",
+            f"{side} pixels are what {model} is made for; {batch} images a step"
+            + ("" if batch == BATCH else ", all there are"),
         ),
         *methods(wish, 'views=("clean", "adv"), attack=dict(threat=threat)'),
-        schedule(wish, images, batch, warm_up=WARM_UP),
+        schedule(wish, boxes.images, batch, warm_up=WARM_UP),
     ]
+
+
+def _voc(root: Path) -> Boxes:
+    """A folder in Pascal VOC's layout."""
+    classes, learned, judged = _classes(root), _split(root, LEARNED), _split(root, JUDGED)
+    images = len(VOCDetection(root, learned, train=True, classes=classes))
+    return Boxes(classes, images, *(f"root={str(root)!r}, split={split!r}" for split in (learned, judged)))
+
+
+def _coco(files: dict[str, Path]) -> Boxes:
+    """Training and test images described by COCO's JSON files."""
+    learned = CocoDetection(files["train"], _images(files["train"]), train=True)
+    parts = {
+        part: f"_delete_=True, type='CocoDetection', annotations={str(file)!r}, images={str(_images(file))!r}"
+        for part, file in files.items()
+    }
+    return Boxes(list(learned.classes), len(learned), f"{parts['train']}, train=True", parts["test"])
+
+
+def _jsons(data: Path) -> dict[str, Path]:
+    """COCO's files of the training and the test images in a folder; none where it has no such file.
+
+    Raises:
+        DataError: one of the two is missing.
+    """
+    there = sorted([*data.glob("annotations/*.json"), *data.glob("*.json"), *data.glob(f"*/{BESIDE}")])
+    files = {part: _first(there, names) for part, names in SPLITS.items()}
+    if not there:
+        return {}
+    for part, file in files.items():
+        if file is None:
+            listed = ", ".join(str(f.relative_to(data)) for f in there[:SHOWN])
+            raise DataError(
+                f"{data} has JSON files ({listed}) and none of the {part} images: call it "
+                f"annotations/{INSTANCES}{part}.json"
+            )
+    return {part: file for part, file in files.items() if file is not None}
+
+
+def _first(files: list[Path], names: tuple[str, ...]) -> Path | None:
+    """The first file that is of one of some splits, in their order."""
+    return next((file for name in names for file in files if name in _split_of(file)), None)
+
+
+def _split_of(file: Path) -> str:
+    """What a JSON is of: ``train2017`` of ``annotations/instances_train2017.json``, ``train`` of what lies in it."""
+    return file.parent.name if file.name == BESIDE else file.stem.removeprefix(INSTANCES)
+
+
+def _images(file: Path) -> Path:
+    """The folder of a JSON's images: beside it where it lies with them, else of its split's name, or ``images``."""
+    if file.name == BESIDE:
+        return file.parent
+    data = file.parent.parent if file.parent.name == "annotations" else file.parent
+    places = [data / _split_of(file), data / "images" / _split_of(file), data / "images"]
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise DataError(f"{data} has no folder {_split_of(file)} of the images that {file.name} names: call it so")
+    return folder
 
 
 def _split(root: Path, names: tuple[str, ...]) -> str:

@@ -33,14 +33,17 @@ def starter(data: Path, wish: Wish) -> list[str]:
         f"# {model} on {data}: {images} images of {people} people, {len(judged)} to judge by. Made by natx init.",
         bases("reid_runtime", "datasets/market1501", "schedules/mars_mini_60e", *method),
         line(
-            "_size", f"dict(height={height}, width={height // 2})", "small, for few people" if small else "usual here"
+            "_size",
+            f"dict(height={height}, width={height // 2})",
+            f"small, and so is the network: fewer than {SMALL} people" if small else "usual in the field",
         ),
         line("task", f'dict(type="ReIDTask", model={model!r}, num_classes={people}, **_size)', "a class a person"),
-        threat(wish, "8 / 255", "usual here"),
+        threat(wish, "8 / 255", "usual in the literature on re-identification"),
         line(
             "data",
             f"dict(train=dict({root}), test=dict({root}), batch_size={batch}, num_workers=0)",
-            f"{INSTANCES} images each of {batch // INSTANCES} people a step",
+            f"{INSTANCES} images each of {batch // INSTANCES} people a step"
+            + ("" if batch == BATCH else f", half of all: {BATCH // INSTANCES} are usual"),
         ),
         *methods(wish, "attack=dict(threat=threat)", nasty="weight=0.01, temperature=20.0, "),
         schedule(wish, images, batch, warm_up=WARM_UP),

@@ -267,20 +267,3 @@ def test_without_transformers_it_is_said_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match="transformers, which is not .*: pip install transformers"):
         ClassificationTask(f"local-dir:{tmp_path}", 3)
-
-
-def test_a_real_vision_transformer_of_hugging_face(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    settings = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16
-    )
-    settings.num_labels = 5
-    net = transformers.ViTForImageClassification(settings).eval()
-    net.save_pretrained(tmp_path)
-    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        expected = net(torchvision.transforms.functional.normalize(x, [0.5] * 3, [0.5] * 3)).logits
-        assert torch.allclose(natx.load(tmp_path)(x), expected, atol=1e-5)
-    with pytest.raises(DataError, match=r"images are \(64, 64\)"):
-        natx.load(tmp_path)(torch.rand(1, 3, 64, 64))

@@ -26,6 +26,7 @@ import tasks.cls.datasets
 from natx.attacks import build_attack
 from natx.batch import size
 from natx.cli.main import COMMANDS
+from natx.cli.test import report_name
 from natx.config import (
     ATTACKS,
     JUDGED,
@@ -43,6 +44,7 @@ from natx.registry import ATTACKS as ATTACK_REGISTRY
 from natx.registry import DATASETS, METHODS, TASKS, TERMS
 
 EXECUTED = ("continue.md",)  # pages whose commands run, on the digits
+FOLLOWED = ("own_data.md",)  # pages that a test of their own follows from top to bottom
 PROGRAMS = (
     "natx",
     "python",
@@ -136,8 +138,9 @@ class Reader:
 
     def judges(self, arguments: Any) -> None:
         """Note the report of an evaluation."""
-        name = f"test-{Path(arguments.attacks).stem}" + (f"-{arguments.subset}" if arguments.subset else "")
-        out = arguments.out or f"{Path(arguments.checkpoint).parent}/{name}"
+        weights = Path(arguments.checkpoint)
+        weights = weights if weights.suffix else weights / WEIGHTS[0]
+        out = arguments.out or f"{weights.parent}/{report_name(arguments, weights)}"
         self.files |= {f"{out}/report.{kind}" for kind in ("json", "md", "html")}
 
     def _leaves(self, work_dir: str) -> None:
@@ -174,6 +177,8 @@ def check_command(words: list[str], reader: Reader) -> None:
         reader.needs(entry)
     if name == "test":
         reader.judges(arguments)
+    if name == "init":
+        reader.files.add(arguments.out or f"{Path(arguments.data).name}_{arguments.method}.py")
 
 
 def sources_of(arguments: Any) -> list[str]:
@@ -239,7 +244,8 @@ def file_name(block: Block) -> str:
 
 
 def listed() -> list[Block]:
-    return [block for page in PAGES for block in blocks(page) if block.language == "python"]
+    pages = [page for page in PAGES if page.name not in FOLLOWED]
+    return [block for page in pages for block in blocks(page) if block.language == "python"]
 
 
 class Tiny(natx.testing.TinyDataset):

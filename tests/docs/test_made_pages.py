@@ -88,7 +88,7 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_reference_has_every_module(site: dict[str, ModuleType]) -> None:
     pages = site["reference"].pages(ROOT)
     named = [name for text in pages.values() for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)]
-    files = [path for top in ("natx", "tasks") for path in (ROOT / top).rglob("*.py")]
+    files = [path for top in ("natx", "tasks", "natx_bench") for path in (ROOT / top).rglob("*.py")]
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
     assert len(named) == len(set(named))
     assert set(named) == {name for name in modules if not name.endswith("__main__")} - {"tasks"}

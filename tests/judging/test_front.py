@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import huggingface_hub
@@ -296,3 +301,34 @@ def test_a_bar_is_shown_on_a_terminal_and_nothing_in_a_pipe(
     monkeypatch.setenv("FORCE_COLOR", "1")
     natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
     assert "PGD-3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_shows_the_progress(
+    widgets: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a bar where it has widgets, as lines where not; what rich asks of a notebook stands in."""
+    shown: list[Any] = []
+
+    class Output(nullcontext):
+        def clear_output(self, wait: bool = False) -> None:
+            pass
+
+    def module(name: str, **content: Any) -> ModuleType:
+        stand_in = ModuleType(name)
+        stand_in.__spec__ = ModuleSpec(name, None)
+        vars(stand_in).update(content)
+        return stand_in
+
+    kernel = type("ZMQInteractiveShell", (), {})  # the name by which rich knows a notebook
+    monkeypatch.setattr(builtins, "get_ipython", kernel, raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", module("IPython"))
+    display = module("IPython.display", display=lambda *things: shown.extend(things))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setitem(sys.modules, "ipywidgets", module("ipywidgets", Output=Output) if widgets else None)
+    natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
+    bars = [thing for thing in shown if isinstance(thing, Output)]
+    texts = [thing.text for thing in shown if not isinstance(thing, Output)]
+    assert bool(bars) == widgets and any("PGD-3" in text for text in texts)
+    assert any(f"{len(X)}/{len(X)}" in text for text in texts)
+    assert "PGD-3" not in capsys.readouterr().err

@@ -10,12 +10,10 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from PIL import Image
-from workshop import ROOT, write_config
+from workshop import ROOT
 
-import natx
 from natx.cli.main import start
 from natx.config import TRAINING, frozen_models, load_config, plain_dict
-from natx.data import build_dataset
 from natx.data.starter import batch_size, epochs, quick_epochs
 from natx.training.frozen_models import adversary_recipe
 from natx.training.plan import describe_plan
@@ -137,60 +135,6 @@ def test_what_cannot_be_a_start_is_one_line(
     with pytest.raises(SystemExit):
         run(monkeypatch, "init", *words)
     assert part in capsys.readouterr().err and not [*tmp_path.glob("*.py")]
-
-
-def test_from_a_folder_to_a_model_that_is_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class_folders(tmp_path / "photos", train=10, test=5)
-    common = ["--device", "cpu", "--threads", 1]
-    run(monkeypatch, "init", "cls", "--data", "photos", "--quick", "--model", "small_cnn", "--epochs", 1)
-    run(monkeypatch, "train", "photos_nat.py", *common)
-    pgd = {"type": "PGD", "steps": 2, "threat": {"type": "Linf", "eps": 8 / 255}}
-    attacks = write_config(tmp_path / "quick.py", {"attacks": [pgd]})
-    run(monkeypatch, "test", "photos_nat.py", "work_dirs/photos_nat", "--attacks", attacks, *common)
-    assert [*tmp_path.glob("work_dirs/photos_nat/test-quick/report.html")]
-    run(monkeypatch, "export", "photos_nat.py", "work_dirs/photos_nat", "--out", "export")
-    model = natx.load("export")
-    images = build_dataset(plain_dict(load_config("photos_nat.py").data.test))
-    assert natx.evaluate(model, images, attacks="FGSM", eps=8 / 255).correct["Clean"].shape == (10,)
-    assert model.classes == ("bright", "dark")
-
-
-def test_a_config_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torchreid")
-    for part, people in (("bounding_box_train", (1, 2, 3, 4)), ("query", (5, 6)), ("bounding_box_test", (5, 6))):
-        for person in people:
-            for camera in (1, 2):
-                file = tmp_path / "people" / part / f"{person:04d}_c{camera}s1_000001_00.jpg"
-                picture(file, number=10 * person + camera, height=64, width=32, shade=20 * person)
-    run(monkeypatch, "init", "reid", "--data", "people", "--epochs", 2)
-    assert len(Path("people_nat.py").read_text().splitlines()) <= 10
-    config = load_config("people_nat.py", kind=TRAINING)
-    assert (config.task.num_classes, config.task.model, config.data.batch_size) == (4, "osnet_x0_25", 8)
-    assert any("osnet_x0_25" in line for line in describe_plan(config, Path("unused"), device=CPU))
-
-
-XML = (
-    "<annotation><object><name>{name}</name><difficult>0</difficult><bndbox>"
-    "<xmin>5</xmin><ymin>5</ymin><xmax>40</xmax><ymax>40</ymax></bndbox></object></annotation>"
-)
-
-
-def test_a_config_for_boxes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mmdet")
-    root = tmp_path / "boxes"
-    (root / "Annotations").mkdir(parents=True)
-    (root / "ImageSets" / "Main").mkdir(parents=True)
-    for i, name in enumerate(("cup", "lamp", "cup", "lamp")):
-        picture(root / "JPEGImages" / f"{i}.jpg", number=i, height=50, width=60, shade=40 * i)
-        (root / "Annotations" / f"{i}.xml").write_text(XML.format(name=name))
-    (root / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n2\n")
-    (root / "ImageSets" / "Main" / "val.txt").write_text("3\n")
-    run(monkeypatch, "init", "det", "--data", "boxes", "--epochs", 2)
-    assert len(Path("boxes_nat.py").read_text().splitlines()) <= 10
-    config = load_config("boxes_nat.py", kind=TRAINING)
-    assert config.task.num_classes == 2 and config.data.test.classes == ["cup", "lamp"]
-    plan = describe_plan(config, Path("unused"), device=CPU)
-    assert any("3 training images" in line for line in plan)
 
 
 def test_the_readme_shows_the_command() -> None:
