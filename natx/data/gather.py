@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from natx.errors import DataError
 
@@ -21,21 +21,22 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
     """Images, labels and the names of the classes, where the source has names; nothing is checked but the form.
 
     Args:
-        images: a tensor or array ``[N, C, H, W]`` with ``labels``; or, without, a ``DataLoader`` of
-            ``(images, labels)`` (dicts with the usual names too), or a data set of natx or of such pairs.
+        images: a tensor or array ``[N, C, H, W]``, or a list of ``[C, H, W]``, with ``labels``; or, without, a
+            ``DataLoader`` or anything else that gives batches ``(images, labels)`` (dicts with the usual names too), or
+            a data set of natx or of such pairs.
         labels: classes ``[N]``.
 
     Raises:
-        DataError: labels missing, or batches of another form.
+        DataError: labels missing, or beside a source that has its own, or batches of another form.
     """
     if labels is not None:
-        return torch.as_tensor(images).detach(), torch.as_tensor(labels).detach(), None
+        return _tensor(images, "images").detach(), _tensor(labels, "labels").detach(), None
     classes = getattr(getattr(images, "dataset", images), "classes", None)
     # torch's own sets may have the method too, and give lists.
     if hasattr(images, "__getitems__") and len(images) and isinstance(images.__getitems__([0]), dict):
         batch = images.__getitems__(list(range(len(images))))
         return batch["inputs"].detach(), batch["data_samples"].detach(), classes
-    if isinstance(images, (Tensor, np.ndarray)) or not hasattr(images, "__len__"):
+    if isinstance(images, (Tensor, np.ndarray)) or not isinstance(images, Iterable | Dataset):
         kind = type(images).__name__
         raise DataError(f"images without labels are a data set or a DataLoader; got {kind}: give labels")
     pairs = [*_batches(images)]
@@ -45,12 +46,28 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
 
 
 def _batches(source: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    if isinstance(source, DataLoader):
+    if isinstance(source, DataLoader) or not hasattr(source, "__getitem__"):
         yield from (_pair(batch) for batch in source)
         return
     for i in range(len(source)):
         x, y = _pair(source[i])
         yield x[None], y.reshape(1)
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    """Tensors or arrays, one or a list of them, as one tensor."""
+    try:
+        if isinstance(values, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(values))  # a flipped view has strides that torch does not take
+        if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
+            return torch.stack([*values])
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(
+            f"{name} are a {type(values).__name__}, expected a tensor, an array or a list of equal ones ({reason}); a "
+            "DataLoader or a data set goes alone, without labels"
+        ) from error
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:

@@ -148,7 +148,7 @@ def evaluate(
     *,
     classes: Sequence[str] | None = None,
     attacks: Sequence[str | dict[str, Any] | Attack] | str | dict[str, Any] | Attack = DEFAULT,
-    eps: float | Sequence[float] | np.ndarray | None = None,
+    eps: float | Sequence[float] | np.ndarray | Tensor | None = None,
     threat: ThreatModel | dict[str, Any] | None = None,
     success: Success = "any",
     batch_size: int = 250,
@@ -208,14 +208,26 @@ def evaluate(
         classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
     )
     settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
-    if isinstance(eps, (Sequence, np.ndarray)):
-        radii = sorted(map(float, eps))
-        if not radii:
-            raise ConfigError("eps is empty: give a radius, or several for a curve")
+    radii = _radii(eps)
+    if isinstance(radii, list):
         pixels, targets, names = gather(images, labels)
         settings["classes"] = names if classes is None else classes
         return Curve({radius: _evaluate(model, pixels, targets, threat=Linf(radius), **settings) for radius in radii})
-    return _evaluate(model, images, labels, threat=Linf(eps) if eps is not None else threat, **settings)
+    return _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
+
+
+def _radii(eps: Any) -> float | list[float] | None:
+    """A radius, several from the smallest on, or None; raises ConfigError for what is no number."""
+    values = eps.tolist() if isinstance(eps, (np.ndarray, np.generic, Tensor)) else eps
+    try:
+        if values is None or isinstance(values, (int, float)):
+            return values
+        radii = sorted(map(float, values))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"eps is a number such as 8 / 255, or several for a curve; got {eps!r}") from error
+    if not radii:
+        raise ConfigError("eps is empty: give a radius, or several for a curve")
+    return radii
 
 
 def _evaluate(
@@ -297,7 +309,10 @@ def _checked(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
     if not (images.is_floating_point() or images.dtype == torch.uint8):
         raise DataError(f"images are {images.dtype}, expected floats in [0,1] or uint8")
     if images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
-        raise DataError(f"images are {list(images.shape)}: the channels come second; use images.permute(0, 3, 1, 2)")
+        raise DataError(
+            f"images are {list(images.shape)}: the channels come second; use "
+            "images.permute(0, 3, 1, 2), or transpose(0, 3, 1, 2) of an array"
+        )
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise DataError(f"labels are {labels.dtype} {list(labels.shape)}, expected integers [{len(images)}]")
     if int(labels.min()) < 0:
@@ -309,8 +324,8 @@ def _checked(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
 
 def attack(
     model: nn.Module | str | Path,
-    images: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray | Sequence[int],
+    images: Tensor | np.ndarray | DataLoader | Dataset,
+    labels: Tensor | np.ndarray | Sequence[int] | None = None,
     attack: str | dict[str, Any] | Attack = "PGD-20",
     *,
     eps: float | None = None,
@@ -328,8 +343,8 @@ def attack(
 
     Args:
         model: as in :func:`evaluate`.
-        images: ``[N, C, H, W]``, floats in [0,1] or uint8.
-        labels: classes ``[N]``.
+        images: as in :func:`evaluate`.
+        labels: classes ``[N]``; none for a loader or a data set.
         attack: a name, a config or an attack; see :func:`natx.attacks.named.build_named`.
         eps: radius of the Linf ball.
         threat: another threat model instead.
@@ -352,7 +367,10 @@ def attack(
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
     if isinstance(model, (str, Path)):
         model = load(model, device=device)
-    (built,) = build_named(attack, threat=Linf(eps) if eps is not None else build_threat(threat), seed=seed)
+    radius = _radii(eps)
+    if isinstance(radius, list) or isinstance(attack, (list, tuple)):
+        raise ConfigError("natx.attack makes images with one attack at one eps: call it once for each")
+    (built,) = build_named(attack, threat=Linf(radius) if radius is not None else build_threat(threat), seed=seed)
     pixels, targets = _checked(model, *gather(images, labels)[:2])
     device, attacked = None if device is None else pick_device(device), []
     with torch.inference_mode(False), _on(model, device):

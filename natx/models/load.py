@@ -55,6 +55,7 @@ def load(
     *,
     model: str | dict[str, Any] | nn.Module | None = None,
     num_classes: int | None = None,
+    model_args: dict[str, Any] | None = None,
     device: torch.device | str | None = None,
     ema: bool = False,
 ) -> PixelModel:
@@ -73,6 +74,7 @@ def load(
         model: the network, where the file does not say which: a module, which gets the weights, or what a config's
             ``task.model`` takes.
         num_classes: of ``model``, where it does not show.
+        model_args: its further arguments, such as ``dict(in_chans=1)`` of timm's networks.
         device: where to put it; the CPU by default.
         ema: take the average of the weights that the file holds beside them.
 
@@ -89,7 +91,8 @@ def load(
         return PixelModel(task, weights=f"pretrained weights of {path}").to(device).eval()
     file = read_weights(path, ema=ema)
     if model is not None:
-        task = _built({"type": CLASSIFIER, "model": model, "num_classes": num_classes, **_normalised(file)})
+        settings = {"model": model, "num_classes": num_classes, "model_args": model_args}
+        task = _built({"type": CLASSIFIER, **settings, **_normalised(file)})
     else:
         task = _named_task(file.meta.get("task") or _described_task(file), file.path)
     weights = adopt(task, file)

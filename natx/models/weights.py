@@ -144,7 +144,9 @@ def weights_path(path: str | Path) -> Path:
     if path.is_dir():
         if files := weight_files(path):
             return files[0]
-        raise CheckpointError(f"{path} has no {' or '.join(WEIGHTS)}: give the path of a .safetensors or .pth file")
+        raise CheckpointError(
+            f"{path} has no {', '.join(WEIGHTS)} or {RUN}: give the path of a .safetensors or .pth file"
+        )
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}: give the path of a .safetensors or .pth file")
     return path

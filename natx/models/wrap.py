@@ -20,6 +20,7 @@ from natx.task import Output, Task, unit_pixels
 
 # How far two answers may differ by rounding alone, of the largest logit.
 KERNELS, COARSE = 1e-3, 0.1
+LONGEST = 200  # letters of a module's own error
 RANDOM = (
     "the model answers the same images differently each time: attacks that follow one answer are weak against it, so "
     "accuracies may be too high; average over its draws"
@@ -165,8 +166,9 @@ def wrap(
         std: likewise.
 
     Raises:
-        DataError: pixels outside [0,1], weights that can have no gradients behind them, an output that is not finite
-            logits ``[N, C]`` with at least 2 classes, or a module in half precision that does not run in float32.
+        DataError: pixels outside [0,1], images that the module does not take, weights that can have no gradients behind
+            them, an output that is not finite logits ``[N, C]`` with at least 2 classes, or a module in half precision
+            that does not run in float32.
     """
     if any(weight.is_inference() for weight in module.parameters()):
         raise DataError(
@@ -179,10 +181,14 @@ def wrap(
         x = task.pixels({"inputs": images.to(device)})
         try:
             output = task.raw_logits(x)
-        except RuntimeError as error:
-            if not notes:
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = str(error).strip().splitlines()[0][:LONGEST]
+            if not notes:
+                raise DataError(
+                    f"the model does not take images {list(x.shape[1:])} ({reason}): check their channels and size"
+                ) from error
             raise DataError(
                 f"{notes[0]}, and that does not run ({reason}): take casts to half precision out of its forward"
             ) from error

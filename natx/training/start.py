@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from natx.config import TRAINING, load_config
+from natx.config import TRAINING, load_config, plain_dict, with_options
 from natx.runtime.device import pick_device
 from natx.training.run import train as run_training
 
@@ -20,7 +20,7 @@ def run_folder(config: Config, *, usual_seed: int) -> Path:
 
 
 def train(
-    config: str | Path,
+    config: str | Path | Config,
     *,
     work_dir: str | Path | None = None,
     options: dict[str, Any] | None = None,
@@ -31,7 +31,7 @@ def train(
     """Train a config as ``natx train`` does, its adversaries first: ``natx.load(natx.train("cls/digits_nat"))``.
 
     Args:
-        config: a config's file, or the name of a shipped one.
+        config: a config's file, the name of a shipped one, or what :func:`natx.config.load_config` made of it.
         work_dir: where to write; see :func:`run_folder` for the default.
         options: overrides by dotted key, such as ``{"train_cfg.max_epochs": 3}``.
         seed: overrides the config's.
@@ -44,8 +44,9 @@ def train(
     Raises:
         UserError: anything in the config or data that does not fit.
     """
-    shipped = load_config(config, kind=TRAINING)
+    shipped = config if isinstance(config, Config) else load_config(config)
     changes = {**(options or {}), **({} if seed is None else {"seed": seed})}
-    loaded = load_config(config, kind=TRAINING, options=changes) if changes else shipped
+    copy = Config(plain_dict(shipped), filename=shipped.filename)
+    loaded = with_options(copy, changes, kind=TRAINING)
     folder = run_folder(loaded, usual_seed=shipped.seed) if work_dir is None else Path(work_dir)
     return run_training(loaded, folder, device=pick_device(device), resume=resume)

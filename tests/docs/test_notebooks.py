@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def test_every_notebook_is_run() -> None:
 @pytest.mark.parametrize("name", SMALLER)
 def test_notebook(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     MMLogger._instance_dict.clear()  # loggers of earlier runs write to streams that are closed by now
     cells, names = code(name), {"__name__": "__main__"}
     for before, now in SMALLER[name].items():

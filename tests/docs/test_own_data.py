@@ -103,6 +103,7 @@ def follow(heading: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             typed.append(" ".join(words))
             MMLogger._instance_dict.clear()  # loggers of earlier runs write to streams that are closed by now
             extra = SHORT if words[1] in ("train", "test") else []
+            extra = [*extra, "--no-timing"] if "--dry-run" in words else extra
             monkeypatch.setattr(sys, "argv", [*words, *extra])
             start(words[1], [*words[2:], *extra])
     return typed

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from hub import redirect, served
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from workshop import Workshop
 
 import natx
+from natx.config import load_config
 from natx.data.base import InMemory
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.evaluation.statistics import wilson
@@ -82,7 +84,11 @@ X, Y = images()
 FORMS = {
     "tensors": (X, Y),
     "arrays": (X.numpy(), Y.numpy()),
+    "a flipped array": (np.ascontiguousarray(X.numpy()[..., ::-1])[..., ::-1], Y.tolist()),
+    "a list of tensors": ([*X], Y),
+    "a list of arrays": ([*X.numpy()], Y),
     "a loader": (DataLoader(TensorDataset(X, Y), batch_size=5), None),
+    "batches": (None, None),
     "a data set of torch": (TensorDataset(X, Y), None),
     "dicts of Hugging Face": (DataLoader(Dicts(("pixel_values", "labels")), batch_size=5), None),
     "dicts one by one": (Dicts(("image", "label")), None),
@@ -93,7 +99,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_images_come_in_any_form(form: str) -> None:
     expected = natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
-    result = natx.evaluate(Linear(), *FORMS[form], attacks="PGD-3", eps=EPS)
+    source, labels = FORMS[form]
+    source = iter([(X[:5], Y[:5]), (X[5:], Y[5:])]) if form == "batches" else source
+    result = natx.evaluate(Linear(), source, labels, attacks="PGD-3", eps=EPS)
     assert all(torch.equal(result.correct[name], expected.correct[name]) for name in expected.correct)
 
 
@@ -109,6 +117,15 @@ def test_images_come_in_any_form(form: str) -> None:
 def test_what_holds_no_images_is_one_line(source: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         natx.evaluate(Linear(), source, attacks="PGD-3", eps=EPS)
+
+
+def test_images_that_do_not_fit_are_one_line() -> None:
+    with pytest.raises(DataError, match="a DataLoader or a data set goes alone, without labels"):
+        natx.evaluate(Linear(), TensorDataset(X, Y), Y, attacks="PGD-3", eps=EPS)
+    with pytest.raises(DataError, match=r"the model does not take images \[1, 4, 4\]"):
+        natx.evaluate(Linear(), X[:, :1], Y, attacks="PGD-3", eps=EPS)
+    with pytest.raises(DataError, match=r"or transpose\(0, 3, 1, 2\) of an array"):
+        natx.evaluate(Linear(), X.numpy().transpose(0, 2, 3, 1), Y, attacks="PGD-3", eps=EPS)
 
 
 @pytest.mark.parametrize(("form", "name"), [(tuple, 1), (tuple, "1"), (dict, "scores")])
@@ -147,8 +164,15 @@ def test_several_eps_give_a_curve_of_the_single_results() -> None:
             == curve.intervals[eps]["PGD-3"]
         )
         assert f"Linf {round(eps * 255)}/255" in str(curve) and f"{round(eps * 255)}/255" in curve._repr_markdown_()
+    for several in (np.array(radii), torch.tensor(radii, dtype=torch.float64), tuple(radii)):
+        assert [*natx.evaluate(Linear(), X, Y, attacks="FGSM", eps=several).results] == sorted(radii)
+    for one in (np.array(EPS), torch.tensor(EPS, dtype=torch.float64), np.float64(EPS)):
+        assert natx.evaluate(Linear(), X, Y, attacks="FGSM", eps=one).threat == "Linf 4/255"
     with pytest.raises(ConfigError, match="eps is empty"):
         natx.evaluate(Linear(), X, Y, eps=[])
+    for text in ("8/255", ["8/255"]):
+        with pytest.raises(ConfigError, match="eps is a number such as 8 / 255, or several for a curve; got"):
+            natx.evaluate(Linear(), X, Y, eps=text)
 
 
 # --- natx.attack ------------------------------------------------------------------------------------------------------
@@ -165,6 +189,8 @@ def test_attack_gives_the_images_within_the_ball() -> None:
     judged = natx.evaluate(model, X, Y, attacks="PGD-20", eps=32 / 255, batch_size=5)
     assert torch.equal(model(strong).argmax(1) == Y, judged.correct["PGD-20"])
     assert all(parameter.requires_grad for parameter in model.parameters()) and model.training
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5)
+    assert torch.equal(natx.attack(model, loader, attack="FGSM", eps=EPS), x_adv)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +198,8 @@ def test_attack_gives_the_images_within_the_ball() -> None:
     [
         (dict(eps=None), "needs a threat model"),
         (dict(attack="PDG-20"), "unknown attack 'PDG-20'"),
+        (dict(attack=["FGSM", "PGD-3"]), "makes images with one attack at one eps"),
+        (dict(eps=[EPS, 2 * EPS]), "makes images with one attack at one eps"),
         (dict(labels=Y + 5), "labels go up to 7, the model has 3 classes"),
         (dict(images=X * 255), "pixels must be in"),
     ],
@@ -208,6 +236,8 @@ def test_tensors_alone_load_into_a_named_network(exported: tuple[Path, Classific
         with pytest.raises(CheckpointError, match="does not say which task it holds: name its network"):
             natx.load(tmp_path / name)
         assert torch.equal(natx.load(tmp_path / name, model=network)(x), task.logits(x))
+        arguments = dict(model="small_cnn", num_classes=3, model_args=dict(width=4))
+        assert torch.equal(natx.load(tmp_path / name, **arguments)(x), task.logits(x))
 
 
 @pytest.fixture
@@ -291,6 +321,9 @@ def test_train_trains_and_load_takes_the_run(shop: Workshop, monkeypatch: pytest
     assert natx.load(best.parent)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     with pytest.raises(ConfigError, match="holds a run already"):
         natx.train(config, seed=3, device="cpu")
+    loaded = load_config(config)
+    read = natx.train(loaded, options={"data.batch_size": 60}, seed=3, work_dir="again", device="cpu")
+    assert loaded.data.batch_size != 60 and torch.equal(natx.load(read)(X[:, :1]), natx.load(best)(X[:, :1]))
 
 
 def test_a_bar_is_shown_on_a_terminal_and_nothing_in_a_pipe(
@@ -330,5 +363,5 @@ def test_a_notebook_shows_the_progress(
     bars = [thing for thing in shown if isinstance(thing, Output)]
     texts = [thing.text for thing in shown if not isinstance(thing, Output)]
     assert bool(bars) == widgets and any("PGD-3" in text for text in texts)
-    assert any(f"{len(X)}/{len(X)}" in text for text in texts)
+    assert widgets or any(f"{len(X)}/{len(X)}" in text for text in texts)  # a bar is drawn anew ten times a second
     assert "PGD-3" not in capsys.readouterr().err

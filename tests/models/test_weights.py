@@ -333,7 +333,7 @@ def test_a_broken_config_json_is_refused(folder: Path, tmp_path: Path, text: str
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has no model.safetensors or pytorch_model.bin"):
+    with pytest.raises(CheckpointError, match="has no model.safetensors, pytorch_model.bin or best.safetensors"):
         read_weights(tmp_path)
 
 

@@ -93,6 +93,10 @@ def test_what_is_not_said_is_seen_from_the_folder(tmp_path: Path, monkeypatch: p
     config = load_config("b.py", kind=TRAINING)
     assert config.threat.eps == config.method.attack.threat.eps == 2 / 255
     assert config.method.attack.step_size == 0.5 / 255 and config.train_cfg.max_epochs == 7
+    run(monkeypatch, "init", "cls", "--data", "large", "--model", "hf-hub:owner/name", "--out", "c.py")
+    config = load_config("c.py", kind=TRAINING)
+    # Who names a repository wants its weights, and has other classes.
+    assert config.task.pretrained and config.task.new_head and config.task.model == "hf-hub:owner/name"
 
 
 def test_what_is_quick_is_a_small_net_on_single_steps(
