@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -361,7 +362,7 @@ def test_a_notebook_shows_the_progress(
     monkeypatch.setitem(sys.modules, "ipywidgets", module("ipywidgets", Output=Output) if widgets else None)
     natx.evaluate(Linear(), X, Y, attacks="PGD-3", eps=EPS)
     bars = [thing for thing in shown if isinstance(thing, Output)]
-    texts = [thing.text for thing in shown if not isinstance(thing, Output)]
+    texts = [re.sub(r"\x1b\[[\d;]*m", "", thing.text) for thing in shown if not isinstance(thing, Output)]
     assert bool(bars) == widgets and any("PGD-3" in text for text in texts)
     assert widgets or any(f"{len(X)}/{len(X)}" in text for text in texts)  # a bar is drawn anew ten times a second
     assert "PGD-3" not in capsys.readouterr().err
