@@ -61,6 +61,8 @@ def _tensor(values: Any, name: str) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values))  # a flipped view has strides that torch does not take
         if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
             return torch.stack([*values])
+        if isinstance(values, (list, tuple)) and values and isinstance(values[0], np.ndarray):
+            return torch.from_numpy(np.stack(values))
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
