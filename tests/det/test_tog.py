@@ -86,9 +86,12 @@ OWN = {"ssd": ssd, "retina": retina, "faster": faster}
 def build(family: str) -> DetectionTask:
     if family in OWN:
         return detector(OWN[family]()).eval()
+    config = tiny(family)
+    if "score_thr" in config["test_cfg"]:
+        config["test_cfg"]["score_thr"] = 0.0  # untrained heads give all classes low scores
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return DetectionTask(tiny(family), 3).eval()
+        return DetectionTask(config, 3).eval()
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -100,15 +103,16 @@ def test_images_stay_in_the_ball_and_the_objective_rises(family: str, kind: str)
     attack = PGD(Linf(EPS), 3, step_size=2 / 255, random_start=False, objective=settings)
     x, x_adv = task.pixels(batch), attack.judge(task, batch).x_adv
     assert float((x_adv - x).abs().max()) <= EPS + 1e-6 and not torch.equal(x_adv, x)
-    if kind == "TOGMislabelling" and family in ("faster", "cascade_rcnn"):
-        return  # their samples are proposals, which move with the pixels: a step may lower the loss of other ones
+    if kind == "TOGMislabelling" and family not in ("ssd", "retina", "detr"):
+        # No rise is certain: samples and assignments of proposals move with the pixels, and a detection that is its own
+        # target begins where its box loss is least (FCOS's is 0 there).
+        return
     objective = attack.objective
     exchanged = {**batch, **objective.prepare(task, batch, x=x)}
     with torch.no_grad():
         outputs = [task.read(task.network(pixels, exchanged), exchanged) for pixels in (x, x_adv)]
         before, after = (objective(output, exchanged, x=x) for output in outputs)
-    some = kind != "TOGMislabelling" or torch.tensor([len(one.labels) > 0 for one in exchanged["data_samples"]])
-    assert torch.equal(after > before, torch.ones(3, dtype=torch.bool) & some)
+    assert (after > before).all()
 
 
 @pytest.fixture(scope="module")
