@@ -10,6 +10,7 @@
     reid.py      person re-identification
     epochs.py    seconds an epoch on a GPU
     det.py       object detection: MTD and NAT
+    det_judging.py  object detection: padding, memory and time of judging
     speed.py     minutes of training against AutoAttack: results/speed.md
 
 What they share: common.py (what the command line sets, the registry, two training steps compared), cifar.py (networks,
@@ -36,6 +37,7 @@ THEMES = (
     "reid",
     "epochs",
     "det",
+    "det_judging",
     "speed",
 )
 for theme in THEMES:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
+
+from natx.evaluation.statistics import Interval
 
 
 class Metric:
@@ -14,9 +16,16 @@ class Metric:
 
     Attributes:
         cell: names of the values that make a table's cell, in order; the first one selects checkpoints.
+        meanings: what values are, in a line each, for reports.
+        units: the units of values that are no percentages.
+        worst_rule: how the worst case is taken where there is a :meth:`harm`: a sentence that goes on from "The worst
+            case".
     """
 
     cell: ClassVar[tuple[str, ...]]
+    meanings: ClassVar[Mapping[str, str]] = {}
+    units: ClassVar[Mapping[str, str]] = {}
+    worst_rule: ClassVar[str] = ""
 
     def __call__(self, predictions: Any, dataset: Any) -> dict[str, float]:
         """Named values, in percent.
@@ -26,6 +35,28 @@ class Metric:
             dataset: the test set, for labels and protocol.
         """
         raise NotImplementedError
+
+    def with_intervals(self, predictions: Any, dataset: Any) -> tuple[dict[str, float], dict[str, Interval]]:
+        """The values, and 95 % intervals over the images of those that have one here; arguments as for a call.
+
+        Values that are means of scores (:meth:`scores`) get theirs from these.
+        """
+        return self(predictions, dataset), {}
+
+    def harm(self, predictions: Any, dataset: Any) -> Sequence[Any] | None:
+        """How little is left of each image, numbers or tuples that can be compared; None where images do not tell.
+
+        Of several columns the smallest one harms an image most; their predictions make the worst case.
+
+        Args:
+            predictions: what the task predicts for every image, in the order of the data set.
+            dataset: the test set.
+        """
+        return None
+
+    def alarms(self, predictions: Any, dataset: Any) -> Tensor | None:
+        """False alarms of each image, float64 ``[N]``; None where there is no such thing. Arguments as for a call."""
+        return None
 
     def scores(self, predictions: Any, dataset: Any) -> dict[str, Tensor] | None:
         """What each query adds to the values of a cell, float64 ``[Q]`` by value; None where there are no queries.

@@ -44,3 +44,14 @@ def replaced(predictions: Any, positions: Sequence[int], changed: Any) -> Any:
     for position, value in zip(positions, changed):
         result[position] = value
     return result
+
+
+def chosen(columns: Sequence[Any], choice: Sequence[int]) -> Any:
+    """The predictions of every image from the column that is chosen for it.
+
+    Args:
+        columns: the set's predictions, by column.
+        choice: the number of a column for each image.
+    """
+    rows = [columns[column][image] for image, column in enumerate(choice)]
+    return torch.stack(rows) if isinstance(columns[0], Tensor) else rows

@@ -21,8 +21,10 @@ from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
 from natx.evaluation.predictions import gathered, replaced
 from natx.evaluation.robust import CLEAN, AttackResult, check_columns, share
+from natx.evaluation.set_columns import Columns, WorstCase, success
 from natx.evaluation.set_progress import SetBlock, SetProgress
 from natx.evaluation.size import SIZES, realised, summary
+from natx.evaluation.statistics import Interval
 from natx.models.half import in_float32
 from natx.models.mode import attack_mode
 from natx.runtime.memory import explained
@@ -40,11 +42,13 @@ class SetAttackResult(AttackResult):
     Attributes:
         perturbation: how large the perturbations became, see :func:`natx.evaluation.size.summary`.
         success: how many images were ``fooled`` ``of`` those that had something to lose, and the ``rate`` (%, None of
-            no image); None where the metric does not tell.
+            no image) with its ``interval``; None where the metric does not tell.
+        alarms: how many false alarms it ``added`` to an attacked image in the mean, and the ``interval``; likewise.
     """
 
     perturbation: dict[str, float | int | None] | None = None
-    success: dict[str, float | int | None] | None = None
+    success: dict[str, Any] | None = None
+    alarms: dict[str, Any] | None = None
 
 
 @dataclass
@@ -61,6 +65,8 @@ class SetEvaluation:
         not_applicable: by column, why an attack that was asked for was left out.
         scores: per column what each query adds to the values, see :meth:`Metric.scores`; empty without queries.
         groups: which of the queries belong together, int64 ``[Q]``; None where each is one by itself.
+        intervals: per column 95 % intervals (%) of values over the images, where they were asked for.
+        worst: the set under whichever attack harms each image most; None where images by themselves do not tell.
     """
 
     values: dict[str, dict[str, float]]
@@ -72,6 +78,8 @@ class SetEvaluation:
     not_applicable: dict[str, str] = field(default_factory=dict)
     scores: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     groups: Tensor | None = None
+    intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    worst: WorstCase | None = None
 
     def worst_scores(self) -> dict[str, Tensor]:
         """The lowest score that any column with scores leaves each query, float64 ``[Q]`` by value."""
@@ -94,15 +102,17 @@ def evaluate_set(
     metric: Metric,
     batch_size: int = 250,
     on_unsupported: OnUnsupported = "refuse",
+    intervals: bool = False,
     progress: SetProgress | None = None,
     meter: Meter | None = None,
 ) -> SetEvaluation:
     """Predict every image clean, then attack some of them and measure again, in eval mode and fp32.
 
     Images that no attack may change, or that have nothing to lose (:meth:`Metric.attackable`), are predicted once for
-    all columns. Where the metric scores queries (:meth:`Metric.scores`), these are
-    kept: a query has a worst case over all columns of attacks that leave the gallery clean. With several processes
-    each works on every n-th batch, and all return the same result.
+    all columns. Where the metric scores queries (:meth:`Metric.scores`), these are kept: a query has a worst case over
+    all columns of attacks that leave the gallery clean. Where it tells how much each image is harmed
+    (:meth:`Metric.harm`), the set has one over its attacks. With several processes each works on every n-th batch, and
+    all return the same result.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -112,6 +122,7 @@ def evaluate_set(
         batch_size: images per step.
         on_unsupported: what becomes of attacks that cannot attack the task, see
             :func:`natx.evaluation.applicable.applicable`.
+        intervals: measure 95 % intervals over the images too, where the metric has any; takes time.
         progress: keeps finished blocks; those it has already are not judged again.
         meter: progress display.
 
@@ -130,52 +141,58 @@ def evaluate_set(
     with explained(lower=smaller):
         task, half = in_float32(task)
         judging = _Judging(task, dataset, batch_size, meter or silent(), progress)
-        return _evaluate(judging, attacks, metric=metric, reasons=reasons, half=half)
+        return _evaluate(
+            judging, attacks, Columns(metric, dataset, with_intervals=intervals), reasons=reasons, half=half
+        )
 
 
 def _evaluate(
     judging: _Judging,
     attacks: Sequence[Attack],
+    columns: Columns,
     *,
-    metric: Metric,
     reasons: dict[str, str],
     half: Sequence[str],
 ) -> SetEvaluation:
     """See :func:`evaluate_set`; of the attacks ``reasons`` are those that are not applicable, ``half`` is a remark."""
     dataset, clean = judging.dataset, SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(judging.dataset)))
+    metric = columns.metric
     predictions = judging.clean(clean)
     positions = _attackable(dataset, metric)
     if attacks and not positions:
         raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
-    shown = _shown(metric.fooled(predictions, predictions, dataset=dataset), positions)
+    shown = _shown(columns.outcome(predictions, predictions), positions)
     examples = Examples(shown, predictions)
     examples.add(CLEAN, predictions, judging.pixels(shown))
-    values, results = {CLEAN: metric(predictions, dataset)}, [clean]
-    scores = {CLEAN: metric.scores(predictions, dataset)}
+    columns.add(CLEAN, predictions)
+    results, outcomes = [clean], []
     for attack in attacks:
         result = SetAttackResult(attack.describe(), attack.columns())
         result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
         images = _attackable(dataset, metric, attack)
         attacked, pixels = judging.attack(attack, result, images, shown=shown)
         start, changed = time.monotonic(), replaced(predictions, images, attacked)
-        values[attack.name] = metric(changed, dataset)
-        if attack.images_of(dataset) is None:  # else an attack on one query's gallery changes what others find
-            scores[attack.name] = metric.scores(changed, dataset)
-        result.success = _success(metric.fooled(predictions, changed, dataset=dataset), images)
+        # An attack on one query's gallery changes what others find.
+        columns.add(attack.name, changed, alone=attack.images_of(dataset) is None)
+        outcomes.append(columns.outcome(predictions, changed))
+        result.success = success(outcomes[-1], images)
+        result.alarms = columns.added_alarms(predictions, changed, images)
         result.seconds += time.monotonic() - start
         results.append(result)
         examples.add(attack.name, changed, pixels)
     notes = [*half, *getattr(dataset, "notes", []), *metric.notes(dataset, predictions)]
     return SetEvaluation(
-        values,
+        columns.values,
         results,
         len(dataset),
         len(positions),
         notes,
         examples if shown else None,
         reasons,
-        {column: of_queries for column, of_queries in scores.items() if of_queries is not None},
+        columns.scores,
         metric.groups(dataset),
+        columns.intervals,
+        columns.worst(outcomes, positions),
     )
 
 
@@ -299,15 +316,6 @@ def _shown(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> list[
     at_stake = outcome[0].tolist()
     chosen = sorted(positions, key=lambda position: not at_stake[position])[:EXAMPLES]
     return [position for position in positions if position in chosen]
-
-
-def _success(outcome: tuple[Tensor, Tensor] | None, positions: list[int]) -> dict[str, float | int | None] | None:
-    """The success among the attacked images of what :meth:`Metric.fooled` says of all."""
-    if outcome is None:
-        return None
-    at_stake, fooled = outcome[0][positions], outcome[1][positions]
-    count, of = int((at_stake & fooled).sum()), int(at_stake.sum())
-    return {"fooled": count, "of": of, "rate": 100 * count / of if of else None}
 
 
 def _alike(dataset: Any, positions: list[int]) -> list[int]:

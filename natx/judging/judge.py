@@ -221,6 +221,7 @@ def _judge_set(
         metric=metric,
         batch_size=job.batch_size,
         on_unsupported=job.on_unsupported,
+        intervals=True,
         progress=None if progress is None else SetProgress(progress, _evaluation(job), resume=resume),
         meter=job.meter,
     )

@@ -12,7 +12,8 @@ WORST = "Worst case"
 NOT_RUN, NOT_APPLICABLE = "not run", "not applicable"
 INNER_THREAT = re.compile(r"\bthreat=(\w+)")
 INNER_STEP = re.compile(r"\bstep_size=(\d[\d.e+-]*)")
-OUTCOMES = ("perturbation", "success")  # what may be measured of an attack on a set
+# What may be measured of an attack on a set, by its key in a report.
+OUTCOMES = {"perturbation": "perturbation", "success": "success", "alarms": "false alarms added"}
 
 
 def column_names(reports: Sequence[dict[str, Any]]) -> list[str]:
@@ -65,15 +66,20 @@ def paper_cells(paper: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 def outcome(attack: dict[str, Any]) -> str:
     """What was measured of an attack (an entry of ``report["attacks"]``) in words; empty where nothing was."""
-    return "; ".join(f"{key} {outcome_text(key, attack[key])}" for key in OUTCOMES if key in attack)
+    return "; ".join(f"{name} {outcome_text(key, attack[key])}" for key, name in OUTCOMES.items() if key in attack)
 
 
 def outcome_text(key: str, value: dict[str, Any] | None) -> str:
-    """A perturbation's size or a success rate in words."""
+    """A perturbation's size, a success rate or false alarms in words, with the 95 % interval where there is one."""
     if value is None:
         return ""
     if key == "success":
-        return f"{value['fooled']} of {value['of']}" + (f" ({value['rate']:.2f} %)" if value["of"] else "")
+        rate = "" if value["rate"] is None else f"{value['rate']:.2f} %"
+        rate += ", {:.1f}–{:.1f}".format(*ends) if (ends := value.get("interval")) else ""
+        return f"{value['fooled']} of {value['of']}" + (f" ({rate})" if rate else "")
+    if key == "alarms":
+        ends = value.get("interval")
+        return f"{value['added']:+.2f} an image" + (f" ({ends[0]:+.2f} to {ends[1]:+.2f})" if ends else "")
     if not value["changed"]:
         return f"none of {value['images']} images changed"
     return (

@@ -1,7 +1,7 @@
 """How far the numbers of a report could lie from those on all images of the kind: 95 % intervals.
 
-Of accuracies and other shares Wilson's, of means over queries the bootstrap's. Queries of one person are
-drawn together.
+Of accuracies and other shares Wilson's, of means over queries and of values of a whole set the bootstrap's. Queries of
+one person are drawn together.
 """
 
 from __future__ import annotations
@@ -10,13 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from natx.evaluation.groups import independent_draws
-from natx.evaluation.statistics import RESAMPLES, SEED, mean_interval, wilson
+from natx.evaluation.statistics import IMAGE_RESAMPLES, RESAMPLES, SEED, mean_interval, wilson
 from natx.report.cells import WORST
 
 INTERVAL = "95 % interval"
+OVER_IMAGES = (
+    f"Intervals are over the images: the bootstrap's ({IMAGE_RESAMPLES:,} resamples of the set, seed {SEED}, their "
+    "percentiles shifted so that their mean is the value), and Wilson's of success rates."
+)
 
 
-def over_queries(report: dict[str, Any]) -> str:
+def over_what(report: dict[str, Any]) -> str:
+    """How the worst case of a set and the intervals of its values are taken, in sentences."""
+    if "worst_case_scores" in report:
+        return _over_queries(report)
+    worst = f"The worst case {report['worst_case_rule']}." if "worst_case_rule" in report else ""
+    return " ".join(text for text in (worst, OVER_IMAGES if set_intervals(report) else "") if text)
+
+
+def _over_queries(report: dict[str, Any]) -> str:
     """What the worst case and the intervals of a ranking are."""
     worst = "The worst case takes the lowest that any column leaves each query, value by value."
     bootstrap = f"the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})"
@@ -65,8 +77,8 @@ def score_interval(scores: Sequence[float], groups: Sequence[int] | None = None)
     return list(mean_interval(scores, groups=groups))
 
 
-def query_intervals(report: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """The intervals of a set's values by column; nothing for columns without scores of queries."""
+def set_intervals(report: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The intervals of a set's values by column, over its queries or images; nothing for columns without any."""
     columns = {column["name"]: column["intervals"] for column in report["columns"] if "intervals" in column}
     if "worst_case_intervals" in report:
         columns[WORST] = report["worst_case_intervals"]
@@ -76,8 +88,9 @@ def query_intervals(report: dict[str, Any]) -> dict[str, dict[str, list[float]]]
 def interval_cells(report: dict[str, Any], names: Sequence[str]) -> list[str]:
     """A report's intervals for some columns, such as ``47.9–56.6`` or ``3.1–5.2/0.8–5.5``; empty where it has none."""
     if "cell" in report:
-        values = query_intervals(report)
-        ends = {name: [by_key[key] for key in report["cell"]] for name, by_key in values.items()}
+        values = set_intervals(report)
+        whole = {name: by_key for name, by_key in values.items() if by_key.keys() >= set(report["cell"])}
+        ends = {name: [by_key[key] for key in report["cell"]] for name, by_key in whole.items()}
         texts = {name: "/".join(f"{low:.1f}–{high:.1f}" for low, high in pairs) for name, pairs in ends.items()}
         return [texts.get(name, "") for name in names]
     shares = counts(report)

@@ -14,7 +14,7 @@ from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.statistics import LEVEL, mcnemar, mean_interval, sign_flips
 from natx.report.cells import WORST, column_names, report_cells
-from natx.report.intervals import counts, interval_text, query_intervals
+from natx.report.intervals import counts, interval_text, set_intervals
 from natx.report.paired import holm, outcomes_of, query_groups, scores_of
 
 Report = dict[str, Any]
@@ -93,7 +93,7 @@ def kept(report: Report, column: str) -> tuple[int, int] | None:
     if "cell" not in report:
         return counts(report).get(column)
     attack: dict[str, Any] = next((attack for attack in report["attacks"] if column in attack["columns"]), {})
-    success = attack.get("success")
+    success = report.get("worst_case_success") if column == WORST else attack.get("success")
     if success and success["of"]:
         return success["of"] - success["fooled"], success["of"]
     values: dict[str, float] = next((entry["values"] for entry in report["columns"] if entry["name"] == column), {})
@@ -128,7 +128,7 @@ def _kept_images(report: Report, column: str) -> str:
 
 def _kept_queries(report: Report, column: str) -> str:
     """The same of the first value of a cell."""
-    value, ends = report["cell"][0], query_intervals(report).get(column)
+    value, ends = report["cell"][0], set_intervals(report).get(column)
     if ends is None:
         return ""
     mean = report_cells(report)[column][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from natx.evaluation.metric import Metric
 from natx.evaluation.outcomes import packed
 from natx.evaluation.robust import AttackResult, Evaluation
 from natx.evaluation.sets import SetAttackResult, SetEvaluation
-from natx.evaluation.statistics import wilson
+from natx.evaluation.statistics import Interval, wilson
 from natx.report.intervals import score_interval
 from natx.report.report_page import report_page
 from natx.report.text import markdown
@@ -97,10 +98,18 @@ def make_set_report(
         "attacked": evaluation.attacked,
         "cell": list(metric.cell),
         "columns": [
-            {"name": column, "values": values, **_of_queries(evaluation.scores.get(column, {}), evaluation.groups)}
+            {
+                "name": column,
+                "values": values,
+                **_plain_intervals(evaluation.intervals.get(column, {})),
+                **_of_queries(evaluation.scores.get(column, {}), evaluation.groups),
+            }
             for column, values in evaluation.values.items()
         ],
+        **({"meanings": dict(metric.meanings)} if metric.meanings else {}),
+        **({"units": dict(metric.units)} if metric.units else {}),
         **_worst_queries(evaluation),
+        **_worst_images(evaluation),
         **({"not_applicable": evaluation.not_applicable} if evaluation.not_applicable else {}),
         "notes": evaluation.notes,
         "attacks": [{**_attack(result), **_measured(result)} for result in evaluation.attacks],
@@ -123,6 +132,26 @@ def _worst_queries(evaluation: SetEvaluation) -> dict[str, Any]:
         "worst_case_scores": columns["scores"],
         **({} if evaluation.groups is None else {"query_groups": evaluation.groups.tolist()}),
     }
+
+
+def _worst_images(evaluation: SetEvaluation) -> dict[str, Any]:
+    """The worst case over what is left of each image; nothing where a metric does not tell."""
+    worst = evaluation.worst
+    if worst is None:
+        return {}
+    measured = {"worst_case_success": worst.success, "worst_case_alarms": worst.alarms}
+    return {
+        "worst_case": worst.values,
+        **{f"worst_case_{key}": ends for key, ends in _plain_intervals(worst.intervals).items()},
+        "worst_case_rule": worst.rule,
+        "worst_case_chosen": worst.chosen,
+        **{key: value for key, value in measured.items() if value is not None},
+    }
+
+
+def _plain_intervals(intervals: Mapping[str, Interval]) -> dict[str, Any]:
+    """Intervals of values over the images; nothing without any."""
+    return {"intervals": {name: list(ends) for name, ends in intervals.items()}} if intervals else {}
 
 
 def _of_queries(scores: dict[str, Tensor], groups: Tensor | None) -> dict[str, Any]:
@@ -154,7 +183,7 @@ def _attack(result: AttackResult) -> dict[str, Any]:
 
 def _measured(result: SetAttackResult) -> dict[str, Any]:
     """What was measured of an attack on a set, as far as there is such a thing."""
-    values = {"perturbation": result.perturbation, "success": result.success}
+    values = {"perturbation": result.perturbation, "success": result.success, "alarms": result.alarms}
     return {key: value for key, value in values.items() if value is not None}
 
 

@@ -14,7 +14,7 @@ from natx.report.charts import eps_chart, step_chart, step_lines, sweep_line
 from natx.report.embedded import Picture, embed
 from natx.report.intervals import INTERVAL, counts, interval_cells
 from natx.report.page import render_page
-from natx.report.text import explanation, values_table
+from natx.report.text import explanation, meanings, values_table, worst_outcome
 from natx.runtime.progress import duration
 
 COST = ("forwards", "backwards", "seconds")
@@ -41,6 +41,8 @@ def report_page(report: dict[str, Any], *, folder: Path) -> str:
         notes=[f"Note: {note}." for note in report.get("notes", ())],
         results=_results(report),
         values=values_table(report) if "cell" in report else None,
+        meanings=meanings(report),
+        worst=worst_outcome(report),
         strength=[chart for chart in charts if chart],
         checks=checks,
         level=level_line([report]) if checks else "",

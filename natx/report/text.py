@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from natx.checks.text import markdown_checks
-from natx.report.cells import OUTCOMES, cells, column_names, outcome_text, paper_cells, settings_text, short
+from natx.report.cells import (
+    OUTCOMES,
+    WORST,
+    cells,
+    column_names,
+    outcome,
+    outcome_text,
+    paper_cells,
+    settings_text,
+    short,
+)
 from natx.report.console import NumberTable
-from natx.report.intervals import INTERVAL, interval_cells, over_queries
+from natx.report.intervals import INTERVAL, interval_cells, over_what, set_intervals
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import duration
 
@@ -52,6 +62,8 @@ def markdown(report: dict[str, Any]) -> str:
     lines += [line for note in report.get("notes", []) for line in (f"Note: {note}.", "")]
     if "cell" in report:
         lines += ["## All values (%)", "", *values_table(report).markdown(), ""]
+        lines += [*(f"- {line}" for line in meanings(report)), ""] if "meanings" in report else []
+        lines += [line for text in (worst_outcome(report),) if text for line in (f"Worst case: {text}.", "")]
     lines += [*markdown_checks(report), "## Attacks", "", *_attack_table(report)]
     if report.get("pictures"):
         lines += ["", "## Examples"]
@@ -67,11 +79,12 @@ def markdown(report: dict[str, Any]) -> str:
 def explanation(report: dict[str, Any]) -> str:
     """How to read the table."""
     if "cell" in report:
-        return (
+        alone = "" if "worst_case" in report else "Each attack is reported by itself."
+        what = (
             f"{'/'.join(report['cell'])} in percent on {report['images']} test images; the attacks may change "
-            f"{report['attacked']} of them, under **{report['threat']}**. "
-            + (over_queries(report) if "worst_case" in report else "Each attack is reported by itself.")
+            f"{report['attacked']} of them, under **{report['threat']}**."
         )
+        return " ".join(text for text in (what, alone, over_what(report)) if text)
     counted = (
         "An image counts as broken if any step of an attack broke it."
         if report["success"] == "any"
@@ -87,19 +100,44 @@ def explanation(report: dict[str, Any]) -> str:
     return f"Accuracy in percent under **{report['threat']}** on {report['images']} test images. {counted} {worst}"
 
 
+def worst_outcome(report: dict[str, Any]) -> str:
+    """What was measured of a set's worst case, in words; empty where nothing was."""
+    measured = {key: report[f"worst_case_{key}"] for key in OUTCOMES if f"worst_case_{key}" in report}
+    chosen = report.get("worst_case_chosen")
+    parts = [outcome(measured)] if measured else []
+    parts += ["images by column: " + ", ".join(f"{name} {count}" for name, count in chosen.items())] if chosen else []
+    return "; ".join(parts)
+
+
 def values_table(report: dict[str, Any]) -> Table:
-    """Every value of a set's metric, a row a column of the report."""
-    keys = list(report["columns"][0]["values"])
+    """Every value of a set's metric, a row a column of the report, with its 95 % interval where it has one."""
+    values = {column["name"]: column["values"] for column in report["columns"]}
+    values |= {WORST: report["worst_case"]} if "worst_case" in report else {}
+    keys, units, intervals = list(report["columns"][0]["values"]), report.get("units", {}), set_intervals(report)
     rows = [
-        TableRow([column["name"], *(f"{column['values'][key]:.2f}" for key in keys)]) for column in report["columns"]
+        TableRow([name, *(_value(of_column.get(key), intervals.get(name, {}).get(key)) for key in keys)])
+        for name, of_column in values.items()
     ]
-    return Table(["", *keys], rows, caption="All values (%)")
+    head = [f"{key} ({units[key]})" if key in units else key for key in keys]
+    return Table(["", *head], rows, caption="All values (%)")
+
+
+def _value(value: float | None, ends: Sequence[float] | None) -> str:
+    """A value and its interval, such as ``43.21 (38.0–48.5)``."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if ends is None else f"{value:.2f} ({ends[0]:.1f}–{ends[1]:.1f})"
+
+
+def meanings(report: dict[str, Any]) -> list[str]:
+    """What the values of a set's metric are, a line each."""
+    return [f"{name}: {text}." for name, text in report.get("meanings", {}).items()]
 
 
 def _attack_table(report: dict[str, Any]) -> list[str]:
     """Every attack's settings, outcome and cost, a row an attack; columns that some attack fills."""
     measured = [key for key in OUTCOMES if any(key in attack for attack in report["attacks"])]
-    names = ["columns", "settings", *measured, "forwards", "backwards", "time", "notes"]
+    names = ["columns", "settings", *(OUTCOMES[key] for key in measured), "forwards", "backwards", "time", "notes"]
     rows = [
         TableRow(
             [

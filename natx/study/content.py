@@ -11,9 +11,10 @@ from natx.benchmark.training import step_units
 from natx.config import with_options
 from natx.methods import Method
 from natx.report.cells import NOT_RUN
-from natx.report.intervals import over_queries
+from natx.report.intervals import over_what
 from natx.report.needed import needed_table
 from natx.report.paired import findings, paired_table
+from natx.report.set_values import set_values_table
 from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import amount, duration
@@ -40,6 +41,7 @@ class Group:
         paired: every row against every other on the same images; None where reports hold no outcomes.
         needed: what it would take to see the differences between rows; None where nothing is judged.
         rivals: each row against its rival; None where there are none.
+        values: every value of the set's metric; None where the metric has no more than the table.
         sparsity: what the rows' outputs look like; None where that is not measured.
     """
 
@@ -52,6 +54,7 @@ class Group:
     needed: Table | None = None
     rivals: Table | None = None
     sparsity: Table | None = None
+    values: Table | None = None
 
 
 @dataclass
@@ -217,6 +220,7 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
         needed=needed_table(reports) if study.judgings else None,
         rivals=rivals_table(_rivals(study, rows)),
         sparsity=_sparsity(study, rows),
+        values=set_values_table(reports),
     )
 
 
@@ -238,7 +242,8 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
         return f"{report['cell'][0]}: the steps alone, without choosing checkpoints; mean and standard deviation."
     data = report["settings"]["data"]
     if "cell" in report:
-        headline = "the headline is the worst case per query" if "worst_case" in report else "each attack by itself"
+        unit = "query" if "worst_case_scores" in report else "image"
+        headline = f"the headline is the worst case per {unit}" if "worst_case" in report else "each attack by itself"
         what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; {headline}"
     else:
         what = (
@@ -247,8 +252,8 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
         )
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
-        queries = f" {over_queries(report)}" if "cell" in report and "worst_case" in report else ""
-        return f"{what}. The checkpoint is {choice}; {spread}.{queries}"
+        sets = over_what(report) if "cell" in report else ""
+        return f"{what}. The checkpoint is {choice}; {spread}. {sets}".rstrip()
     return (
         f"{what}. The best checkpoint is {choice}; mean and standard deviation over the seeds, never the best seed. "
         "Passes are the forwards and backwards of an image in a training step."

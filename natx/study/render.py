@@ -79,6 +79,7 @@ def _group(group: Group) -> list[str]:
 def _tables(group: Group) -> list[tuple[str, Table]]:
     """The tables beneath a group's own, with their headings."""
     tables = {
+        "What the attacks did": group.values,
         "Rows against their rivals": group.rivals,
         "Pairs on the same images": group.paired,
         "What the outputs look like": group.sparsity,

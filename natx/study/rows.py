@@ -86,10 +86,12 @@ class Judging:
     Attributes:
         attacks: path of the attack config.
         subset: so many test images; None for all.
+        batch_size: images a step; None for as many as the attack config or the task says.
     """
 
     attacks: str
     subset: int | None = None
+    batch_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -216,13 +218,16 @@ def _section(cls: Callable[..., Part], config: Config, name: str) -> Part | None
 
 
 def _judgings(config: Config, path: str | Path) -> list[Judging]:
-    """What a study config's ``attacks`` and ``subset`` say."""
-    subset = config.get("subset")
+    """What a study config's ``attacks``, ``subset`` and ``batch_size`` say."""
+    subset, size = config.get("subset"), config.get("batch_size")
     if isinstance(config.attacks, str):
-        return [Judging(config.attacks, subset)]
+        return [Judging(config.attacks, subset, size)]
     if subset is not None:
         raise ConfigError(f"{path}: with several attack configs each has a subset of its own: remove subset={subset}")
-    judgings = [Judging(entry["config"], entry.get("subset")) for entry in plain_dict(config)["attacks"]]
+    judgings = [
+        Judging(entry["config"], entry.get("subset"), entry.get("batch_size") or size)
+        for entry in plain_dict(config)["attacks"]
+    ]
     if not judgings or len({judging.name for judging in judgings}) < len(judgings):
         raise ConfigError(f"{path}: attacks lists no attack config, or one on the same images twice")
     return judgings

@@ -100,6 +100,7 @@ def run_row(
                     device=device,
                     name=row.name,
                     subset_size=judging.subset,
+                    batch_size=judging.batch_size,
                     meter=_meter(),
                     progress=folder,
                     resume=True,

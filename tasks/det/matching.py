@@ -33,8 +33,14 @@ class Matching:
     detected: Tensor
 
     @classmethod
-    def of(cls, prediction: dict[str, Tensor], annotation: Any) -> Matching:
-        """From predictions and annotation of an image, both in pixels of the original image."""
+    def of(cls, prediction: dict[str, Tensor], annotation: Any, *, any_class: bool = False) -> Matching:
+        """From predictions and annotation of an image, both in pixels of the original image.
+
+        Args:
+            prediction: of the image.
+            annotation: likewise.
+            any_class: leave the classes aside: a detection is about the object that it overlaps most.
+        """
         order = prediction["scores"].argsort(descending=True, stable=True)
         order = order[prediction["scores"][order] >= LEAST_SCORE]
         objects, ignored = torch.full_like(order, -1), torch.zeros_like(order, dtype=torch.bool)
@@ -42,7 +48,8 @@ class Matching:
         if len(order) and len(detected):
             last = torch.tensor([0.0, 0.0, 1.0, 1.0])
             overlap = box_iou(prediction["boxes"][order].float() + last, annotation.boxes.float() + last)
-            overlap *= prediction["labels"][order][:, None] == annotation.labels
+            if not any_class:
+                overlap *= prediction["labels"][order][:, None] == annotation.labels
             for i, (iou, best) in enumerate(zip(*(column.tolist() for column in overlap.max(1)))):
                 if iou < IOU:
                     continue

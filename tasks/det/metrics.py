@@ -1,4 +1,4 @@
-"""Detection: mean average precision as Pascal VOC and as COCO measure it."""
+"""Detection: mean average precision as Pascal VOC and as COCO measure it, and what an attack did to it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from natx.errors import DataError
 from natx.evaluation.metric import Metric
 from natx.evaluation.robust import CLEAN
+from natx.evaluation.statistics import Interval, resampled, spread
 from natx.registry import METRICS
 from tasks.det.matching import IOU, LEAST_SCORE, Matching
 from tasks.det.picture import Marks, Scene, draw_scenes
-from tasks.det.precision import Detections, coco, voc07
+from tasks.det.ranked import Detections
+from tasks.det.tallies import MEANINGS, UNITS, Tallies, false_alarms, image_harm
 
 NAMED = 5
 
 
 @METRICS.register_module()
 class DetectionMAP(Metric):
-    """Mean average precision (%) of boxes, in pixels of the original images.
+    """Mean average precision (%) of boxes, in pixels of the original images, and what it is made of.
 
     ``mAP`` is Pascal VOC 2007's: at an IoU of 0.5 the mean of the precisions at recalls of 0, 0.1, ..., 1. Box sides
     count their last pixel (x2 - x1 + 1), as in the VOC devkit and mmdet's ``VOCMetric``; difficult objects are
@@ -31,19 +34,36 @@ class DetectionMAP(Metric):
     there, and difficult objects are "crowds", as mmdet's ``CocoMetric`` has them. Classes without an object to find
     count in none of the means.
 
+    The others hold localisation and classification apart: COCO's AP without classes, AP50 with one of the two put
+    right (:mod:`tasks.det.corrected`), and at the score that counts the share of objects on which a detection of any
+    class lies, the share of these that have the right class, and false alarms an image. Their meanings are in
+    :data:`tasks.det.tallies.MEANINGS`.
+
     Images without an object to find are not attackable: they stay in the means, as the model sees them without attack,
     and out of success rates. An attack fools an image where an object that the model found without it
     (:class:`tasks.det.matching.Matching`: its class, an IoU of 0.5, a score of 0.3) is no longer found.
 
+    mAP has no worst case per image, as it is a value of the whole set. What comes next to it takes of each image the
+    detections of the column that harms it most (:func:`tasks.det.tallies.image_harm`), and measures these together.
+
     The data set has ``annotations``, one :class:`tasks.det.datasets.Annotation` an image, and ``classes``.
 
-    Matching and means are mmdet's and pycocotools' own.
+    Matching is mmdet's and pycocotools' own.
+
+    Source: to tell localisation from classification errors under attack is from Winter et al. 2026 (arXiv:2602.16494,
+    there AP_loc and a classification success ratio); the corrections are those of TIDE (Bolya et al., ECCV 2020).
     """
 
     cell = ("mAP",)
+    meanings, units = MEANINGS, UNITS
+    worst_rule = (
+        "takes of each image the detections under the attack, or without any, that leave the lowest average precision "
+        "on it (all its detections as one list, IoU 0.5; where equal, the most false alarms by summed score), and "
+        "measures these together: mAP itself has no worst case per image"
+    )
 
     def __call__(self, predictions: Detections, dataset: Any) -> dict[str, float]:
-        """``mAP``, ``AP`` and ``AP50``.
+        """The values of :data:`tasks.det.tallies.MEANINGS`.
 
         Args:
             predictions: per image ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``scores`` ``[K]`` and ``labels`` ``[K]``.
@@ -53,13 +73,25 @@ class DetectionMAP(Metric):
             DataError: predictions that are not finite, of a class that is none or not as many as images; or no object
                 to find in the whole set.
         """
-        check(predictions, dataset)
-        annotations, classes = dataset.annotations, len(dataset.classes)
-        precision = voc07(predictions, annotations, classes=classes)
-        if not precision:
-            raise DataError("no image of the test set has an object to find: mAP is not defined")
-        ap, ap50 = coco(predictions, annotations, classes=classes)
-        return {"mAP": 100 * sum(precision.values()) / len(precision), "AP": 100 * ap, "AP50": 100 * ap50}
+        return _values(_tallies(predictions, dataset))
+
+    def with_intervals(self, predictions: Detections, dataset: Any) -> tuple[dict[str, float], dict[str, Interval]]:
+        """See :meth:`Metric.with_intervals`: the bootstrap over the images, whose detections are matched once."""
+        tallies = _tallies(predictions, dataset)
+        values, intervals = _values(tallies), {}
+        for name, samples in tallies.values(resampled(len(predictions))).items():
+            if (ends := spread(samples, values[name])) is not None:
+                most = np.inf if name in UNITS else 100.0
+                intervals[name] = (min(max(ends[0], 0.0), most), min(max(ends[1], 0.0), most))
+        return values, intervals
+
+    def harm(self, predictions: Detections, dataset: Any) -> list[tuple[float, float]]:
+        """See :meth:`Metric.harm` and :func:`tasks.det.tallies.image_harm`."""
+        return image_harm(predictions, dataset.annotations, classes=len(dataset.classes))
+
+    def alarms(self, predictions: Detections, dataset: Any) -> Tensor:
+        """See :meth:`Metric.alarms`: detections of a score of at least 0.3 that find no object."""
+        return torch.from_numpy(false_alarms(predictions, dataset.annotations))
 
     def attackable(self, dataset: Any) -> Tensor:
         """Images with an object to find."""
@@ -123,6 +155,21 @@ class DetectionMAP(Metric):
             rows.append(scenes)
         draw_scenes(path, rows, classes=dataset.classes)
         return True
+
+
+def _tallies(predictions: Detections, dataset: Any) -> Tallies:
+    """What is counted of the predictions; raises DataError where they or the set are not in order."""
+    check(predictions, dataset)
+    tallies = Tallies.of(predictions, dataset.annotations, classes=len(dataset.classes))
+    if not tallies.objects.any():
+        raise DataError("no image of the test set has an object to find: mAP is not defined")
+    return tallies
+
+
+def _values(tallies: Tallies) -> dict[str, float]:
+    """The values on the images as they are; the class of no located object is right in none."""
+    values = {name: float(value[0]) for name, value in tallies.values(np.ones((len(tallies.objects), 1))).items()}
+    return {name: 0.0 if np.isnan(value) else value for name, value in values.items()}
 
 
 def check(predictions: Detections, dataset: Any) -> None:

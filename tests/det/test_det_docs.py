@@ -16,6 +16,7 @@ from natx.judging.judge import judge
 from natx.registry import TASKS
 from natx.training.run import train
 from tasks.det.catalogue import BEGIN, END, HEAD, NAMES
+from tasks.det.tallies import MEANINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "det.md").read_text(encoding="utf-8")
@@ -82,3 +83,8 @@ def test_the_table_of_models_has_all_that_were_tried() -> None:
     table = PAGE.split(BEGIN)[1].split(END)[0]
     assert table.startswith("\n" + HEAD)
     assert [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")] == sorted(NAMES)
+
+
+def test_the_values_are_explained_as_reports_explain_them() -> None:
+    table = PAGE.split("<!-- values -->")[1].split("<!-- /values -->")[0].strip().splitlines()
+    assert table[2:] == [f"| {name} | {text} |" for name, text in MEANINGS.items()]

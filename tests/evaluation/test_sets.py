@@ -27,6 +27,7 @@ from natx.evaluation import (
     SetEvaluation,
     evaluate_set,
 )
+from natx.evaluation.statistics import wilson
 from natx.objectives import Objective
 from natx.report.cells import outcome
 from natx.report.pictures import draw_pictures, file_names
@@ -419,11 +420,10 @@ def test_images_without_anything_to_lose_are_not_attacked_and_success_counts_tho
     attacks = [Darkens({5: 0.25, 3: 0.25, 7: 0.3, 9: 0.3}, name="dark"), Noting(Linf(EPS))]
     found = evaluate_set(Itself(), dataset, attacks, metric=metric, batch_size=3)
     assert found.attacked == 4 and found.examples.positions == [2, 5, 11, 3]
-    assert [result.success for result in found.attacks] == [
-        None,
-        {"fooled": 1, "of": 2, "rate": 50.0},
-        {"fooled": 0, "of": 2, "rate": 0.0},
-    ]
+    clean_column, *successes = [result.success for result in found.attacks]
+    assert clean_column is None
+    assert [(one["fooled"], one["of"], one["rate"]) for one in successes] == [(1, 2, 50.0), (0, 2, 0.0)]
+    assert successes[0]["interval"] == [100 * end for end in wilson(1, 2)]
     clean, changed, _ = metric.given
     assert torch.equal(changed[[7, 0]], clean[[7, 0]]) and not torch.equal(changed[5], clean[5])
     assert found.attacks[1].perturbation["images"] == 4 and found.attacks[1].cost.forwards == 4

@@ -52,7 +52,9 @@ def report(work: Path, row: str, judging: str) -> dict[str, Any]:
 
 
 def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
-    study, work = study_file(shop), shop.folder / "work"
+    few_at_once = [{"config": "one.py"}, {"config": "two.py", "subset": 30, "batch_size": 15}]
+    few_at_once = [{**entry, "config": str(shop.folder / entry["config"])} for entry in few_at_once]
+    study, work = study_file(shop, attacks=few_at_once, batch_size=25), shop.folder / "work"
     first = shop.run("study.py", study, "--work-dir", work, "--train-only")
     assert first.code == 0, first.err
     assert not [*work.rglob("report.json")] and len([*work.rglob("done.json")]) == 2
@@ -69,6 +71,7 @@ def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
     whole, few = report(work, "nat", "one-all"), report(work, "nat", "two-30")
     count = whole["images"]
     assert (count > 100, few["images"]) == (True, 30)
+    assert (whole["settings"]["batch_size"], few["settings"]["batch_size"]) == (25, 15)
     text = (work / "study.md").read_text()
     assert f"| | seeds | Clean ({count:,}) | PGD ({count:,}) | AA (30) | Worst case |" in text
     right = [unpacked(column["outcomes"], column["images"])[:30] for part in (whole, few) for column in part["columns"]]

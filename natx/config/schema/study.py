@@ -29,6 +29,7 @@ class JudgedBy(Section):
 
     config: str = entry("the attack config")
     subset: int | None = entry("on so many test images", default=None, gt=0)
+    batch_size: int | None = entry("images a step, instead of the study's", default=None, gt=0)
 
 
 class Sparsity(Section):
@@ -62,6 +63,11 @@ class StudyConfig(Section):
     attacks: str | list[JudgedBy] = entry("the attack config, or several, each on test images of its own number")
     rows: dict[str, StudyRow] = entry("the rows in the order of the table")
     subset: int | None = entry("judge on so many test images, where there is one attack config", default=None, gt=0)
+    batch_size: int | None = entry(
+        "images a step when rows are judged; over the attack config's, which is over the task's own number",
+        default=None,
+        gt=0,
+    )
     sparsity: Sparsity | None = entry("measure the rows' outputs too", default=None)
     plot: Plot | None = entry("a figure of the trainings", default=None)
     beside: list[Literal["units", "minutes"]] = entry(
