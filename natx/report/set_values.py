@@ -36,8 +36,8 @@ def set_values_table(rows: Mapping[str, Sequence[Report]]) -> Table | None:
             cells = [_cell([values[key] for values in several if key in values], ends.get(key)) for key in explained]
             lines.append(TableRow([f"{name}: {column}", *cells, _added(reports, column)]))
     head = ["", *(f"{key} ({units[key]})" if key in units else key for key in explained), OUTCOMES["alarms"]]
-    several = any(len(reports) > 1 for reports in shown.values())
-    how = "mean and deviation over the seeds" if several else "in brackets 95 % intervals over the images"
+    seeds = any(len(reports) > 1 for reports in shown.values())
+    how = "mean and deviation over the seeds" if seeds else "in brackets 95 % intervals over the images"
     caption = f"Every value (%), {how}. {'. '.join(f'{key}: {text}' for key, text in explained.items())}"
     return Table(head, lines, caption=caption)
 

@@ -107,7 +107,8 @@ def voc_ranked(predictions: Detections, annotations: Sequence[Any], *, classes: 
             for parts, part in ((image, np.full(len(candidates), i)), (score, candidates[:, 4]), (right, tp[0])):
                 parts.append(part)
             wrong.append(fp[0])
-        lists.append(_ranked(*map(np.concatenate, (image, score, right, wrong)), np.array(count)))
+        whole = [np.concatenate(parts) for parts in (image, score, right, wrong)]
+        lists.append(_ranked(whole[0], whole[1], whole[2], whole[3], np.array(count)))
     return lists
 
 

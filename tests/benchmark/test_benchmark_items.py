@@ -284,7 +284,8 @@ def test_memory_is_measured_by_the_tool_itself(
 ) -> None:
     fresh, fake = theme("fresh"), tmp_path / "tool.py"
     assert fresh.COMMAND == (sys.executable, "-m", "natx", "bench")
-    assert set(items.WORKS) == {"attack", "train", "reid", "det_mtd", "det_std"}
+    works = {"attack", "train", "reid", "det_mtd", "det_std", "det_judging", "det_judging_before"}
+    assert set(items.WORKS) == works
     monkeypatch.setattr(fresh, "COMMAND", (sys.executable, str(fake)))
     fake.write_text(
         "import json, os, sys\n"
