@@ -2,6 +2,7 @@
 
     attacks.py   PGD against bare loops and other libraries
     training.py  steps of classification methods
+    compiled.py  steps through torch.compile
     overhead.py  a step beside a bare loop
     methods.py   a step of every method beside what counting predicts
     columns.py   judging: the columns of a table
@@ -29,6 +30,7 @@ from natx_bench.fresh import WORKS, peak_memory
 THEMES = (
     "attacks",
     "training",
+    "compiled",
     "overhead",
     "methods",
     "columns",
