@@ -101,7 +101,7 @@ class Learner(BaseModel):
         moves pixels is refused where images have annotations.
         """
         keys = [key for key in ("inputs", COPIES) if key in batch]
-        index = keys_in_batch(batch["index"])
+        index = keys_in_batch(batch["index"]) if self.augments else batch["index"]
         result = {**batch, **{key: self.task.pixels({**batch, "inputs": batch[key]}) for key in keys}}
         for augment in self.augments:
             if getattr(augment, "moves_pixels", False) and not isinstance(batch["data_samples"], Tensor):
