@@ -14,7 +14,7 @@ attacks = [
     dict(config="configs/attacks/linf8_autoattack.py", subset=500),
 ]
 sparsity = dict(adversary="vt", images=2000, temperature=4.0, confidence=0.5)
-plot = dict(x="Clean (10,000)", y="Worst case")
+plot = dict(x="Clean (10,000)", y="AA (500)")
 
 
 def triangle(epochs, peak):

@@ -1,41 +1,48 @@
-"""What the README prints of the demos is what the reports beside it hold."""
+"""What the README shows of the demos and of the study is what the reports in results/ hold."""
 
 from __future__ import annotations
 
-import io
-import json
+import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from natx.cli.demo import DEMOS
-from natx.report.reading import reading
-from natx.report.text import console_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def reports(name: str) -> list[dict[str, Any]]:
-    """The published reports of a demo, in the order of its rows."""
-    stems = [Path(config).stem for config in DEMOS[name].rows.values()]
-    folder = ROOT / "results" / Path(DEMOS[name].work_dir).name
-    return [json.loads((folder / f"{stem}.json").read_text()) for stem in stems]
+@pytest.fixture(scope="module")
+def readme() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "_site" / "readme.py"))
 
 
-def plain(text: str) -> str:
-    return " ".join(text.split())
+def test_the_readme_has_the_tables_and_readings_of_results(readme: dict[str, Any]) -> None:
+    text = (ROOT / "README.md").read_text()
+    assert readme["filled"](text) == text, "run python docs/_site/readme.py"
 
 
-@pytest.mark.parametrize("name", ["cls", "reid", "det"])
-def test_the_readme_has_the_demos_table_and_reading(name: str) -> None:
-    whole = reports(name)
-    assert [report["name"] for report in whole] == list(DEMOS[name].rows)
-    printed = io.StringIO()
-    Console(file=printed, width=160).print(console_table(whole))
-    readme = plain((ROOT / "README.md").read_text())
-    table = "\n".join(line.rstrip() for line in printed.getvalue().splitlines())
-    assert plain(table) in readme, f"README.md's table of the demo {name} is to be:\n{table}"
-    lines = [f"- {line}" for line in reading(whole)]
-    assert plain(" ".join(lines)) in readme, "README.md's reading is to be:\n" + "\n".join(lines)
+@pytest.mark.parametrize("task", ["cls", "reid", "det"])
+def test_a_demos_reports_are_those_of_its_rows(readme: dict[str, Any], task: str) -> None:
+    reports = readme["demo_reports"](task)
+    assert [report["name"] for report in reports] == list(DEMOS[task].rows)
+    table = readme["blocks"]()[f"{ {'cls': 'demo', 'reid': 'demo-reid', 'det': 'demo-det'}[task] } table"]
+    for report in reports:  # a figure of each report is in the table, read here without the code that renders it
+        assert f"{clean_share(report):.2f}" in table
+
+
+def clean_share(report: dict[str, Any]) -> float:
+    column = report["columns"][0]
+    return column["accuracy"] if "accuracy" in column else column["values"]["mAP"]
+
+
+def test_rows_that_have_not_run_are_not_shown(readme: dict[str, Any]) -> None:
+    page = "# A\n\n## In short\n\n- one\n- two\n\n| | seeds |\n|---|---|\n| a | 1 |\n| b | not run |\n\n| c | 2 |\n"
+    assert readme["_study_table"](page) == "| | seeds |\n|---|---|\n| a | 1 |"
+    assert readme["_study_reading"](page) == "- one\n- two"
+
+
+def test_a_missing_block_is_told(readme: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="0 blocks <!-- study table -->"):
+        readme["filled"]("nothing")
