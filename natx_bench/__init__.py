@@ -10,6 +10,7 @@
     memory.py    peak memory of attacks
     reid.py      person re-identification
     epochs.py    seconds an epoch on a GPU
+    recipes.py   hours of the fast recipes
     det.py       object detection: MTD and NAT
     det_judging.py  object detection: padding, memory and time of judging
     speed.py     minutes of training against AutoAttack: results/speed.md
@@ -38,6 +39,7 @@ THEMES = (
     "memory",
     "reid",
     "epochs",
+    "recipes",
     "det",
     "det_judging",
     "speed",

@@ -1,7 +1,7 @@
 # Single-step adversarial training (N-FGSM) of ResNet-50 on ImageNet-100, adversarial images alone,
 # from ImageNet weights at eps 0.03: bfloat16, averaged weights, 10 epochs.
 # Command: python tools/train.py configs/cls/r50_in100_fast_at.py
-# Cost: 2 forwards and 2 backwards per image and step, 5 units of work where PGD-10 takes 23; 10 epochs: not measured.
+# Cost: 2 forwards and 2 backwards per image and step, 5 units of work where PGD-10 takes 23; 10 epochs.
 # Paper's number: none for single steps.
 _base_ = [
     "../_base_/models/resnet50_imagenet100.py",

