@@ -11,7 +11,7 @@ from natx.study import load_study, made_by, run_row, study_content, write_study
 from natx.study.figure import draw_plot
 from natx_bench.common import Bench, item
 
-STUDY, WORK, OUT = "configs/studies/speed_small.py", Path("work_dirs/speed_small"), Path("results/speed.md")
+STUDY, WORK, OUT = "configs/studies/speed.py", Path("work_dirs/cifar10_full"), Path("results/speed.md")
 
 
 def record(bench: Bench) -> list[dict[str, Any]]:

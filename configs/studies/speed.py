@@ -1,33 +1,32 @@
-# How many minutes to how much robustness? Every method of the single-step family, N-FGSM on the union of clean and
-# adversarial images, NAT with it, and PGD-10 adversarial training: the same ResNet-20 on all of CIFAR-10, one training
-# each, every method for the epochs of its config.
-# Command: python tools/study.py configs/studies/speed.py --threads 1 --out results/speed.md
-# Cost: 10 trainings of 10 to 90 minutes on one CPU thread with bfloat16, and 15 minutes a judgement.
+# How many minutes to how much robustness? Every method of the single-step family beside the rows of cifar10_full.py,
+# whose trainings and reports it shares: the same ResNet-20 on all of CIFAR-10 for eight epochs (free training: eight
+# updates a batch in one; ATAS with two of its warm-up epochs, as its five are of thirty), and the multi-step and
+# second-order forms for about as many minutes as NAT.
+# Command: python tools/study.py configs/studies/speed.py --work-dir work_dirs/cifar10_full --out results/speed.md
+# Cost: beside cifar10_full.py's, 5 trainings of 8 to 35 minutes on one CPU thread with bfloat16, and 20 minutes a
+# judgement.
 # Paper's number: none for this model.
+_base_ = ["cifar10_full.py"]
 title = "Speed record: ResNet-20 on CIFAR-10, minutes of training and AutoAttack"
 seeds = [0]
 attacks = [
     dict(config="configs/attacks/linf8_pgd20.py"),
     dict(config="configs/attacks/linf8_autoattack.py", subset=500),
 ]
+sparsity = None
 beside = ["units", "minutes"]
 plot = dict(x="minutes", y="AA (500)")
-fast = {"amp": "bfloat16"}
+eight = _base_.rows["adv"]["options"]
+rise, fall = eight["param_scheduler"]
+one = {
+    **eight,
+    "train_cfg.max_epochs": 1,
+    "param_scheduler": [{**rise, "begin": 0, "end": 0.4}, {**fall, "begin": 0.4, "end": 1}],
+}
 rows = dict(
-    vt=dict(name="Vanilla", config="configs/cls/r20_cifar10_vt.py", options=fast),
-    free=dict(name="Free (8 updates a batch)", config="configs/cls/r20_cifar10_free.py", options=fast),
-    fgsm_rs=dict(name="FGSM-RS", config="configs/cls/r20_cifar10_fgsm_rs.py", options=fast),
-    n_fgsm=dict(name="N-FGSM", config="configs/cls/r20_cifar10_fast_at.py", options=fast),
-    atas=dict(name="ATAS", config="configs/cls/r20_cifar10_atas.py", options=fast),
-    fgsm_pgi=dict(name="FGSM-PGI", config="configs/cls/r20_cifar10_fgsm_pgi.py", options=fast),
-    union=dict(name="N-FGSM (union)", config="configs/cls/r20_cifar10_fast_union.py", options=fast),
-    nat=dict(
-        name="NAT 0.06 (N-FGSM)",
-        config="configs/cls/r20_cifar10_fast_nat.py",
-        options=fast,
-        adversary="vt",
-        rival="union",
-    ),
-    grad_align=dict(name="GradAlign", config="configs/cls/r20_cifar10_grad_align.py", options=fast),
-    pgd_at=dict(name="PGD-10 AT", config="configs/cls/r20_cifar10_pgd_at.py", options=fast),
+    free=dict(name="Free (8 updates a batch)", config="configs/cls/r20_cifar10_free.py", options=one),
+    fgsm_rs=dict(name="FGSM-RS", config="configs/cls/r20_cifar10_fgsm_rs.py", options=eight),
+    atas=dict(name="ATAS", config="configs/cls/r20_cifar10_atas.py", options={**eight, "method.warmup": 2}),
+    fgsm_pgi=dict(name="FGSM-PGI", config="configs/cls/r20_cifar10_fgsm_pgi.py", options=eight),
+    grad_align=dict(name="GradAlign, equal minutes", config="configs/cls/r20_cifar10_grad_align.py", options=one),
 )
