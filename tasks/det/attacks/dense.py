@@ -17,8 +17,6 @@ from natx.batch import Batch
 from natx.errors import UnsupportedError
 from natx.runtime.precision import full_precision
 from natx.task import Task
-from tasks.det.readers.anchors import AnchorReader
-from tasks.det.readers.two_stage import TwoStageReader
 
 Stage = Literal["first", "last"]
 PROPOSALS = "proposals"  # entry of a batch: boxes of the proposals of each clean image [N, P, 4], empty ones last
@@ -50,7 +48,7 @@ class Dense:
 def can_look(task: Task) -> bool:
     """Whether a task is a detector with dense proposals, see :func:`dense`."""
     reader = getattr(task, "reader", None)
-    return hasattr(reader, "dense") or isinstance(reader, (AnchorReader, TwoStageReader))
+    return hasattr(reader, "dense") or getattr(reader, "dense_by", None) is not None
 
 
 def check_dense(task: Task) -> None:
@@ -82,7 +80,7 @@ def dense(task: Any, raw: Any, *, stage: Stage = "last", proposals: Tensor | Non
     check_dense(task)
     if hasattr(task.reader, "dense"):
         return task.reader.dense(raw)
-    if isinstance(task.reader, AnchorReader):
+    if task.reader.dense_by == "anchors":
         return _of_anchors(task.net.bbox_head, raw)
     if stage == "first":
         cls, box = task.reader.first_stage(raw)
@@ -99,7 +97,7 @@ def proposed(victim: Victim) -> Victim:
     of 0.7 to that, for some 3000 boxes instead of 300); other victims stay as they are.
     """
     task: Any = victim.task
-    if not isinstance(task.reader, TwoStageReader):
+    if getattr(task.reader, "dense_by", None) != "proposals":
         return victim
     victim.cost.forwards += len(victim)
     settings = copy.deepcopy(task.net.test_cfg.rpn)
@@ -129,7 +127,7 @@ def logits_at(task: Any, batch: Batch, *, x: Tensor, boxes: Sequence[Tensor]) ->
     """
     raw = task.network(x, batch)
     resized = [at * at.new_tensor(a.scale * 2) for at, a in zip(boxes, batch["data_samples"])]
-    if isinstance(task.reader, TwoStageReader):
+    if getattr(task.reader, "dense_by", None) == "proposals":
         padded = torch.nn.utils.rnn.pad_sequence(resized, batch_first=True)
         return [logits[: len(at), :-1] for logits, at in zip(dense(task, raw, proposals=padded).logits, resized)]
     proposals = dense(task, raw)
@@ -153,7 +151,7 @@ def _of_anchors(head: Any, raw: dict[str, tuple[Tensor, ...]]) -> Dense:
     return Dense(logits, probabilities, log_background, priors, offsets, boxes)
 
 
-def _of_proposals(reader: TwoStageReader, raw: Any, boxes: Tensor) -> Dense:
+def _of_proposals(reader: Any, raw: Any, boxes: Tensor) -> Dense:
     """What the second stage says of boxes ``[N, P, 4]``."""
     present = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
     rows = present.nonzero(as_tuple=True)

@@ -193,6 +193,8 @@ class AnchorReader(Priors):
     ``rows`` is (image, prior), each int64 ``[M]``: an adversary with the same priors scores the same ones.
     """
 
+    dense_by = "anchors"
+
     def raw(self, x: Tensor) -> Raw:
         """Class maps ``cls`` and box maps ``box`` of every level, ``[N, A * K, h, w]`` and ``[N, A * 4, h, w]``."""
         scores, boxes = self.net.bbox_head(self.net.extract_feat(x))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.structures import InstanceData
@@ -141,6 +141,7 @@ class Reader:
 
     net: Any  # mmdet's modules are read by attributes that torch's types do not know
     judged_at_once = 4  # images a step when it is judged, where nobody says how many
+    dense_by: Literal["anchors", "proposals"] | None = None  # what DAG and RAP look at; None: not for them
 
     def __init__(self, net: nn.Module, num_classes: int) -> None:
         self.net, self.num_classes = net, num_classes

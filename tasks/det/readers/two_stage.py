@@ -35,6 +35,8 @@ class TwoStageReader(Reader):
     are trained and predicted; its mask head keeps its weights.
     """
 
+    dense_by = "proposals"
+
     def __init__(self, net: nn.Module, num_classes: int) -> None:
         super().__init__(net, num_classes)
         freeze_masks(net)
