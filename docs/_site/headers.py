@@ -49,7 +49,7 @@ def _reached(page: str) -> Iterator[tuple[str, str]]:
         if line and "not run" not in line[2]:
             cells = ", ".join(f"{column} {cell.strip()}" for column, cell in zip(columns, line[2].split("|")))
             epochs = row["options"]["train_cfg.max_epochs"]
-            yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs (results/{STUDY.name}, seeds: {line[1]})."
+            yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs, {line[1]} seed(s) (results/)."
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
     *("single_vs_multi_step", "bf16_vs_fp32", "compiled_step", "compiled_step_bf16", "compiled_rest"),
     *("step_overhead", "methods", "columns_any", "columns_last"),
-    *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "reid_ranking", "epoch_times"),
+    *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "reid_ranking", "epoch_times", "recipe_hours"),
     *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory"),
     *("det_padding", "det_judging_memory", "det_judging_time", "det_voc_passes", "speed_record"),
 ]

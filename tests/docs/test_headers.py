@@ -38,5 +38,5 @@ def test_a_row_that_has_not_run_says_nothing(headers: dict[str, Any]) -> None:
         "| N-FGSM (union) | 2 | 70.00 | 28.00 |\n| NAT 0.06 | 0 | not run | not run |\n"
     )
     assert list(headers["_reached"](page)) == [
-        ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs (results/cifar10_full.md, seeds: 2).")
+        ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs, 2 seed(s) (results/).")
     ]
