@@ -68,7 +68,7 @@ def test_two_items_of_one_name_are_refused(items: ModuleType) -> None:
 
 
 def test_epoch_times_extrapolate_and_need_a_gpu(items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run_item(items.ITEMS["epoch_times", "recipe_hours"], bench, SETTING)
+    found = run_item(items.ITEMS["epoch_times"], bench, SETTING)
     assert "not_run" in found
     epochs = theme("epochs")
     monkeypatch.setattr(epochs, "WARM_UP", 0)
