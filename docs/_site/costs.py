@@ -16,7 +16,7 @@ JUDGED = {  # where a kind of judging was measured, and what it is
     "demo": "digits, 8 x 8, a CNN of 3 layers",
     "cifar10_small": "CIFAR-10, ResNet-8",
     "demo_reid": "drawn pedestrians, OSNet-x0.25",
-    "demo_det": "pasted digits, 160 x 160, small SSD",
+    "demo_det": "pasted digits, 112 x 112, small SSD",
 }
 
 

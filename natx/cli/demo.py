@@ -4,8 +4,8 @@ cls (default): trains the vanilla adversary, adversarial training on the union a
 all three on clean, PGD-10/20/50/100, C&W and standard AutoAttack.
 reid: trains person re-identification undefended and with AMD (made anew on the current model) on drawn pedestrians that
 it makes itself, judges both on clean, FNA, SMA, IFGSM and the worst case per query.
-det: trains a small SSD undefended, with MTD on the union and with MTD and NAT (four epochs from the undefended
-weights) on pasted digits, judges all three on clean, loss_cls, loss_loc, DAG and RAP.
+det: trains a small SSD undefended, with MTD on the union and with MTD and NAT (from the undefended weights) on pasted
+digits, judges all three on clean, loss_cls, loss_loc, DAG and RAP.
 Each prints a table with 95 % intervals, and which differences are beyond chance. Safe to repeat: finished parts are
 reused.
 """
@@ -38,7 +38,6 @@ class Demo:
 
 # Twice the people to search for that the configs' set has: intervals over these are shorter by a third.
 CROWD = {"data.test.test_identities": 64, "data.test.root": "data/generated_reid_64"}
-SHORT = {"train_cfg.max_epochs": 4, "param_scheduler": [dict(type="CosineAnnealingLR", T_max=4, by_epoch=True)]}
 DEMOS = {
     "cls": Demo(
         {
@@ -60,14 +59,13 @@ DEMOS = {
     ),
     "det": Demo(
         {
-            "Standard": "configs/det/ssd_digits_std.py",
-            "MTD (union)": "configs/det/ssd_digits_mtd_union.py",
-            "MTD&NAT": "configs/det/ssd_digits_mtd_nat_w006.py",
+            "Standard": "configs/det/ssd112_digits_std.py",
+            "MTD (union)": "configs/det/ssd112_digits_mtd_union.py",
+            "MTD&NAT": "configs/det/ssd112_digits_mtd_nat.py",
         },
         "configs/attacks/det_quick.py",
         "work_dirs/demo_det",
         subset=64,
-        options={"MTD (union)": SHORT, "MTD&NAT": SHORT},
     ),
 }
 
