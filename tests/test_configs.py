@@ -438,10 +438,13 @@ def test_study_config_names_configs_that_exist(name: str) -> None:
     for row in content["rows"].values():
         assert row["config"] in TRAININGS
         adversary = content["rows"].get(row.get("adversary"))
-        if adversary:  # the row whose weights are to be used is what the config would train itself
+        if adversary:  # what the config would train itself is the row whose weights are to be used, or of its networks
             theirs = plain_dict(load_config(row["config"]))
             started = [theirs["start"]] if "start" in theirs else []  # from another run's weights
-            assert {entry["config"] for entry in (*adversaries(theirs), *started)} == {adversary["config"]}
+            usual = {entry["config"] for entry in (*adversaries(theirs), *started)}
+            assert len(usual) == 1
+            ours, other = (plain_dict(load_config(config)) for config in (*usual, adversary["config"]))
+            assert (ours["task"], ours["data"]) == (other["task"], other["data"])
 
 
 @pytest.mark.parametrize("name", TRAININGS)
