@@ -31,10 +31,15 @@ def filled(text: str, lines: list[str]) -> str:
     return re.sub(r"^(?=# Paper's number)", "".join(f"{MARK}{line}\n" for line in lines), text, count=1, flags=re.M)
 
 
+def _two_digits(value: float) -> str:
+    """Two significant digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def _hours(recipe: dict[str, Any], item: dict[str, Any]) -> str:
     threads = item["threads"]
     return (
-        f"{recipe['hours']:.2g} hours for {recipe['epochs']} epochs, by a step's time on {threads} "
+        f"{_two_digits(recipe['hours'])} hours for {recipe['epochs']} epochs, by a step's time on {threads} "
         f"thread{'s' if threads != 1 else ''} of an {item['machine']['cpu']} in bfloat16."
     )
 

@@ -18,7 +18,8 @@ def headers() -> dict[str, Any]:
 
 def test_the_heads_of_the_fast_recipes_are_current(headers: dict[str, Any]) -> None:
     lines = headers["measured_lines"]()
-    assert {"r20_cifar10_fast_nat", "r20_cifar10_fast_union"} <= set(lines)
+    recipes = {f"{model}_cifar10_fast_{method}" for model in ("r18", "r20", "wrn28_10") for method in ("at", "nat")}
+    assert recipes | {"vit_s_in100_fast_nat", "r50_in100_fast_nat"} <= set(lines)
     for name, sentences in lines.items():
         text = (ROOT / "configs" / "cls" / f"{name}.py").read_text()
         assert headers["filled"](text, sentences) == text, f"{name}: run python docs/_site/headers.py"
@@ -40,3 +41,8 @@ def test_a_row_that_has_not_run_says_nothing(headers: dict[str, Any]) -> None:
     assert list(headers["_reached"](page)) == [
         ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs, 2 seed(s) (results/).")
     ]
+
+
+@pytest.mark.parametrize(("hours", "text"), [(0.0317, "0.032"), (6.386, "6.4"), (30.046, "30"), (130.77, "130")])
+def test_hours_have_two_digits(headers: dict[str, Any], hours: float, text: str) -> None:
+    assert headers["_two_digits"](hours) == text
