@@ -14,6 +14,7 @@ from natx.benchmark import Measured
 from natx.benchmark.training import Trainer
 from natx.config import SHIPPED, frozen_models, load_config, plain_dict
 from natx.training.build import begin, build_learner
+from natx.training.images import build_loader
 from natx_bench.common import SECONDS, Bench, item, watch
 
 FOLDER = SHIPPED / "configs" / "cls"
@@ -29,10 +30,11 @@ def recipes() -> list[Path]:
 
 
 def without_files(path: Path) -> Config:
-    """A config in bfloat16 whose network and frozen companions have random weights."""
+    """A config in bfloat16 that needs no images, and whose network and frozen companions have random weights."""
     loaded = load_config(path)
     config = Config(plain_dict(loaded), filename=loaded.filename)
     config.amp = "bfloat16"
+    config.data.on_device, config.data.num_workers = False, 0
     if config.task.get("pretrained"):
         config.task.pretrained = False
     for entry in frozen_models(config):
@@ -49,6 +51,11 @@ def random_batch(config: Config, count: int) -> Batch:
         "data_samples": torch.randint(config.task.num_classes, (count,), generator=generator),
         "index": torch.arange(count),
     }
+
+
+def training_steps(config: Config, images: int) -> int:
+    """Steps of a whole training; a batch that is replayed counts each time."""
+    return len(build_loader(config, range(images))) * config.train_cfg.max_epochs
 
 
 def hours_row(bench: Bench, path: Path) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def hours_row(bench: Bench, path: Path) -> dict[str, Any]:
     probed = measure(PROBE, 1) * batch_size / PROBE
     whole = probed <= LONG
     step_seconds = measure(batch_size, bench.repeats) if whole else probed
-    steps = images // batch_size * config.train_cfg.max_epochs
+    steps = training_steps(config, images)
     return {
         "config": path.stem,
         "batch": batch_size,

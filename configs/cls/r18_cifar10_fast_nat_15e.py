@@ -2,7 +2,7 @@
 # Command: python tools/train.py configs/cls/r18_cifar10_fast_nat_15e.py
 # (Trains the adversary r18_cifar10_fast_vt.py first, once.)
 # Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
-# Measured: 6.8 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 6.7 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none.
 _base_ = ["r18_cifar10_fast_nat.py"]
 param_scheduler = [

@@ -1,7 +1,7 @@
 # ATAS (Huang et al. 2023) of ResNet-20 on CIFAR-10, for CPUs.
 # Command: python tools/train.py configs/cls/r20_cifar10_atas.py
 # Cost: 2 forwards and 2 backwards per image and step, 5 units; 0.3 GB for the images' perturbations; 15 epochs.
-# Measured: 0.4 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 0.41 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

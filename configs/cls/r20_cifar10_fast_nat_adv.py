@@ -2,7 +2,7 @@
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_nat_adv.py
 # (Trains the adversary r20_cifar10_vt.py first, once.)
 # Cost: 3 forwards and 2 backwards per image and step, 6 units; 15 epochs.
-# Measured: 0.45 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 0.44 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_nat.py"]
 method = dict(views=("adv",))

@@ -2,7 +2,7 @@
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_nat_w015.py
 # (Trains the adversary r20_cifar10_vt.py first, once.)
 # Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
-# Measured: 0.75 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 0.72 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_nat.py"]
 method = dict(terms=[_base_.method.terms[0], dict(_base_.method.terms[1], weight=0.15)])

@@ -1,7 +1,7 @@
 # FGSM with prior-guided initialisation (Jia et al. 2022) of ResNet-20 on CIFAR-10, for CPUs.
 # Command: python tools/train.py configs/cls/r20_cifar10_fgsm_pgi.py
 # Cost: 3 forwards and 3 backwards per image and step, 7 units; 1.2 GB for perturbations and momentum; 15 epochs.
-# Measured: 0.61 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 0.6 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

@@ -1,7 +1,7 @@
 # PGD-10 adversarial training of ResNet-20 on CIFAR-10, for CPUs: what the single-step forms are held against.
 # Command: python tools/train.py configs/cls/r20_cifar10_pgd_at.py
 # Cost: 11 forwards and 11 backwards per image and step, 23 units; 15 epochs.
-# Measured: 1.7 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 1.6 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

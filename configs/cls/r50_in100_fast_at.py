@@ -2,7 +2,7 @@
 # from ImageNet weights at eps 0.03: bfloat16, averaged weights, 10 epochs.
 # Command: python tools/train.py configs/cls/r50_in100_fast_at.py
 # Cost: 2 forwards and 2 backwards per image and step, 5 units of work where PGD-10 takes 23; 10 epochs.
-# Measured: 51 hours for 10 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 49 hours for 10 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for single steps.
 _base_ = [
     "../_base_/models/resnet50_imagenet100.py",

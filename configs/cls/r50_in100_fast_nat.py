@@ -3,7 +3,7 @@
 # Command: python tools/train.py configs/cls/r50_in100_fast_nat.py
 # (Trains the adversary r50_in100_fast_vt.py first, once.)
 # Cost: 5 forwards and 3 backwards per image and step, 10 units of work where PGD-10 takes 28; 10 epochs.
-# Measured: 110 hours for 10 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 98 hours for 10 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none for single steps.
 _base_ = ["r50_in100_fast_at.py"]
 method = dict(

@@ -2,7 +2,7 @@
 # baseline of wrn28_10_cifar10_fast_nat.py.
 # Command: python tools/train.py configs/cls/wrn28_10_cifar10_fast_union.py
 # Cost: 3 forwards and 3 backwards per image and step, 8 units; 30 epochs.
-# Measured: 80 hours for 30 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: 85 hours for 30 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
 # Paper's number: none.
 _base_ = [
     "../_base_/models/wrn28_10_cifar.py",

@@ -118,6 +118,15 @@ def test_overhead_is_a_step_less_a_bare_one(items: ModuleType, bench: Any, monke
     assert found["met"] is False and found["details"]["step of natx, ms"] == pytest.approx(3.7)
 
 
+def test_replayed_batches_count_as_steps_of_a_recipe() -> None:
+    recipes = import_module("natx_bench.recipes")
+    steps = {
+        name: recipes.training_steps(recipes.without_files(recipes.FOLDER / f"r20_cifar10_{name}.py"), 48_976)
+        for name in ("free", "fast_at")
+    }
+    assert steps == {"free": 2 * 8 * (48_976 // 128), "fast_at": 15 * (48_976 // 128)}
+
+
 def test_the_speed_record_is_a_study(
     items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
