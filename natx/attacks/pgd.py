@@ -196,7 +196,7 @@ class PGD(Attack):
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
         """See :meth:`Attack.observe`; passed on to the objective."""
-        return self.objective.observe(dataset, predictions)
+        return [*self.objective.scope(dataset), *self.objective.observe(dataset, predictions)]
 
     def images_of(self, dataset: Any) -> list[int] | None:
         """See :meth:`Attack.images_of`; the objective's."""

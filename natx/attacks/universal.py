@@ -8,29 +8,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Cost, Success, Victim
+from natx.attacks.base import Attack, Attacked, Cost, Success, Victim, random_point
 from natx.attacks.patch import GREY, Patch, PatchBall
 from natx.attacks.pgd import STEPS_ACROSS
 from natx.batch import size, to_device
 from natx.data import build_dataset, subset
-from natx.errors import ConfigError, UnsupportedError
+from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
 from natx.task import Task
 from natx.threat import Ball, NormBall
 
-STREAM = 0x0A11  # tells the draws of places from other attacks'
+STREAM = 0x0A11  # tells its draws from other attacks'
 
 
 class Added:
     """A perturbation that is added to every image ``[1, C, H, W]``, within a norm ball's radius.
 
-    The radius is kept by projecting around mid-grey, where [0,1] binds only changes of more than a half.
+    It begins with nothing, or with a draw from ``seed`` where there is one. The radius is kept by projecting around
+    mid-grey, where [0,1] binds only changes of more than a half.
     """
 
-    def __init__(self, ball: Ball) -> None:
+    def __init__(self, ball: Ball, *, seed: int | None = None) -> None:
         self.threat, self.content = ball.threat, torch.zeros_like(ball.x[:1])
+        if seed is not None:
+            first = torch.zeros(1, dtype=torch.int64)
+            grey = torch.full_like(self.content, GREY)
+            self.content = random_point(self.threat.around(grey), first, seed=seed, epoch=0, stream=STREAM) - grey
 
     def laid(self, ball: Ball) -> Tensor:
         """The images with the perturbation, inside their ball."""
@@ -87,7 +92,9 @@ class Universal(Attack):
 
     The images that it is fitted on must not be those that are judged: give training or held-out images; the report
     says which. It is fitted once, for the first images that are judged, whose cost has that of the fit. For judging: in
-    training it would stay what it was for the first weights.
+    training it would stay what it was for the first weights. An objective that looks at a set's clean predictions
+    (guides of a metric attack) is shown those of the images of the fit; one whose gradient is zero at the clean image
+    lets the perturbation begin at random.
 
     Args:
         threat: a norm ball, or a :class:`~natx.attacks.patch.Patch`.
@@ -100,7 +107,6 @@ class Universal(Attack):
 
     Raises:
         ConfigError: numbers out of range; when it is fitted, images of several sizes under a norm ball.
-        UnsupportedError: an objective that looks at the images that are judged.
     """
 
     works_under = (NormBall, Patch)
@@ -129,13 +135,16 @@ class Universal(Attack):
         self._fit: Fit | None = None
 
     def check(self, task: Task) -> None:
-        """See :meth:`Attack.check`; asks the objective, which must not look at the images that are judged."""
+        """See :meth:`Attack.check`; asks the objective."""
         self.objective.check(task)
-        if type(self.objective).observe is not Objective.observe:
-            raise UnsupportedError(
-                f"{type(self.objective).__name__} takes its guides from the images that are judged, and Universal is "
-                "fitted on others: use PGD"
-            )
+
+    def observe(self, dataset: Any, predictions: Any) -> list[str]:
+        """See :meth:`Attack.observe`; the objective looks at the images of the fit, not at these."""
+        return self.objective.scope(dataset)
+
+    def images_of(self, dataset: Any) -> list[int] | None:
+        """See :meth:`Attack.images_of`; the objective's."""
+        return self.objective.images_of(dataset)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Attack.describe`; adds where it is fitted."""
@@ -164,7 +173,9 @@ class Universal(Attack):
         """The perturbation for a victim's model; the victim's cost gets that of the fit."""
         whole = build_dataset(self.data)
         images = subset(whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole, self.images)
+        self._show(images, victim)
         generator, common = torch.Generator().manual_seed(self.seed), None
+        seed = self.seed if self.objective.needs_random_start else None
         for epoch in range(1, self.epochs + 1):
             order = torch.randperm(len(images), generator=generator)
             for part in order.split(self.batch_size):
@@ -172,7 +183,7 @@ class Universal(Attack):
                 one = self._placed(self.bind(victim.task, batch), epoch=epoch)
                 one.batch = {**one.batch, **self.objective.prepare(one.task, one.batch, x=one.x)}
                 one.cost += Cost(forwards=self.objective.prepare_forwards * size(batch))
-                common = common or _blank(one.ball)
+                common = common or _blank(one.ball, seed=seed)
                 grad, _, _ = one.gradient(common.laid(one.ball), self.objective)
                 common.step(grad, one.ball, length=self.step_size)
                 victim.cost += one.cost
@@ -180,6 +191,15 @@ class Universal(Attack):
         passes = f"{self.epochs} {'pass' if self.epochs == 1 else 'passes'}"
         remark = f"{self.name} is one perturbation for all images, fitted on {len(images)} of {self._source}"
         return Fit(victim.task, common, f"{remark} in {passes}")
+
+    def _show(self, images: Any, victim: Victim) -> None:
+        """Let the objective see the clean predictions of the images of the fit, where it looks at any."""
+        if not self.objective.observes:
+            return
+        parts = torch.arange(len(images)).split(self.batch_size)
+        batches = (to_device(images.__getitems__(part.tolist()), victim.x.device) for part in parts)
+        self.objective.observe(images, torch.cat([victim.task.predict(batch).cpu() for batch in batches]))
+        victim.cost.forwards += len(images)
 
     def _placed(self, victim: Victim, *, epoch: int) -> Victim:
         """The victim with its patch at a place; itself under a norm ball and where the place is fixed."""
@@ -190,6 +210,6 @@ class Universal(Attack):
         return victim.alike(ball=ball.at_random(uniform(index, (2,), seed=self.seed, epoch=epoch, stream=STREAM)))
 
 
-def _blank(ball: Ball) -> Any:
-    """A perturbation to begin with."""
-    return Pasted(ball) if isinstance(ball, PatchBall) else Added(ball)
+def _blank(ball: Ball, *, seed: int | None) -> Any:
+    """A perturbation to begin with, drawn from a seed under a norm ball where there is one; a grey patch moves all."""
+    return Pasted(ball) if isinstance(ball, PatchBall) else Added(ball, seed=seed)

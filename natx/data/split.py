@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from natx.batch import Batch
@@ -23,6 +24,12 @@ class Part(Dataset):
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def index(self) -> Tensor:
+        """``index`` of every image in a batch, int64 ``[len]``."""
+        positions, index = torch.tensor(self.positions, dtype=torch.long), getattr(self.dataset, "index", None)
+        return positions if index is None else torch.as_tensor(index)[positions]
 
     def with_classes(self, classes: Sequence[str]) -> Part:
         """The same images with other labels, see :meth:`natx.data.base.BatchDataset.with_classes`."""

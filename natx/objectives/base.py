@@ -25,8 +25,17 @@ class Objective:
     prepare_forwards: int = 0
     needs_random_start: bool = False
 
+    @property
+    def observes(self) -> bool:
+        """Whether :meth:`observe` looks at predictions, so that a set must be predicted before it is attacked."""
+        return type(self).observe is not Objective.observe
+
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
         """See the clean predictions of a whole set before some of its images are attacked; remarks for the report."""
+        return []
+
+    def scope(self, dataset: Any) -> list[str]:
+        """Remarks on which images of a set are attacked, where these are not those that the set itself names."""
         return []
 
     def images_of(self, dataset: Any) -> list[int] | None:

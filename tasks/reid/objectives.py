@@ -153,8 +153,8 @@ class Sided(Objective):
         wanted = torch.as_tensor(gallery)[torch.isin(labels[gallery], labels[queries])].tolist()
         return wanted if self.side == "gallery" else [*queries.tolist(), *wanted]
 
-    def observe(self, dataset: Any, predictions: Any) -> list[str]:
-        """See :meth:`Objective.observe`; which images the attack changes, where these are not the queries."""
+    def scope(self, dataset: Any) -> list[str]:
+        """See :meth:`Objective.scope`; which images the attack changes, where these are not the queries."""
         if self.side == "query":
             return []
         images, queries = self.images_of(dataset), len(dataset.queries)
@@ -192,20 +192,24 @@ class MetricObjective(Sided):
         embeddings = full_precision(embeddings)
         return F.normalize(embeddings, dim=1) if self.normalise else embeddings
 
+    @property
+    def observes(self) -> bool:
+        """See :attr:`Objective.observes`; a batch's guides come with it."""
+        return self.guides != "batch"
+
     def observe(self, dataset: Any, predictions: Tensor) -> list[str]:
         """Take the guides from a set's clean embeddings ``[N, D]``; remarks on images that have none.
 
         Raises:
             ConfigError: the set has no queries or gallery, or is a test set and guides='batch'.
         """
-        notes = super().observe(dataset, predictions)
         if self.guides == "batch":
             if getattr(dataset, "probes", None) is not None:
                 raise ConfigError(
                     f"{type(self).__name__} with guides='batch' is for training, where a batch holds several images of "
                     "a person with their class: judge with guides='query', 'gallery' or 'all'"
                 )
-            return notes
+            return []
         names = {"query": "probes", "gallery": "gallery"}
         positions: Any = torch.arange(len(dataset))
         if self.guides != "all":
@@ -220,7 +224,7 @@ class MetricObjective(Sided):
         pool = Pool.of(embeddings[positions], identities[positions])
         guiding = torch.isin(torch.arange(len(dataset)), torch.as_tensor(positions))
         self._clean = CleanSet(embeddings, identities, guiding, rows, pool)
-        return [*notes, *self.remarks(dataset, clean=self._clean)]
+        return self.remarks(dataset, clean=self._clean)
 
     def describe(self) -> dict[str, Any]:
         """See :meth:`Objective.describe`."""
@@ -287,8 +291,8 @@ class IFGSM(MetricObjective):
 
     def remarks(self, dataset: Any, *, clean: CleanSet) -> list[str]:
         """How many attacked images the attack cannot move."""
-        targets = self.images_of(dataset)
-        attacked = torch.tensor(attacked_positions(dataset) if targets is None else targets)
+        sided = self.side != "query" and getattr(dataset, "gallery", None) is not None  # training images have no sides
+        attacked = torch.tensor(self.images_of(dataset) if sided else attacked_positions(dataset))
         _, count = clean.pool.of_identity(clean.identities[attacked])
         alone = (count == 0) | ((count == 1) & clean.guiding[attacked])
         if not bool(alone.any()):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks import Patch, Universal
-from natx.errors import ConfigError, UnsupportedError
+from natx.errors import ConfigError
 from natx.evaluation import evaluate
 from natx.objectives import Objective
 from natx.registry import DATASETS
@@ -116,10 +116,29 @@ def test_it_judges_images_that_it_was_not_fitted_on() -> None:
 
 
 class Guided(Objective):
-    """Looks at the judged images' predictions."""
+    """Looks at a set's predictions; climbs the logit of class 1."""
+
+    def __init__(self) -> None:
+        self.observed: list[tuple[Any, Tensor]] = []
 
     def observe(self, dataset: Any, predictions: Any) -> list[str]:
-        return ["seen"]
+        self.observed.append((dataset, predictions))
+        return []
+
+    def __call__(self, output: Any, batch: dict[str, Any], *, x: Tensor) -> Tensor:
+        return output.logits[:, 1]
+
+
+def test_an_objective_sees_the_images_of_the_fit_and_not_the_judged_ones() -> None:
+    data, task, objective = Greys(12), LinearTask(WEIGHT), Guided()
+    attack = Universal(Linf(0.1), data, images=7, epochs=2, batch_size=5, objective=objective)
+    assert attack.observe(JUDGED, None) == []
+    attacked = attack.judge(task, JUDGED)
+    ((dataset, predictions),) = objective.observed
+    assert dataset.index.tolist() == list(range(7))
+    batches = [data.__getitems__(block) for block in (range(5), range(5, 7))]
+    torch.testing.assert_close(predictions, torch.cat([task.predict(batch) for batch in batches]))
+    assert (attacked.cost.forwards, attacked.cost.backwards) == (7 + 2 * 7 + 5, 2 * 7)
 
 
 def test_what_it_cannot_do_is_refused_in_one_line() -> None:
@@ -127,8 +146,6 @@ def test_what_it_cannot_do_is_refused_in_one_line() -> None:
         with pytest.raises(ConfigError, match="Universal needs epochs >= 1") as error:
             Universal(Linf(0.1), DATA, **wrong)
         assert "\n" not in str(error.value)
-    with pytest.raises(UnsupportedError, match="takes its guides from the images that are judged"):
-        Universal(Linf(0.1), DATA, objective=Guided()).check(LinearTask(WEIGHT))
     sides = Universal(Linf(0.1), dict(type="Greys", sides=(4, 6)), batch_size=1)
     pooled = LinearTask(torch.ones(2, 3, dtype=torch.float64))
     pooled.logits = lambda x: x.mean((2, 3)) @ torch.ones(3, 2, dtype=x.dtype)  # type: ignore[method-assign]

@@ -64,12 +64,27 @@ def test_a_step_has_the_cpus_numbers_and_one_wait(device: torch.device, street: 
     assert step.waits.total == 1, str(step.waits)
 
 
-@pytest.mark.parametrize("objective", ["FNA", "IFGSM", "SMA"])
-def test_a_set_is_judged_as_on_the_cpu(device: torch.device, street: Path, objective: str) -> None:
-    data = DATASETS.build({"type": "Market1501", "root": str(street), "train": False, **SIZE})
+UNIVERSAL = {"type": "Universal", "threat": LINF, "epochs": 1, "batch_size": 8}
+JUDGED: dict[str, dict[str, Any]] = {
+    "FNA": climb("FNA", steps=3),
+    "IFGSM": climb("IFGSM", steps=3),
+    "SMA": climb("SMA", steps=3),
+    "TMA": climb("TMA", guides="all"),
+    "AMA on the gallery": climb("IFGSM", normalise=True, side="gallery"),
+    "Universal IFGSM": {**UNIVERSAL, "objective": {"type": "IFGSM", "guides": "all"}},
+    "Universal SMA": {**UNIVERSAL, "objective": {"type": "SMA"}},
+}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_set_is_judged_as_on_the_cpu(device: torch.device, street: Path, name: str) -> None:
+    data, train = (
+        DATASETS.build({"type": "Market1501", "root": str(street), "train": part, **SIZE}) for part in (False, True)
+    )
+    fit = {"data": train} if name.startswith("Universal") else {}
     values = []
     for place in (CPU, device):
-        attack = {**climb(objective, steps=3), "name": objective}
-        values.append(evaluate_set(model().eval().to(place), data, [build_attack(attack)], metric=Retrieval()).values)
-    for column in ("Clean", objective):
+        attack = build_attack({**JUDGED[name], **fit, "name": name})
+        values.append(evaluate_set(model().eval().to(place), data, [attack], metric=Retrieval()).values)
+    for column in ("Clean", name):
         assert values[1][column] == pytest.approx(values[0][column], abs=1e-3)

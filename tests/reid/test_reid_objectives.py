@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from natx.attacks import PGD
+from natx.attacks import PGD, Universal
+from natx.data import Part
 from natx.errors import ConfigError
 from natx.evaluation import evaluate_set
 from natx.task import Output, Task
@@ -129,6 +130,109 @@ def test_fna_also_pulls_to_the_mean_of_the_furthest_other_person(normalise: bool
     assert notes == []
 
 
+# --- one perturbation for all -----------------------------------------------------------------------------------------
+
+
+class Training(Set):
+    """Nine images of three people to fit on, with their classes and neither queries nor gallery."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images, self.labels = self.images.flip(0)[:9], IDS[:9]
+        del self.probes, self.gallery, self.attacked, self.queries
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitems__(self, positions: Any) -> dict[str, Tensor]:
+        batch = super().__getitems__(positions)
+        return {**batch, "data_samples": self.labels[batch["index"]]}
+
+
+OTHERS = [8, 1, 2, 6, 4, 0, 7]  # images of the fit: some of the training set, in an order of their own
+
+
+@pytest.mark.parametrize("kind", ["IFGSM", "FNA", "TMA", "IFGSM of the batch"])
+def test_a_universal_perturbation_is_fitted_with_the_guides_of_the_images_of_the_fit(kind: str) -> None:
+    train, judged, task = Training(), Set(), Embedding()
+    objective = {
+        "IFGSM": IFGSM(guides="all", normalise=True),
+        "FNA": FNA(guides="all", normalise=True),
+        "TMA": TMA(guides="all", normalise=True),
+        "IFGSM of the batch": IFGSM(guides="batch", normalise=True),
+    }[kind]
+    built = Universal(
+        Linf(EPS), Part(train, OTHERS), epochs=2, batch_size=3, step_size=2 * STEP, objective=objective, seed=4
+    )
+    attacked = built.judge(task, judged.__getitems__(QUERIES)).x_adv
+
+    clean = {i: unit(task.net(train.images[i][None])[0].detach()) for i in OTHERS}
+    person = {i: int(IDS[i]) for i in OTHERS}
+    delta, generator = torch.zeros(2, 3, 4, dtype=torch.float64), torch.Generator().manual_seed(4)
+    for _ in range(2):
+        for part in torch.randperm(len(OTHERS), generator=generator).split(3):
+            batch = [OTHERS[i] for i in part.tolist()]
+            guides = batch if kind.endswith("batch") else OTHERS
+            means = {
+                p: torch.stack([clean[g] for g in guides if person[g] == p]).mean(0)
+                for p in person.values()
+                if p in [person[g] for g in guides]
+            }
+            total = torch.zeros_like(delta)
+            for i in batch:
+                x = (train.images[i] + delta).clamp(0, 1).requires_grad_()
+                f, own = unit(task.net(x[None])[0]), [clean[g] for g in guides if person[g] == person[i]]
+                others = {p: float((clean[i] - mean).norm()) for p, mean in means.items() if p != person[i]}
+                push = sum((f - g).square().sum() for g in own)
+                score = {
+                    "FNA": lambda f=f, push=push, o=others, m=means: push - (f - m[max(o, key=o.get)]).square().sum(),
+                    "TMA": lambda f=f, push=push, o=others, m=means: -(f - m[min(o, key=o.get)]).square().sum(),
+                }.get(kind, lambda push=push: push)()
+                total += torch.autograd.grad(score, x)[0]
+            delta = (delta + 2 * STEP * total.sign()).clamp(-EPS, EPS)
+    assert delta.abs().max() > STEP
+    torch.testing.assert_close(attacked, (judged.images[QUERIES] + delta).clamp(0, 1), rtol=0, atol=1e-12)
+
+
+def test_a_universal_perturbation_away_from_the_images_themselves_begins_at_random() -> None:
+    """The gradient of SMA is zero at the clean image, and would be at every step."""
+    train, judged, task = Training(), Set(), Embedding()
+    built = Universal(Linf(EPS), train, epochs=3, batch_size=9, step_size=STEP, objective=SMA(), seed=2)
+    attacked = built.judge(task, judged.__getitems__(QUERIES))
+    delta = attacked.x_adv - judged.images[QUERIES]
+    torch.testing.assert_close(delta, delta[:1].expand_as(delta), rtol=0, atol=1e-12)
+    start = Universal(Linf(EPS), train, epochs=1, batch_size=9, step_size=1e-12, objective=SMA(), seed=2)
+    first = (start.judge(task, judged.__getitems__(QUERIES)).x_adv - judged.images[QUERIES])[0]
+    assert 0.5 * EPS < first.abs().max() <= EPS and first.unique().numel() == first.numel()
+    clean, own = task.net(train.images).detach(), first
+    for _ in range(3):
+        x = (train.images + own).clamp(0, 1).requires_grad_()
+        (grad,) = torch.autograd.grad((task.net(x) - clean).square().sum(), x)
+        own = (own + STEP * grad.sum(0).sign()).clamp(-EPS, EPS)
+    torch.testing.assert_close(delta[0], own, rtol=0, atol=1e-9)
+    assert (attacked.cost.forwards, attacked.cost.backwards) == (3 * 2 * 9, 3 * 9)
+
+
+@pytest.mark.parametrize("side", ["query", "gallery", "both"])
+@pytest.mark.parametrize("objective", [IFGSM, SMA])
+def test_a_universal_perturbation_is_laid_on_the_images_of_its_side(objective: Any, side: Any) -> None:
+    data, task = Set(), Embedding()
+    guides = {} if objective is SMA else {"guides": "all"}
+    built = Universal(Linf(EPS), Training(), epochs=1, batch_size=4, objective=objective(side=side, **guides))
+    evaluation = evaluate_set(task, data, [built], metric=Retrieval(), batch_size=3)
+    assert evaluation.attacks[1].cost.forwards > 0
+    count = {"query": 6, "gallery": 4, "both": 10}[side]
+    assert len(built.images_of(data) or QUERIES) == count
+    notes = evaluation.attacks[1].notes
+    assert notes[-1] == "Universal is one perturbation for all images, fitted on 9 of Training in 1 pass"
+    assert len(notes) == (1 if side == "query" else 2)  # which images are attacked
+
+
+def test_a_universal_perturbation_has_no_guides_among_the_judged_queries() -> None:
+    with pytest.raises(ConfigError, match="a training set has guides='all'"):
+        Universal(Linf(EPS), Training(), objective=FNA()).judge(Embedding(), Set().__getitems__(QUERIES))
+
+
 # --- the gallery, and both sides --------------------------------------------------------------------------------------
 
 
@@ -152,7 +256,7 @@ def test_a_subset_of_queries_attacks_their_gallery_images_and_keeps_its_guides()
     data.queries = torch.tensor([2, 5])  # identities 5 and 9; all six query images still guide
     assert IFGSM(side="gallery").images_of(data) == [7, 8, 9]
     assert FNA(side="both").images_of(data) == [2, 5, 7, 8, 9] and SMA().images_of(data) is None
-    assert SMA(side="both").observe(data, None) == ["2 queries and 3 gallery images of their people are attacked"]
+    assert SMA(side="both").scope(data) == ["2 queries and 3 gallery images of their people are attacked"]
 
 
 @pytest.mark.parametrize("target", ["nearest", "furthest"])
