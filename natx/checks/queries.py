@@ -38,7 +38,8 @@ class Searches:
     """What the checks look at.
 
     Attributes:
-        attacks: the evaluation's PGD attacks within the threat model that is claimed, the strongest one first.
+        attacks: the evaluation's PGD attacks on the queries within the threat model that is claimed, the strongest one
+            first; what changes the gallery leaves a query no worst case of its own.
         vanilla: a normally trained model of the same task, or None.
         value: the first value of a cell, which is looked at.
         scores: of every query judged again (%), float64 ``[Q]`` by column; empty until they are.
@@ -171,7 +172,7 @@ def _transferred(searches: Searches) -> Iterator[Attack]:
         yield Transfer(free[0].threat, Adversary([searches.vanilla]), copy.copy(free[0]), name="transfer")
 
 
-NO_PGD = "the evaluation has no PGD within the threat model that is claimed"
+NO_PGD = "the evaluation has no PGD on the queries within the threat model that is claimed"
 CHECKS: list[Check] = [
     Stronger("Q1", "more steps do not lower the worst case", _more_steps, lacking=NO_PGD),
     Stronger("Q2", "more starts do not lower the worst case", _more_starts, lacking=NO_PGD),
@@ -221,7 +222,11 @@ def audit_queries(
     """
     value, part = metric.cell[0], subset(dataset, min(images, len(attacked_positions(dataset))))
     claimed = attacks[0].threat if attacks else None
-    iterated = [attack for attack in attacks if isinstance(attack, PGD) and attack.threat == claimed]
+    iterated = [
+        attack
+        for attack in attacks
+        if isinstance(attack, PGD) and attack.threat == claimed and attack.images_of(part) is None
+    ]
     iterated.sort(key=lambda attack: evaluation.values[attack.name][value])
     random, groups = metric.chance(part), metric.groups(part)
     searches = Searches(

@@ -17,7 +17,7 @@ from natx.checks.text import wording
 from natx.evaluation import evaluate_set
 from natx.threat import Linf
 from tasks.reid.metrics import Retrieval
-from tasks.reid.objectives import FNA, SMA
+from tasks.reid.objectives import FNA, IFGSM, SMA
 
 EPS = 0.05
 
@@ -82,6 +82,19 @@ def test_an_attack_that_stops_too_soon_is_told(crowd: Crowd) -> None:
     verdict = audited_model(LinearEmbedding(), crowd, attacks(steps=1, step_size=EPS / 5))["Q1"]
     assert verdict.verdict == "red" and verdict.figure is not None and verdict.figure > 2
     assert verdict.reason.startswith("worst case ") and verdict.p_value is not None
+
+
+def test_attacks_on_the_gallery_have_no_worst_case_and_are_not_looked_at(crowd: Crowd) -> None:
+    """What changes the gallery changes what every query finds: no query is harmed by itself."""
+    (fna, _), by_gallery = attacks(), PGD(Linf(EPS), 4, name="AMA", objective=IFGSM(side="gallery"), random_start=False)
+    verdicts = [audited_model(LinearEmbedding(), crowd, built) for built in ([fna], [fna, by_gallery])]
+    assert verdicts[0] == verdicts[1]
+    alone = audited_model(LinearEmbedding(), crowd, [by_gallery])
+    assert {key: verdict.verdict for key, verdict in alone.items()} == {
+        **dict.fromkeys(("Q1", "Q2", "Q3", "Q4"), "not applicable"),
+        "Q5": "green",
+    }
+    assert alone["Q1"].reason == "the evaluation has no PGD on the queries within the threat model that is claimed"
 
 
 def test_distances_that_the_ranking_does_not_measure_are_told(crowd: Crowd) -> None:
