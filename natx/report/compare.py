@@ -160,6 +160,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
         _place(table, run)
     for table in tables:
         _distinct_names(table.rows)
+        table.notes += _shared_notes(table)
         table.notes += [note for row in table.rows for note in _seed_notes(row)]
         unsure = [row.name for row in table.rows if len(row.runs) > 1 and not _training(row.runs[0].report)[2]]
         if unsure:
@@ -197,6 +198,12 @@ def _distinct_names(rows: list[Row]) -> None:
         if names.count(row.name) > 1:
             _, config, fingerprint, checkpoint = _training(row.runs[0].report)
             row.name += " (" + ", ".join(part for part in (config, fingerprint, checkpoint) if part) + ")"
+
+
+def _shared_notes(table: Comparison) -> list[str]:
+    """What every report remarks on: it is of the images that all were measured on (what a ranking at random gives)."""
+    first, *others = (report.get("notes", []) for report in table.reports)
+    return [note for note in first if all(note in notes for notes in others)]
 
 
 def _seed_notes(row: Row) -> list[str]:

@@ -408,6 +408,8 @@ def test_the_tool_writes_report_and_pictures(folder: Path, weights: Path, shop: 
     assert "no guide of their identity" not in ran.out  # queries that are not judged are guides all the same
     assert "\nFNA: perturbation at most " in ran.out and "written:" in ran.out
     assert all(f"picture ({name}): {out / file}" in ran.out for name, file in PICTURES.items())
+    chance = next(note for note in written["notes"] if note.startswith("a ranking at random gives mAP/Rank-1 of "))
+    assert f"Note: {chance}." in text and f"Note: {chance}." in (out / "report.html").read_text()
 
 
 def test_a_query_in_a_subset_is_attacked_as_in_the_whole_set(folder: Path, weights: Path) -> None:

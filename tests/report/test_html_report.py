@@ -405,6 +405,16 @@ def test_other_attacks_are_named_in_a_few_words(tmp_path: Path) -> None:
     assert reason(same, step) == "attacks (A / B (b) / C / 1 more: step_size 1/255 instead of 2/255)"
 
 
+def test_what_all_reports_remark_on_is_said_once(tmp_path: Path) -> None:
+    """It is of the images that all were judged on: what a ranking at random gives on them."""
+    shared = "a ranking at random gives mAP/Rank-1 of 3.64/2.27 on average"
+    reports = [report(90.0, 40.0), report(80.0, 50.0, name="TRADES")]
+    reports[0]["notes"], reports[1]["notes"] = ["of one", shared], [shared]
+    (table,) = compare(read_runs([write(tmp_path / str(i), content) for i, content in enumerate(reports)]))
+    assert table.notes == [shared]
+    assert comparison_page([table]).count(f"Note: {shared}.") == 1
+
+
 def test_runs_that_are_no_seeds_of_one_training_are_not_averaged(tmp_path: Path) -> None:
     reports = [
         report(90.0, 40.0),
