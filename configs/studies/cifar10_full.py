@@ -14,6 +14,7 @@ attacks = [
     dict(config="configs/attacks/linf8_autoattack.py", subset=500),
 ]
 sparsity = dict(adversary="vt", images=2000, temperature=4.0, confidence=0.5)
+step_times = "results/benchmark_cpu.json"
 plot = dict(x="Clean (10,000)", y="AA (500)")
 
 

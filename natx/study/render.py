@@ -52,7 +52,7 @@ def markdown(content: StudyContent, *, figure: Path | None = None) -> str:
     for group in content.groups:
         lines += _group(group)
     lines += markdown_checks_beside(content.audited) if content.audited else []
-    lines += ["## Cost", "", *content.costs.markdown()]
+    lines += ["## Cost", "", f"{content.costs.caption}.", "", *content.costs.markdown()]
     lines += ["", content.machine] if content.machine else []
     lines += ["", f"![{content.title}]({figure.name})"] if figure else []
     return "\n".join(lines) + "\n"

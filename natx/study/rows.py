@@ -157,6 +157,7 @@ class Study:
         sparsity: measure the rows' outputs too; None for not.
         plot: a figure of the trainings; None for none.
         beside: what stands beside each row's name: 'units' of work in a training step, 'minutes' of the training.
+        step_times: results file of the benchmark whose steps, where it is there, tell the minutes of the trainings.
     """
 
     title: str
@@ -172,6 +173,7 @@ class Study:
     sparsity: StudySparsity | None = None
     plot: StudyPlot | None = None
     beside: list[str] = field(default_factory=list)
+    step_times: Path | None = None
 
     def missing(self) -> str | None:
         """That an attack config is not there, so that rows can be trained and not judged; None where all are."""
@@ -272,4 +274,5 @@ def load_study(path: str | Path) -> Study:
         sparsity=_section(StudySparsity, config, "sparsity"),
         plot=_section(StudyPlot, config, "plot"),
         beside=list(config.get("beside", [])),
+        step_times=Path(config.step_times) if config.get("step_times") else None,
     )

@@ -10,6 +10,8 @@ from typing import Any
 from natx.models.checkpoint import load_state
 from natx.models.weights import DONE
 
+RECIPES = "recipe_hours"  # the benchmark's item
+BY_STEP = "a step's processor time, of all configs in one run (natx bench --only recipe_hours), times the steps"
 NO_SCALARS = ("lr", "time", "data_time", "cpu_seconds")
 
 
@@ -59,6 +61,36 @@ def spent(folder: Path, *, batch_size: int) -> dict[str, Any] | None:
         "clock": "processor time" if processor else "wall time",
         "last_epoch": {name: statistics.fmean(record[name] for record in last if name in record) for name in names},
     }
+
+
+def step_times(path: Path | None) -> dict[str, dict[str, Any]]:
+    """What the benchmark says of each config, by its name; empty where it has not been run.
+
+    Args:
+        path: a results file of ``natx bench``; None for none.
+    """
+    if path is None or not path.exists():
+        return {}
+    items = json.loads(path.read_text())["items"]
+    recipes = (item["details"]["recipes"] for item in items if item["name"] == RECIPES)
+    return {recipe["config"]: recipe for recipe in next(recipes, [])}
+
+
+def timed_by_step(report: dict[str, Any], recipe: dict[str, Any] | None) -> dict[str, Any]:
+    """A report whose training's minutes are its steps times the benchmark's seconds of one.
+
+    Trainings that ran beside other work, or at other times, have clocks that do not compare; steps measured one after
+    the other do.
+
+    Args:
+        report: of a row's training, not changed.
+        recipe: the training config's line of the benchmark; without one the report stays as it is.
+    """
+    training = report.get("training")
+    if recipe is None or not training:
+        return report
+    minutes = training["images"] / recipe["batch"] * recipe["step, s"] / 60
+    return {**report, "training": {**training, "minutes": minutes, "clock": BY_STEP}}
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

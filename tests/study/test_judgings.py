@@ -97,6 +97,17 @@ def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
     page = (work / "study.html").read_text()
     assert "Rows against their rivals" in page and "In short" in page
 
+    # Minutes by steps that were measured in one run; a training that is not among them keeps its own clock.
+    recipes = [{"config": "nat", "batch": 16, "step, s": 3.0}]
+    times = shop.folder / "times.json"
+    times.write_text(json.dumps({"items": [{"name": "recipe_hours", "details": {"recipes": recipes}}]}))
+    study_file(shop, attacks=few_at_once, batch_size=25, step_times=str(times))
+    assert shop.run("study.py", study, "--work-dir", work, "--report").code == 0
+    minutes = whole["training"]["images"] / 16 * 3 / 60
+    text = (work / "study.md").read_text()
+    assert re.search(rf"\| NAT \| .* forwards, .* backwards \| {minutes:.2f} \|", text)
+    assert "minutes are of the steps alone, a step's processor time" in text and "or processor time" in text
+
 
 def test_studies_that_cannot_be_meant_are_refused(shop: Workshop) -> None:
     assert "each has a subset of its own" in shop.run("study.py", study_file(shop, subset=20)).error()

@@ -251,6 +251,7 @@ PUBLISHED = {
     "adaptive_small": "adaptive",
     "reid_small": "report",
 }
+SHARED = {"speed": ("cifar10_full",)}  # studies whose reports another one shows as well
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -259,9 +260,11 @@ def test_published_results_render_to_their_published_tables(
 ) -> None:
     """Every row of numbers and costs in results/ comes out again from the reports beside it, by the printed command."""
     monkeypatch.chdir(ROOT)
-    published = ROOT / "results" / name
-    for path in [*published.glob("*.json"), *published.glob("*-seed*/*.json")]:
-        alone = path.parent == published
+    folders = [ROOT / "results" / part for part in (name, *SHARED.get(name, ()))]
+    for path in [
+        path for folder in folders for pattern in ("*.json", "*-seed*/*.json") for path in folder.glob(pattern)
+    ]:
+        alone = path.parent in folders
         row, seed = (path.stem if alone else path.parent.name).rsplit("-seed", 1)
         folder = tmp_path / "work" / f"seed{seed}" / row / PUBLISHED[name]  # a folder a judging where there are several
         target = (folder if alone else folder / path.stem) / "report.json"

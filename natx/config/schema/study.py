@@ -75,6 +75,11 @@ class StudyConfig(Section):
         "pixels and weights 2), and the minutes of the training's steps",
         default=[],
     )
+    step_times: str | None = entry(
+        "results file of `natx bench --only recipe_hours`; where it is there, the minutes of a training are its steps "
+        "times the seconds of one, which compare whatever ran beside the trainings",
+        default=None,
+    )
     audit: Audit | None = entry("run the reliability checks too", default=None)
     custom_imports: Imports | None = entry("modules to import", default=None)
 
