@@ -63,7 +63,7 @@ class DetectionMAP(Metric):
     )
 
     def __call__(self, predictions: Detections, dataset: Any) -> dict[str, float]:
-        """The values of :data:`tasks.det.tallies.MEANINGS`.
+        """The values of :data:`tasks.det.tallies.MEANINGS`; without ``classified`` where no object is located.
 
         Args:
             predictions: per image ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``scores`` ``[K]`` and ``labels`` ``[K]``.
@@ -80,7 +80,7 @@ class DetectionMAP(Metric):
         tallies = _tallies(predictions, dataset)
         values, intervals = _values(tallies), {}
         for name, samples in tallies.values(resampled(len(predictions))).items():
-            if (ends := spread(samples, values[name])) is not None:
+            if name in values and (ends := spread(samples, values[name])) is not None:
                 most = np.inf if name in UNITS else 100.0
                 intervals[name] = (min(max(ends[0], 0.0), most), min(max(ends[1], 0.0), most))
         return values, intervals
@@ -167,9 +167,9 @@ def _tallies(predictions: Detections, dataset: Any) -> Tallies:
 
 
 def _values(tallies: Tallies) -> dict[str, float]:
-    """The values on the images as they are; the class of no located object is right in none."""
+    """The values on the images as they are, but those that are not defined (:data:`tasks.det.tallies.MEANINGS`)."""
     values = {name: float(value[0]) for name, value in tallies.values(np.ones((len(tallies.objects), 1))).items()}
-    return {name: 0.0 if np.isnan(value) else value for name, value in values.items()}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def check(predictions: Detections, dataset: Any) -> None:

@@ -26,7 +26,7 @@ MEANINGS = {
         "AP50 is lost to wrong places"
     ),
     "located": "objects on which a detection of any class lies (IoU 0.5, score 0.3)",
-    "classified": "of the located objects those whose best detection has their class",
+    "classified": "of the located objects those whose best detection has their class; empty where none is located",
     "false alarms": "detections with a score of at least 0.3 that find no object, an image",
 }
 UNITS = {"false alarms": "an image"}
