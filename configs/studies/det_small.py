@@ -2,7 +2,7 @@
 # digits: undefended, MTD on adversarial images, MTD on the union and MTD with NAT at equal epochs, all from the weights
 # of the undefended detector of their group. Its backbone is a classifier's of Tiny-ImageNet, trained without attack in
 # one group and adversarially in the other. Two seeds, every column of the paper's Table 13.
-# The few real photographs of ssd_photos_*.py, on which so small a detector finds next to nothing, are not in it.
+# Real photographs are in det_photos.py.
 # Cells that are not run were beyond what one thread of a busy CPU could do: the command goes on with them.
 # Tiny-ImageNet is not shipped (data/tinyimagenet100_imagefolder); the digits are made on the spot.
 # Command: python tools/study.py configs/studies/det_small.py --work-dir work_dirs/det_small
