@@ -1,5 +1,5 @@
-# ssd112_r18d.py for people at 128 x 128 pixels: anchors from 13 pixels to nearly the whole image, upright ones of two and
-# four times their width too, and responsible from an IoU of 0.4, since few anchors meet so narrow an object.
+# ssd112_r18d.py for people at 128 x 128 pixels: anchors from 13 pixels to nearly the whole image, up to four times as
+# high as wide, and responsible from an IoU of 0.4, since few anchors meet so narrow an object.
 _base_ = ["ssd112_r18d.py"]
 task = dict(
     num_classes=1,
