@@ -59,7 +59,7 @@ def starter(data: Path, wish: Wish) -> list[str]:
     part = f"classes=_classes, size=({side}, {side})"
     return [
         f"# {model} on {data}: {boxes.images} images to learn from. Made by natx init.",
-        bases("det_runtime", f"models/{model}", "datasets/photos_voc", "schedules/det_small_100e", *method),
+        bases("det_runtime", f"models/{model}", "datasets/photos_voc", "schedules/det_small_30e", *method),
         line("_classes", repr(boxes.classes), f"the {count} that the annotations name"),
         line("task", f"dict(num_classes={count}, model=dict(bbox_head=dict(num_classes={count})))"),
         threat(wish, "8 / 255", "usual in the literature on detectors, at all sizes"),
