@@ -1,8 +1,8 @@
 # det_small.py on real photographs: people, on 174 photographs of VOC and COCO to learn from, judged on 66 of 131 others
-# (all 31 of VOC, 35 of COCO). The same small SSD at 128 x 128, undefended, with MTD on adversarial images, MTD on the union and MTD with NAT, at equal
-# epochs, from the weights of the undefended detector of their group; its backbone is a classifier's of Tiny-ImageNet,
-# trained without attack in one group and adversarially in the other. Every column of the paper's Table 13 that a
-# detector of one class has (DAG needs two), two seeds.
+# (all 31 of VOC, 35 of COCO). The same small SSD at 128 x 128, undefended, with MTD on adversarial images, MTD on the
+# union and MTD with NAT, at equal epochs, from the weights of the undefended detector of their group; its backbone is a
+# classifier's of Tiny-ImageNet, trained without attack in one group and adversarially in the other. Every column of the
+# paper's Table 13 that a detector of one class has (DAG needs two), two seeds.
 # So small a detector finds few of the people, most of whom are some pixels high.
 # Cells that are not run were beyond what one thread of a busy CPU could do: the command goes on with them.
 # The photographs and Tiny-ImageNet are not shipped (data/voc2012_108, data/coco256_voc,

@@ -113,7 +113,8 @@ def values_table(report: dict[str, Any]) -> Table:
     """Every value of a set's metric, a row a column of the report, with its 95 % interval; empty where not defined."""
     values = {column["name"]: column["values"] for column in report["columns"]}
     values |= {WORST: report["worst_case"]} if "worst_case" in report else {}
-    keys = list(dict.fromkeys([*report.get("meanings", ()), *(key for of_column in values.values() for key in of_column)]))
+    measured = (key for of_column in values.values() for key in of_column)
+    keys = list(dict.fromkeys([*report.get("meanings", ()), *measured]))
     units, intervals = report.get("units", {}), set_intervals(report)
     rows = [
         TableRow([name, *(_value(of_column.get(key), intervals.get(name, {}).get(key)) for key in keys)])
