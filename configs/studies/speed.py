@@ -2,6 +2,7 @@
 # whose trainings and reports it shares: the same ResNet-20 on all of CIFAR-10 for eight epochs (free training: eight
 # updates a batch in one; ATAS with two of its warm-up epochs, as its five are of thirty), and the multi-step and
 # second-order forms for about as many minutes as NAT.
+# Cells that are not run were beyond the time of one CPU: the command goes on with them.
 # Command: python tools/study.py configs/studies/speed.py --work-dir work_dirs/cifar10_full --out results/speed.md
 # Cost: beside cifar10_full.py's, 5 trainings of 8 to 35 minutes on one CPU thread with bfloat16, and 20 minutes a
 # judgement.
@@ -24,6 +25,7 @@ one = {
     "param_scheduler": [{**rise, "begin": 0, "end": 0.4}, {**fall, "begin": 0.4, "end": 1}],
 }
 rows = dict(
+    adv=dict(rival="pgd_at"),
     free=dict(name="Free (8 updates a batch)", config="configs/cls/r20_cifar10_free.py", options=one),
     fgsm_rs=dict(name="FGSM-RS", config="configs/cls/r20_cifar10_fgsm_rs.py", options=eight),
     atas=dict(name="ATAS", config="configs/cls/r20_cifar10_atas.py", options={**eight, "method.warmup": 2}),

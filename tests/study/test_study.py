@@ -249,7 +249,9 @@ PUBLISHED = {
     "methods_small": "report-linf8_table-200",
     "audit_small": "audit",
     "adaptive_small": "adaptive",
+    "reid_mars": "report",
     "reid_small": "report",
+    "speed": "report",
 }
 SHARED = {"speed": ("cifar10_full",)}  # studies whose reports another one shows as well
 
