@@ -3,7 +3,9 @@
 # union and MTD with NAT, at equal epochs, from the weights of the undefended detector of their group; its backbone is a
 # classifier's of Tiny-ImageNet, trained without attack in one group and adversarially in the other. Every column of the
 # paper's Table 13 that a detector of one class has (DAG needs two), two seeds.
-# So small a detector finds few of the people, most of whom are some pixels high.
+# So small a detector finds few of the people, most of whom are some pixels high: a few right detections move VOC's mAP,
+# a mean over eleven recalls, by whole steps of nine (up, too, under an attack), so read AP50 in the table of all values
+# beside it, and both with their intervals.
 # Cells that are not run were beyond what one thread of a busy CPU could do: the command goes on with them.
 # The photographs and Tiny-ImageNet are not shipped (data/voc2012_108, data/coco256_voc,
 # data/tinyimagenet100_imagefolder).

@@ -243,6 +243,7 @@ def test_attacks_that_look_at_a_rows_model_get_that_rows_weights(shop: Workshop)
 PUBLISHED = {
     "cifar10_full": "report",
     "cifar10_small": "report",
+    "det_photos": "report",
     "det_small": "report",
     "digits_bf16": "report",
     "catastrophic_overfitting": "report",
