@@ -108,10 +108,13 @@ def test_the_head_of_imagenet_is_dropped_and_told(tmp_path: Path, monkeypatch: p
     assert lines[1].startswith("the head of 1000 ImageNet classes in ")
 
 
-def test_old_files_of_torchvision_start_a_resnet(tmp_path: Path) -> None:
-    state = old(resnet18().state_dict())
-    torch.save(state, tmp_path / "resnet18-5c106cde.pth", _use_new_zipfile_serialization=False)
-    task = ReIDTask("resnet18", 5, checkpoint=tmp_path / "resnet18-5c106cde.pth", last_stride=1, **SMALL)
+@pytest.mark.parametrize("file", ["resnet18-5c106cde.pth", "resnet18-f37072fd.pth"])
+def test_files_of_torchvision_start_a_resnet(tmp_path: Path, file: str) -> None:
+    """The older ones have no counters of batches and another format of the file."""
+    state, newer = resnet18().state_dict(), file.endswith("f37072fd.pth")
+    state = state if newer else old(state)
+    torch.save(state, tmp_path / file, _use_new_zipfile_serialization=newer)
+    task = ReIDTask("resnet18", 5, checkpoint=tmp_path / file, last_stride=1, **SMALL)
     assert equal(task, state)
 
 
@@ -165,10 +168,19 @@ def test_a_classifier_that_is_trained_first_gives_its_backbone(defence: Path, tm
 
 
 def test_timms_weights_are_torchreids_resnet(tmp_path: Path) -> None:
-    state = timm.create_model("resnet18", num_classes=10).state_dict()
-    torch.save(state, tmp_path / "timm.pth")
-    task = ReIDTask("resnet18", 5, checkpoint=tmp_path / "timm.pth", **SMALL)
-    assert equal(task, state)
+    net = timm.create_model("resnet18", num_classes=10)
+    torch.save(net.state_dict(), tmp_path / "timm.pth")
+    timm.models.save_for_hf(net, str(tmp_path / "folder"))
+    for place in ("timm.pth", "folder"):
+        assert equal(ReIDTask("resnet18", 5, checkpoint=tmp_path / place, **SMALL), net.state_dict())
+
+
+def test_a_file_of_fast_reid_is_refused_in_one_line(tmp_path: Path) -> None:
+    state = {f"backbone.{name}": value for name, value in resnet18().state_dict().items()}
+    torch.save({"model": {**state, "heads.bottleneck.0.weight": torch.ones(512)}}, tmp_path / "model_final.pth")
+    with pytest.raises(CheckpointError, match="model_final.pth cannot start this training.*backbone.conv1") as error:
+        ReIDTask("resnet18", 5, checkpoint=tmp_path / "model_final.pth", **SMALL)
+    assert "\n" not in str(error.value)
 
 
 def test_a_task_without_such_a_part_refuses() -> None:
