@@ -2,7 +2,8 @@
 # Command: python tools/train.py configs/cls/r20_cifar10_fast_at.py
 # Cost: 2 forwards and 2 backwards per image and step, 5 units; 15 epochs.
 # Measured: 0.39 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
-# Measured: Clean (10,000) 59.60, PGD-20 (10,000) 35.53, AA (500) 32.40 % after 8 epochs, 1 seed(s) (results/).
+# Measured: Clean (10,000) 59.60, PGD-20 (10,000) 35.53, AA (500) 32.40 % after 8 epochs, one seed
+#    (results/cifar10_full.md).
 # Paper's number: none for this model.
 _base_ = [
     "../_base_/models/resnet20_cifar.py",

@@ -7,12 +7,13 @@ import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "cls"
 STUDY = ROOT / "results" / "cifar10_full.md"
-MARK = "# Measured: "
+MARK, INDENT, WIDTH = "# Measured: ", "#    ", 120
 
 
 def measured_lines() -> dict[str, list[str]]:
@@ -27,8 +28,9 @@ def measured_lines() -> dict[str, list[str]]:
 
 def filled(text: str, lines: list[str]) -> str:
     """A config whose head has these lines before the paper's number, in place of those that it had."""
-    text = re.sub(rf"^{MARK}.*\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"^(?=# Paper's number)", "".join(f"{MARK}{line}\n" for line in lines), text, count=1, flags=re.M)
+    text = re.sub(rf"^{MARK}.*\n(?:{INDENT}.*\n)*", "", text, flags=re.MULTILINE)
+    comment = "".join(f"{fill(MARK + line, width=WIDTH, subsequent_indent=INDENT)}\n" for line in lines)
+    return re.sub(r"^(?=# Paper's number)", comment, text, count=1, flags=re.M)
 
 
 def _two_digits(value: float) -> str:
@@ -54,7 +56,8 @@ def _reached(page: str) -> Iterator[tuple[str, str]]:
         if line and "not run" not in line[2]:
             cells = ", ".join(f"{column} {cell.strip()}" for column, cell in zip(columns, line[2].split("|")))
             epochs = row["options"]["train_cfg.max_epochs"]
-            yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs, {line[1]} seed(s) (results/)."
+            seeds = "one seed" if line[1] == "1" else f"{line[1]} seeds"
+            yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs, {seeds} (results/cifar10_full.md)."
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ def test_lines_are_put_before_the_papers_number_and_replaced(headers: dict[str, 
     assert headers["filled"](once, ["3 hours."]) == (
         "# A.\n# Cost: 3.\n# Measured: 3 hours.\n# Paper's number: none.\nx = 1\n"
     )
+    wide = headers["filled"](once, ["word " * 30])
+    assert max(map(len, wide.splitlines())) <= 120 and wide.count("word") == 30
+    assert headers["filled"](wide, ["2 hours.", "70 %."]) == once
 
 
 def test_a_row_that_has_not_run_says_nothing(headers: dict[str, Any]) -> None:
@@ -39,7 +42,7 @@ def test_a_row_that_has_not_run_says_nothing(headers: dict[str, Any]) -> None:
         "| N-FGSM (union) | 2 | 70.00 | 28.00 |\n| NAT 0.06 | 0 | not run | not run |\n"
     )
     assert list(headers["_reached"](page)) == [
-        ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs, 2 seed(s) (results/).")
+        ("r20_cifar10_fast_union", "Clean 70.00, AA 28.00 % after 8 epochs, 2 seeds (results/cifar10_full.md).")
     ]
 
 
