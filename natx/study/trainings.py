@@ -87,6 +87,9 @@ def row_training(study: Study, row: Row, work_dir: Path, *, seed: int, options: 
         for entry in frozen_models(config):
             entry.clear()
             entry.update(config=before.config, checkpoint=str(training.first[0].weights()))
+            changed = {**before.options, **(options or {})}
+            if network := {key: value for key, value in changed.items() if key.split(".")[0] == "task"}:
+                entry["options"] = network  # else the config's own network would meet the row's weights
     elif study.table:
         training.first = give_weights(config, run=config, home=home, options=options)
     return training

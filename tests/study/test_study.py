@@ -100,6 +100,16 @@ def test_one_row_brings_its_adversary_and_the_rest_is_not_run(shop: Workshop) ->
     assert "| NAT, seed 0 | 0 | not run |" in text
 
 
+def test_an_adversary_has_the_network_of_its_row(shop: Workshop) -> None:
+    wider = {"task.model_args.width": 6}
+    row = {"config": str(shop.folder / "nat.py"), "adversary": "vt", "options": wider}
+    vt = {"name": "VT", "config": str(shop.folder / "vt.py"), "options": wider}
+    study, work = study_file(shop, vt=vt, nat={"name": "NAT", **row}), shop.folder / "work"
+    ran = shop.run("study.py", study, "--work-dir", work, "--rows", "nat", "--seed", "0")
+    assert ran.code == 0, ran.err
+    assert re.search(r"\n\| NAT \| 1 \| \d+\.\d\d \| ", (work / "study.md").read_text())
+
+
 def test_two_studies_do_not_judge_a_row_at_the_same_time(shop: Workshop) -> None:
     study, work = study_file(shop), shop.folder / "work"
     arguments = [study, "--work-dir", work, "--rows", "vt", "--seed", 0]
