@@ -261,6 +261,7 @@ PUBLISHED = {
     "audit_small": "audit",
     "adaptive_small": "adaptive",
     "reid_mars": "report",
+    "reid_mars_resnet50": "report",
     "reid_small": "report",
     "speed": "report",
 }
