@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from natx.errors import ConfigError
 from natx.models.checkpoint import load_state
 from natx.models.weights import DONE
 
@@ -68,12 +69,18 @@ def step_times(path: Path | None) -> dict[str, dict[str, Any]]:
 
     Args:
         path: a results file of ``natx bench``; None for none.
+
+    Raises:
+        ConfigError: a file of another kind.
     """
     if path is None or not path.exists():
         return {}
-    items = json.loads(path.read_text())["items"]
-    recipes = (item["details"]["recipes"] for item in items if item["name"] == RECIPES)
-    return {recipe["config"]: recipe for recipe in next(recipes, [])}
+    try:
+        items = json.loads(path.read_text())["items"]
+        recipes = (item["details"]["recipes"] for item in items if item["name"] == RECIPES)
+        return {recipe["config"]: recipe for recipe in next(recipes, [])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"step_times: {path} is no results file of natx bench: name one, or leave it out") from error
 
 
 def timed_by_step(report: dict[str, Any], recipe: dict[str, Any] | None) -> dict[str, Any]:

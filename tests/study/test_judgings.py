@@ -14,9 +14,11 @@ import torch
 from scipy.stats import binomtest
 from workshop import Workshop, nat, write_config
 
+from natx.errors import ConfigError
 from natx.evaluation.outcomes import packed, unpacked
 from natx.study.joined import joined
 from natx.study.rivals import Rivals, rivals_reading, rivals_table
+from natx.study.times import step_times
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
 PGD: dict[str, Any] = {"type": "PGD", "steps": 2, "step_size": 0.1}
@@ -224,3 +226,11 @@ def test_other_epochs_are_said() -> None:
     theirs["training"]["epochs"] = 3
     (sentence,) = rivals_reading([Rivals("NAT", "AT", [ours], [theirs])])
     assert "(8 epochs against 3 epochs, 1 seed)" in sentence
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
+def test_step_times_are_a_results_file_of_the_benchmark(tmp_path: Path, text: str) -> None:
+    (tmp_path / "times.json").write_text(text)
+    with pytest.raises(ConfigError, match="is no results file of natx bench"):
+        step_times(tmp_path / "times.json")
+    assert step_times(tmp_path / "nowhere.json") == {}
