@@ -77,6 +77,12 @@ class Method(nn.Module):
     def begin(self, setting: Setting) -> None:
         """Hear about the training once before it."""
 
+    def go_back(self, epoch: int) -> None:
+        """Forget what is kept outside the method's state since the first ``epoch`` epochs, to which training goes back.
+
+        All processes call it.
+        """
+
     def notes(self) -> list[str]:
         """What should be known of the settings before a training begins, a line each."""
         return []
@@ -170,6 +176,10 @@ class Around(Method):
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`."""
         self.method.begin(setting)
+
+    def go_back(self, epoch: int) -> None:
+        """See :meth:`Method.go_back`."""
+        self.method.go_back(epoch)
 
     def notes(self) -> list[str]:
         """See :meth:`Method.notes`."""

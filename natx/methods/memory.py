@@ -24,6 +24,9 @@ class Memory(Protocol):
     def write(self, index: Tensor, values: Tensor, *, epoch: int) -> None:
         """Keep values, each image's at most once an epoch."""
 
+    def forget(self, epoch: int) -> None:
+        """Drop what was written in this epoch and later ones; an image is left with what it read in ``epoch``."""
+
 
 def build_memory(store: Store, *, images: int, path: Path | None, dtype: torch.dtype) -> nn.Module:
     """A memory of ``images`` entries: on the device and in checkpoints, or in a file.
@@ -75,6 +78,10 @@ class DeviceMemory(nn.Module):
         self.values[index] = values.to(self.dtype)
         self.written[index] = epoch
 
+    def forget(self, epoch: int) -> None:
+        """See :meth:`Memory.forget`; there is one place an image, so what came before is a checkpoint's to restore."""
+        self.written[self.written >= epoch] = NEVER
+
     def _place(self, like: Tensor) -> None:
         if like.shape[1:] != self.values.shape[1:]:
             raise ConfigError(_shapes(self.values.shape[1:], like.shape[1:]))
@@ -121,6 +128,14 @@ class DiskMemory(nn.Module):
         place, _ = self._places(written[rows], epoch=epoch, since=0)
         kept[rows, 1 - place] = values.to("cpu", self.dtype)
         written[rows, 1 - place] = epoch
+
+    def forget(self, epoch: int) -> None:
+        """See :meth:`Memory.forget`; an image has its last two values, so what came before is there one epoch long."""
+        epochs = self.path.with_suffix(".epochs")
+        if get_dist_info()[0] == 0 and epochs.exists():
+            written = torch.from_file(str(epochs), shared=True, size=2 * self.images, dtype=torch.int32)
+            written[written >= epoch] = NEVER
+        barrier()
 
     @staticmethod
     def _places(written: Tensor, *, epoch: int, since: int) -> tuple[Tensor, Tensor]:

@@ -96,6 +96,11 @@ class Remembering(Method):
             dtype = torch.float32 if name in self.exact and self.dtype == "float16" else DTYPES[self.dtype]
             self.memories[name] = build_memory(self.store, images=setting.images, path=path, dtype=dtype)
 
+    def go_back(self, epoch: int) -> None:
+        """See :meth:`Method.go_back`; an overfitted network's perturbations go with it."""
+        for name in self.memories:
+            self._memory(name).forget(epoch)
+
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; adds the step."""
         forwards, backwards = super().cost()

@@ -91,6 +91,7 @@ def go_back(runner: Runner, average: Task | None, state: dict[str, Any], *, sour
     _load_weights(learner, average, state, source=str(source))
     if learner.method.state_dict().keys() == state["method"].keys():
         _load_method(learner, state["method"], source=str(source))
+    learner.method.go_back(state["meta"]["epoch"])
     scheduled = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state["optimizer"])
     for group, settings in zip(optimizer.param_groups, scheduled):

@@ -17,8 +17,10 @@ from natx.methods import ATAS, PriorGuided
 from natx.methods.base import Method, Setting, optimised
 from natx.methods.memory import DeviceMemory, DiskMemory
 from natx.registry import METHODS
+from natx.task import Task
 from natx.testing import WrappedTask
 from natx.threat import L2, Linf
+from natx.training.guard import Guard, Look
 from natx.training.learner import Learner
 
 EPS, IMAGES, EPOCHS, SIDE = 8 / 255, 6, 4, 4
@@ -225,6 +227,50 @@ def test_a_run_broken_off_goes_on_as_if_it_had_not_been(
     resumed = run(config, tmp_path / "broken", resume=True)
     for name, weight in whole["weights"].items():
         assert torch.equal(weight, resumed["weights"][name]), name
+
+
+def test_what_was_written_since_an_epoch_is_forgotten(memory: Any) -> None:
+    rows, fresh = torch.tensor([4, 5]), torch.full((2, 3), -1.0)
+    memory.forget(0)  # of nothing
+    memory.write(rows[:1], torch.full((1, 3), 1.0), epoch=0)
+    memory.write(rows[1:], torch.full((1, 3), 2.0), epoch=1)
+    memory.forget(1)
+    assert memory.read(rows, epoch=2, since=0, fresh=fresh)[:, 0].tolist() == [1.0, -1.0]
+
+
+def test_a_file_still_has_the_epoch_that_a_run_goes_back_to(tmp_path: Path) -> None:
+    rows, fresh = torch.tensor([0, 1]), torch.zeros(2, 1)
+    memory = DiskMemory(2, torch.float32, tmp_path / "m.bin")
+    for epoch in range(3):
+        memory.write(rows, torch.full((2, 1), epoch + 1.0), epoch=epoch)
+    for epoch in (3, 4):  # both overfit, after two good epochs
+        DiskMemory(2, torch.float32, tmp_path / "m.bin").forget(2)
+        assert memory.read(rows, epoch=epoch, since=0, fresh=fresh).flatten().tolist() == [2.0, 2.0]
+        memory.write(rows, torch.full((2, 1), 99.0), epoch=epoch)
+
+
+@pytest.mark.parametrize("kind", ["PriorGuided", "ATAS"])
+def test_a_run_that_goes_back_takes_its_perturbations_with_it(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device they are in the state that it goes back to; those on disk must end up the same."""
+    looked: list[int] = []
+
+    def second_is_bad(self: Guard, task: Task, *, robust: float | None = None) -> Look:
+        looked.append(1)
+        return Look(fgsm=100.0 if len(looked) == 2 else 0.0, pgd=0.0, images=12, gap=20.0)
+
+    monkeypatch.setattr(Guard, "__call__", second_is_bad)
+    ends = {}
+    for store in ("device", "disk"):
+        looked.clear()
+        method = {"type": kind, "threat": LINF, "store": store, "dtype": "float32"}
+        method |= {"warmup": 1} if kind == "ATAS" else {}
+        config = tiny_config(method, guard={"stronger": [{"method.step": 0.5}]})
+        ends[store] = run(config, tmp_path / store)
+    assert ends["device"]["guard"]["back"] == ends["disk"]["guard"]["back"] == 1
+    for name, weight in ends["device"]["weights"].items():
+        assert torch.equal(weight, ends["disk"]["weights"][name]), name
 
 
 def test_several_processes_remember_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
