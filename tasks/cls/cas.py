@@ -16,7 +16,8 @@ from natx.errors import ConfigError
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output
-from tasks.cls.models import BasicBlock, ConvNet, classifier
+from tasks.cls.anatomy import classifier
+from tasks.cls.cifar import BasicBlock, ConvNet
 from tasks.cls.task import ClassificationTask
 
 

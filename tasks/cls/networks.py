@@ -16,7 +16,9 @@ from natx.errors import CheckpointError, ConfigError
 from natx.models.hub import model_folder
 from natx.models.weights import WeightFile, read_weights
 from tasks.cls import hugging_face
-from tasks.cls.models import classifier, create_model, own_classes, take_weights
+from tasks.cls.anatomy import classifier
+from tasks.cls.models import create_model, own_classes
+from tasks.cls.weights import take_weights
 
 TORCHVISION = "torchvision:"
 COLOURS = 3
@@ -165,7 +167,7 @@ def _downloaded(model: str, official: Any) -> WeightFile:
 
 
 def _say(net: Any, *, mean: Any, std: Any, size: int | None, fixed: bool) -> None:
-    """What :func:`tasks.cls.models.normalisation` and its neighbours read."""
+    """What :func:`tasks.cls.anatomy.normalisation` and its neighbours read."""
     net.pretrained_cfg = {
         **({"mean": tuple(mean), "std": tuple(std)} if mean and std else {}),
         **({"input_size": (COLOURS, size, size)} if size else {}),

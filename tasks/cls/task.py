@@ -18,17 +18,9 @@ from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
 from tasks.cls import hugging_face
-from tasks.cls.models import (
-    classifier,
-    convert,
-    described,
-    features,
-    fixed_input_size,
-    input_size,
-    load_backbone,
-    normalisation,
-)
+from tasks.cls.anatomy import classifier, described, features, fixed_input_size, input_size, normalisation
 from tasks.cls.networks import build_network, head_size, network_name
+from tasks.cls.weights import convert, load_backbone
 
 AS_THEY_ARE = (0.0,), (1.0,)  # mean and std of pixels that are not normalised, for any number of channels
 
@@ -38,7 +30,7 @@ class ClassificationTask(Task):
     """Softmax classification of whole images.
 
     Args:
-        model: a name from :data:`tasks.cls.models.MODELS`, any timm model name, or another source of networks, one's
+        model: a name from :data:`tasks.cls.cifar.MODELS`, any timm model name, or another source of networks, one's
             own class among them; see :func:`tasks.cls.networks.build_network`.
         num_classes: number of classes C; by default as many as the source's own network has.
         pretrained: take timm's pretrained weights (another head size gets a new head).

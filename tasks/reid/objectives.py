@@ -8,7 +8,6 @@ gradient: ``sum_g ||f - g||^2 = n ||f - mean||^2 + constant``.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,156 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from natx.batch import Batch
-from natx.errors import ConfigError, UnsupportedError
+from natx.errors import ConfigError
 from natx.evaluation.sets import attacked_positions
-from natx.expect import expect
 from natx.objectives import Objective
 from natx.registry import OBJECTIVES
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task
-from tasks.reid.guides import GUIDES
+from tasks.reid.pools import CleanSet, Pool
+from tasks.reid.sides import Side, Sided, embeddings_of
 
 Guides = Literal["query", "gallery", "all", "batch"]
-Side = Literal["query", "gallery", "both"]
-
-
-@dataclass
-class Pool:
-    """Guides of a set, summed up by identity.
-
-    Attributes:
-        identities: identity of each row, rising, ``[I]``.
-        means: mean embedding of each identity ``[I, D]``.
-        counts: guides of each identity ``[I]``.
-    """
-
-    identities: Tensor
-    means: Tensor
-    counts: Tensor
-
-    @classmethod
-    def of(cls, embeddings: Tensor, identities: Tensor) -> Pool:
-        """Summed up from embeddings ``[G, D]`` and their identities ``[G]``."""
-        unique, row, counts = identities.unique(return_inverse=True, return_counts=True)
-        sums = embeddings.new_zeros(len(unique), embeddings.shape[1]).index_add(0, row, embeddings)
-        return cls(unique, sums / counts[:, None], counts)
-
-    @classmethod
-    def of_batch(cls, embeddings: Tensor, identities: Tensor) -> Pool:
-        """The same for a training batch, with a row for each image: the device need not say how many identities it has.
-
-        Rows beyond the identities have no guides and an identity above all others.
-        """
-        ordered, order = identities.sort(stable=True)
-        row = torch.cat([ordered.new_zeros(1), (ordered[1:] != ordered[:-1]).long().cumsum(0)])  # of sorted images
-        counts = torch.zeros_like(ordered).index_add(0, row, torch.ones_like(ordered))
-        sums = torch.zeros_like(embeddings).index_add(0, row, embeddings[order])
-        unique = torch.full_like(ordered, torch.iinfo(ordered.dtype).max).scatter(0, row, ordered)
-        return cls(unique, sums / counts.clamp_min(1)[:, None], counts)
-
-    def of_identity(self, identities: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``[N, D]`` and number ``[N]`` of the guides of the same identity (zeros where there is none)."""
-        row = torch.searchsorted(self.identities, identities).clamp_max(len(self.identities) - 1)
-        present = self.identities[row] == identities
-        return self.means[row] * present[:, None], self.counts[row] * present
-
-    def other(self, embeddings: Tensor, identities: Tensor, *, nearest: bool = False) -> Tensor:
-        """Mean ``[N, D]`` of the other identity whose mean is the furthest from, or nearest to, each embedding.
-
-        Raises:
-            ConfigError: there is no other identity.
-        """
-        distances = torch.cdist(embeddings, self.means) * (-1 if nearest else 1)
-        distances[(identities[:, None] == self.identities[None]) | (self.counts == 0)] = -torch.inf
-        far, row = distances.max(1)
-        expect(~torch.isinf(far).any(), _one_identity)
-        return self.means[row]
-
-
-def _one_identity() -> ConfigError:
-    return ConfigError("FNA and TMA pull to another identity and the guides have only one: use more identities")
-
-
-@dataclass
-class CleanSet:
-    """A set's clean embeddings, and the guides taken from them.
-
-    Attributes:
-        embeddings: of every image ``[N, D]``, as distances are measured on them.
-        identities: of every image, int64 ``[N]``.
-        guiding: whether an image is among the guides, bool ``[N]``.
-        rows: position of an image in the set, by the ``index`` that batches give it.
-        pool: the guides.
-    """
-
-    embeddings: Tensor
-    identities: Tensor
-    guiding: Tensor
-    rows: dict[int, int]
-    pool: Pool
-
-
-def embeddings_of(output: Output) -> Tensor:
-    """The embeddings ``[N, D]`` of an output, in fp32; raises ConfigError for a task that gives none."""
-    if output.features is None:
-        raise ConfigError("metric attacks climb embeddings, and this task's outputs have none: take another objective")
-    return full_precision(output.features)
-
-
-def check_embeds(objective: Objective, task: Task) -> None:
-    """Raise UnsupportedError where a task classifies images, so that its outputs have no embeddings to move."""
-    if task.per_image_success:
-        raise UnsupportedError(
-            f"{type(objective).__name__} moves embeddings, which a {type(task).__name__} does not predict: use PGD on "
-            "CrossEntropy or Margin"
-        )
-
-
-class Sided(Objective):
-    """What all metric attacks share: on which side of the search they change images.
-
-    Args:
-        side: 'query', 'gallery' (images of people whom a query asks for, of every camera; distractors stay clean), or
-            'both'. What guides an image, or what it leaves, is clean all the same.
-    """
-
-    def __init__(self, *, side: Side = "query") -> None:
-        if side not in ("query", "gallery", "both"):
-            raise ConfigError(f"side is 'query', 'gallery' or 'both'; got {side!r}")
-        self.side = side
-
-    def check(self, task: Task) -> None:
-        """See :meth:`Objective.check`."""
-        check_embeds(self, task)
-
-    def images_of(self, dataset: Any) -> list[int] | None:
-        """See :meth:`Objective.images_of`.
-
-        Raises:
-            ConfigError: a side of a set that has none.
-        """
-        if self.side == "query":
-            return None
-        gallery = getattr(dataset, "gallery", None)
-        if gallery is None:
-            raise ConfigError(f"side={self.side!r} needs a test set with queries and gallery")
-        labels, queries = torch.as_tensor(dataset.labels), torch.as_tensor(dataset.queries)
-        wanted = torch.as_tensor(gallery)[torch.isin(labels[gallery], labels[queries])].tolist()
-        return wanted if self.side == "gallery" else [*queries.tolist(), *wanted]
-
-    def scope(self, dataset: Any) -> list[str]:
-        """See :meth:`Objective.scope`; which images the attack changes, where these are not the queries."""
-        if self.side == "query":
-            return []
-        images, queries = self.images_of(dataset), len(dataset.queries)
-        assert images is not None
-        if self.side == "gallery":
-            return [f"{len(images)} gallery images of the queries' people are attacked, the queries are clean"]
-        return [f"{queries} queries and {len(images) - queries} gallery images of their people are attacked"]
-
-    def describe(self) -> dict[str, Any]:
-        """See :meth:`Objective.describe`."""
-        return {**super().describe(), **({} if self.side == "query" else {"side": self.side})}
 
 
 class MetricObjective(Sided):
@@ -414,63 +273,3 @@ class SMA(Sided):
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""
         return (self._embed(output) - batch["clean"]).square().sum(1)
-
-
-@OBJECTIVES.register_module()
-class GOAT(Objective):
-    """``sum_g ||f(x') - g||^2 - ||f(x') - c||^2``, for training (Bouniot et al. 2020, guided online AT).
-
-    g are clean embeddings of other images of the person, which the training set gives
-    (:class:`~tasks.reid.guides.WithGuides`), c is the clean embedding of the batch that is the furthest from the
-    image's own. As in CEA-LIST adv-reid (``create_adv_batch``), each guide of the images has a forward of its own, so
-    that with ``bn_mode='train'`` batch norm sees them by batches as large as the training's, and c may be anybody's.
-    Deviations: eps is in pixels (there, in normalised values), clipping is to [0,1] (there, to the batch's range), and
-    running statistics are put back after the attack.
-
-    Args:
-        pull: pull to c as well (there, ``--pull``).
-        guides: how many guides an image has: the data set's ``count``.
-    """
-
-    def __init__(self, *, pull: bool = True, guides: int = 4) -> None:
-        self.pull, self.guides = pull, guides
-        self.prepare_forwards = guides + int(pull)
-
-    def check(self, task: Task) -> None:
-        """See :meth:`Objective.check`."""
-        check_embeds(self, task)
-
-    def describe(self) -> dict[str, Any]:
-        """See :meth:`Objective.describe`."""
-        return {**super().describe(), "guides": self.guides, "pull": self.pull}
-
-    def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
-        """Embeddings of the guides, and of the image to pull to.
-
-        Raises:
-            ConfigError: a batch without guides, or with another number of them.
-        """
-        images = batch.get(GUIDES)
-        if images is None or images.shape[1] != self.guides:
-            count = "none" if images is None else images.shape[1]
-            raise ConfigError(
-                f"GOAT is for training, with {self.guides} guides an image; the batch has {count}: give "
-                f"data.train=dict(type='WithGuides', dataset=..., count={self.guides}), and judge with FNA"
-            )
-
-        def embed(pixels: Tensor) -> Tensor:
-            return embeddings_of(task.read(task.network(pixels, batch), batch))
-
-        with torch.no_grad():
-            guides = [embed(task.pixels({**batch, "inputs": images[:, i]})) for i in range(self.guides)]
-            entries = {"push": torch.stack(guides).mean(0)}
-            if self.pull:
-                clean = embed(x)
-                entries["pull"] = clean[torch.cdist(clean, clean).fill_diagonal_(-torch.inf).argmax(1)]
-        return entries
-
-    def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
-        """See :meth:`Objective.__call__`; without what does not depend on the attacked image."""
-        embeddings = embeddings_of(output)
-        score = self.guides * (embeddings - batch["push"]).square().sum(1)
-        return score - (embeddings - batch["pull"]).square().sum(1) if self.pull else score

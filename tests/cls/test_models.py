@@ -12,16 +12,9 @@ from torch import nn
 from natx.errors import CheckpointError, ConfigError
 from natx.models.weights import read_weights
 from tasks.cls import ClassificationTask
-from tasks.cls.models import (
-    CIFAR_MEAN,
-    MODELS,
-    PreActBlock,
-    classifier,
-    create_model,
-    features,
-    input_size,
-    normalisation,
-)
+from tasks.cls.anatomy import classifier, features, input_size, normalisation
+from tasks.cls.cifar import CIFAR_MEAN, MODELS, PreActBlock
+from tasks.cls.models import create_model
 
 # Two nets are too wide to run here; the meta device still checks their arrangement and shapes.
 RUNNABLE = [name for name in MODELS if not name.startswith("wrn_34")]

@@ -13,8 +13,8 @@ from natx.data import build_dataset
 from natx.errors import ConfigError
 from natx.task import Output, Task
 from natx.threat import Linf
+from tasks.reid.goat import GOAT
 from tasks.reid.guides import WithGuides
-from tasks.reid.objectives import GOAT
 
 EPS, STEP, STEPS, GUIDES = 5 / 255, 1 / 255, 3, 4
 LABELS = torch.tensor([2, 0, 2, 1, 0, 1, 1, 2, 2, 0])
