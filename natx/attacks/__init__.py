@@ -3,7 +3,7 @@
 from natx.attacks.apgd import APGD
 from natx.attacks.autoattack import AutoAttack
 from natx.attacks.autopgd import AutoPGD
-from natx.attacks.base import Attack, Attacked, Cost, Victim, build_attack, counted
+from natx.attacks.base import Attack, Attacked, build_attack, counted
 from natx.attacks.copies import Copies
 from natx.attacks.fgsm import FGSM
 from natx.attacks.friendly import FriendlyPGD
@@ -17,6 +17,7 @@ from natx.attacks.square import Square
 from natx.attacks.targeted import Targeted
 from natx.attacks.transfer import Transfer
 from natx.attacks.universal import Universal
+from natx.attacks.victim import Cost, Victim
 from natx.attacks.worst_of import WorstOf
 
 __all__ = [

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.attacks.base import Attack, Attacked, Success
 from natx.attacks.pyaa import VERSION, refuse_unsupported, run_members
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
 from natx.task import Task

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim
+from natx.attacks.base import Attack
+from natx.attacks.victim import Victim
 from natx.batch import COPIES
 from natx.errors import ConfigError
 from natx.expect import expect

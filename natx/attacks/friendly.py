@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim
+from natx.attacks.base import Attack, Attacked, Success
 from natx.attacks.pgd import PGD
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError, UnsupportedError
 from natx.registry import ATTACKS
 from natx.runtime.rng import normal

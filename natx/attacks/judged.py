@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Victim
+from natx.attacks.victim import Victim
 from natx.objectives import Objective
 from natx.threat import Ball
 

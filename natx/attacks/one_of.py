@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from natx.attacks.base import Victim, total_cost
+from natx.attacks.base import total_cost
 from natx.attacks.several import Several
+from natx.attacks.victim import Victim
 from natx.registry import ATTACKS
 from natx.runtime.rng import uniform
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Victim
 from natx.attacks.patch import Patch, PatchBall
 from natx.attacks.pgd import PGD
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError
 from natx.registry import ATTACKS
 from natx.runtime.rng import uniform

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim
+from natx.attacks.base import Attack
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError, ConstraintError
 from natx.expect import expect
 from natx.objectives import Objective, build_objective

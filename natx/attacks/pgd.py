@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim, random_point, too_short
+from natx.attacks.base import Attack, Attacked, Success, random_point, too_short
 from natx.attacks.judged import Record, follow_to_the_end, follow_until_broken
+from natx.attacks.victim import Victim
 from natx.batch import START
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective

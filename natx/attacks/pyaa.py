@@ -20,8 +20,8 @@ import torch
 from pyautoattack import checks
 from torch import Tensor
 
-from natx.attacks.base import Victim
 from natx.attacks.remarks import SQUARE
+from natx.attacks.victim import Victim
 from natx.errors import UnsupportedError
 from natx.runtime.device import forked_rng
 from natx.task import Task

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim, random_point
+from natx.attacks.base import Attack, random_point
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS

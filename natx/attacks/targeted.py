@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack
+from natx.attacks.base import Attack, Attacked, Success, build_attack
+from natx.attacks.victim import Victim
 from natx.errors import ConfigError, UnsupportedError
 from natx.objectives import TARGET, TargetedObjective, margin
 from natx.registry import ATTACKS

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Success, Victim, build_attack, total_cost
+from natx.attacks.base import Attack, Attacked, Success, build_attack, total_cost
+from natx.attacks.victim import Victim
 from natx.batch import START
 from natx.errors import ConfigError
 from natx.models.adversary import Adversary, build_adversary

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Attacked, Cost, Success, Victim, random_point
+from natx.attacks.base import Attack, Attacked, Success, random_point
 from natx.attacks.patch import GREY, Patch, PatchBall
 from natx.attacks.pgd import STEPS_ACROSS
+from natx.attacks.victim import Cost, Victim
 from natx.batch import size, to_device
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError

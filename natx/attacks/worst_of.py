@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from natx.attacks.base import Attack, Victim, total_cost
+from natx.attacks.base import Attack, total_cost
 from natx.attacks.several import Several
+from natx.attacks.victim import Victim
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective

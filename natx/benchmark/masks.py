@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.attacks import PGD
-from natx.attacks.base import Attacked, Cost, Success, Victim
+from natx.attacks.base import Attacked, Success
+from natx.attacks.victim import Cost, Victim
 
 
 class Scale(nn.Module):

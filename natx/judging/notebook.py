@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,15 +21,11 @@ from natx.data.base import InMemory
 from natx.data.classes import align_classes
 from natx.data.gather import gather
 from natx.errors import ConfigError, DataError
-from natx.evaluation import Evaluation
 from natx.evaluation import evaluate as run_evaluation
 from natx.evaluation.applicable import OnUnsupported
+from natx.judging.results import Curve, Result
 from natx.models.load import load
 from natx.models.wrap import answer_remarks, wrap
-from natx.report.curve import curve_table
-from natx.report.intervals import counts, interval
-from natx.report.report import make_report
-from natx.report.text import console_table, markdown_table
 from natx.runtime.device import pick_device
 from natx.runtime.progress import Meter, notebook_meter
 from natx.task import unit_pixels
@@ -43,102 +36,6 @@ PROBABILITIES = (
     "the outputs look like probabilities (no value below 0, each row sums to 1): softmax hides gradients from attacks, "
     "so accuracies may be too high; give the model without its softmax"
 )
-
-
-@dataclass
-class Result:
-    """Outcomes of :func:`evaluate`; ``str()`` of it is the table.
-
-    Attributes:
-        evaluation: what every attack did: settings, forwards and backwards, seconds.
-        threat: the threat model as text.
-        name: the row's name.
-        notes: what to know before believing the numbers.
-    """
-
-    evaluation: Evaluation
-    threat: str
-    name: str = "model"
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def correct(self) -> dict[str, Tensor]:
-        """Per column, which images are classified right, bool ``[N]``; the first column is 'Clean'."""
-        return self.evaluation.correct
-
-    @property
-    def accuracies(self) -> dict[str, float]:
-        """Accuracy of every column in percent."""
-        return {column: self.evaluation.accuracy(column) for column in self.correct}
-
-    @property
-    def survivors(self) -> Tensor:
-        """Which images are right in every column, bool ``[N]``."""
-        return torch.stack(list(self.correct.values())).all(0)
-
-    @property
-    def worst_case(self) -> float:
-        """Accuracy (%) where an image counts only if it is right in every column: the headline."""
-        return self.evaluation.worst_case()
-
-    @property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % intervals (Wilson) of every column's accuracy and of the worst case ('Worst case'), in percent."""
-        return {column: interval(*share) for column, share in counts(self.report()).items()}
-
-    def report(self) -> dict[str, Any]:
-        """The table's numbers as plain values, in the form of a report.json without settings and provenance."""
-        report = make_report(self.evaluation, name=self.name, threat=self.threat, settings={}, provenance={})
-        return {**report, **({"notes": self.notes} if self.notes else {})}
-
-    def __str__(self) -> str:
-        text = io.StringIO()
-        console = Console(file=text, width=160)
-        console.print(console_table([self.report()]))
-        for note in self.notes:
-            console.print(f"note: {note}", soft_wrap=True, markup=False)
-        return text.getvalue().rstrip("\n")
-
-    def _repr_markdown_(self) -> str:
-        """What a notebook shows."""
-        return "\n\n".join([markdown_table([self.report()]), *(f"Note: {note}." for note in self.notes)])
-
-
-@dataclass
-class Curve:
-    """Outcomes of :func:`evaluate` at several radii, smallest first; ``str()`` of it is all tables.
-
-    Attributes:
-        results: by radius, as it was given.
-    """
-
-    results: dict[float, Result]
-
-    @property
-    def worst_case(self) -> dict[float, float]:
-        """The headline (%) by radius."""
-        return {eps: result.worst_case for eps, result in self.results.items()}
-
-    @property
-    def accuracies(self) -> dict[float, dict[str, float]]:
-        """Accuracy (%) of every column by radius."""
-        return {eps: result.accuracies for eps, result in self.results.items()}
-
-    @property
-    def intervals(self) -> dict[float, dict[str, tuple[float, float]]]:
-        """95 % intervals of these by radius."""
-        return {eps: result.intervals for eps, result in self.results.items()}
-
-    def __getitem__(self, eps: float) -> Result:
-        return self.results[eps]
-
-    def __str__(self) -> str:
-        return "\n\n".join(str(result) for result in self.results.values())
-
-    def _repr_markdown_(self) -> str:
-        """What a notebook shows."""
-        reports = [result.report() for result in self.results.values()]
-        return "\n".join(curve_table(reports).markdown())
 
 
 def evaluate(
@@ -339,7 +236,8 @@ def attack(
 ) -> Tensor:
     """Attacked images: ``natx.attack(model, x, y, "PGD-20", eps=8 / 255)``.
 
-    As when judging, an image that the attack broke at some step is given as it was at the first such step.
+    As when judging, an image that the attack broke at some step is given as it was at the first such step, and labels
+    of a data set that numbers its classes otherwise than the model are matched by name, with a warning.
 
     Args:
         model: as in :func:`evaluate`.
@@ -371,7 +269,10 @@ def attack(
     if isinstance(radius, list) or isinstance(attack, (list, tuple)):
         raise ConfigError("natx.attack makes images with one attack at one eps: call it once for each")
     (built,) = build_named(attack, threat=Linf(radius) if radius is not None else build_threat(threat), seed=seed)
-    pixels, targets = _checked(model, *gather(images, labels)[:2])
+    dataset, notes = _data(model, images, labels, classes=None)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    pixels, targets = dataset.images, dataset.labels
     device, attacked = None if device is None else pick_device(device), []
     with torch.inference_mode(False), _on(model, device):
         task, _, _ = wrap(model, pixels[:batch_size], device=device, logits=logits, mean=mean, std=std)

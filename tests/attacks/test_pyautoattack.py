@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from natx.attacks import APGD, FGSM, AutoAttack, Square
-from natx.attacks.base import Cost, Victim
 from natx.attacks.pyaa import contained, run_members
+from natx.attacks.victim import Cost, Victim
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
 from natx.models.wrap import ModuleTask

@@ -11,8 +11,8 @@ from fitted_detectors import faint, fitted
 from torch import Tensor, nn
 
 from natx.attacks import build_attack
-from natx.attacks.base import Cost, Victim
 from natx.attacks.remarks import UNDEFINED
+from natx.attacks.victim import Cost, Victim
 from natx.batch import Batch
 from natx.errors import ConfigError, UnsupportedError
 from natx.evaluation.size import realised

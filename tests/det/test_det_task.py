@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from natx.attacks import PGD
-from natx.attacks.base import Cost, Victim
+from natx.attacks.victim import Cost, Victim
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.models.adversary import Adversary

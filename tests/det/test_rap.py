@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from natx.attacks import build_attack
-from natx.attacks.base import Cost, Victim
+from natx.attacks.victim import Cost, Victim
 from natx.batch import Batch, select
 from natx.errors import ConfigError, UnsupportedError
 from natx.evaluation.sets import evaluate_set

@@ -10,9 +10,9 @@ import torch
 from device_steps import CPU
 
 from natx.attacks import Attack, build_attack
-from natx.attacks.base import Cost, Victim
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.attacks.pyaa import run_members
+from natx.attacks.victim import Cost, Victim
 from natx.batch import COPIES, Batch, select, to_device
 from natx.evaluation import evaluate
 from natx.registry import ATTACKS

@@ -18,6 +18,7 @@ from natx.analysis.subjects import Run, subject
 from natx.attacks import PGD
 from natx.checks import AuditOptions
 from natx.data import build_dataset
+from natx.data.gather import gather
 from natx.errors import DataError
 from natx.evaluation.robust import CLEAN
 from natx.judging.judge import judge
@@ -75,6 +76,15 @@ def test_the_accuracy_does_not_depend_on_the_order_of_the_folders(
     report = judge(config(folder, tmp_path, names), weights, ATTACKS, device=CPU)
     assert clean_accuracy(report) == 100
     assert any("matched by name" in note for note in report["notes"]) == (names is not None)
+
+
+def test_images_are_attacked_for_the_classes_of_the_model(folder: Path, weights: Path, tmp_path: Path) -> None:
+    model, reversed_names = natx.load(weights), build_dataset(config(folder, tmp_path, NAMES[::-1]).data.test)
+    images, labels, _ = gather(reversed_names, None)
+    expected = natx.attack(model, images, len(NAMES) - 1 - labels, "FGSM", eps=8 / 255)
+    with pytest.warns(UserWarning, match="matched by name"):
+        attacked = natx.attack(model, reversed_names, attack="FGSM", eps=8 / 255)
+    assert torch.equal(attacked, expected)
 
 
 def renamed(folder: Path, tmp_path: Path) -> Path:
