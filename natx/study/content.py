@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,14 +117,24 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         groups=groups,
         audited=_audited(study, rows),
         costs=_costs(rows, counted=counted),
-        machine=_machine(present[0]["provenance"]) if present else "",
+        machine=machines([report["provenance"] for report in present]),
         reading=[*rivals_reading(_rivals(study, rows)), *_rankings_reading(study, rows)],
     )
 
 
-def _machine(provenance: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
-    return f"Run on {provenance['device']}, {provenance['threads']} thread(s); {packages}."
+def machines(provenances: Sequence[dict[str, Any]]) -> str:
+    """What reports were made on, with every device, number of threads and version that occurs; empty without any."""
+
+    def every(values: Iterable[Any]) -> str:
+        return " or ".join(dict.fromkeys(map(str, values)))
+
+    if not provenances:
+        return ""
+    device, threads = (every(one[key] for one in provenances) for key in ("device", "threads"))
+    names = dict.fromkeys(name for one in provenances for name in one["packages"])
+    versions = {name: every(one["packages"][name] for one in provenances if name in one["packages"]) for name in names}
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Run on {device}, {threads} thread(s); {packages}."
 
 
 def _rivals(study: Study, rows: Sequence[RowReports]) -> list[Rivals]:
@@ -248,7 +258,7 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
     else:
         what = (
             f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
-            f"the headline is the worst case{_on_shared_images(study, report)}"
+            f"{_headline(study, report)}"
         )
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
@@ -260,11 +270,17 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
     )
 
 
-def _on_shared_images(study: Study, report: Report) -> str:
-    """On which images the worst case is, where the columns differ in theirs."""
+def _headline(study: Study, report: Report) -> str:
+    """What the headline of accuracies is, and on which images, where the columns differ in theirs."""
+    if "worst_case" not in report:
+        return (
+            "numbers of images are in brackets; no worst case, which takes every attack config, under one threat model "
+            "and on the first images of the set"
+        )
+    worst = "the headline is the worst case"
     if len(study.judgings) < 2:
-        return ""
-    return f" on the {report['images']} images of all columns, whose numbers of images are in brackets"
+        return worst
+    return f"{worst} on the {report['images']} images of all columns, whose numbers of images are in brackets"
 
 
 def _remarks(reports: dict[str, Report]) -> list[str]:

@@ -25,7 +25,8 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     """One report whose columns say on how many images each was judged; None without reports.
 
     What several judgings measured, such as the clean accuracy, is the one with the most images. The worst case counts
-    the images that all judgings had, the first of the test set, and is there once all judgings are.
+    the images that all judgings had, the first of the test set, and is there once all judgings are, if they are under
+    the same threat model: over several it would be a figure of neither.
 
     Args:
         reports: of the same weights.
@@ -45,6 +46,7 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     first = [attack for attack in attacks if attack["columns"] == [CLEAN]][:1]
     whole: Report = {
         **{key: value for key, value in reports[0].items() if not key.startswith(("worst_case", "not_applicable"))},
+        **{key: text for key in ("threat", "success") if (text := _every(reports, key))},
         "images": smallest["images"],
         "columns": [{**one, "name": column_name(one["name"], one["images"])} for one in columns.values()],
         "attacks": [*first, *(attack for attack in attacks if attack["columns"] != [CLEAN])],
@@ -54,9 +56,15 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
             "images_fingerprint": _fingerprint(smallest),
         },
     }
-    if len(reports) == of and all(are_first(report["settings"]["data"]) for report in reports):
+    alike = len({report.get("threat") for report in reports}) == 1
+    if len(reports) == of and alike and all(are_first(report["settings"]["data"]) for report in reports):
         whole |= _worst_case(reports, smallest["images"])
     return whole
+
+
+def _every(reports: Sequence[Report], key: str) -> str:
+    """What all reports say under a key, each text once; empty where none says anything."""
+    return ", ".join(dict.fromkeys(report[key] for report in reports if key in report))
 
 
 def _images(report: Report, column: dict[str, Any]) -> int:

@@ -116,20 +116,22 @@ def rivals_reading(pairs: Sequence[Rivals]) -> list[str]:
     """
     tests = differences(pairs)
     return [
-        f"{pair.name} against {pair.rival} ({_conditions(pair)}): {_verdict(tests[pair.name, pair.rival])}."
+        f"{pair.name} against {pair.rival} ({_conditions(pair, by_column)}): {_verdict(by_column)}."
         for pair in pairs
-        if (pair.name, pair.rival) in tests
+        if (by_column := tests.get((pair.name, pair.rival)))
     ]
 
 
-def _conditions(pair: Rivals) -> str:
-    """At which epochs and seeds two rows are compared."""
+def _conditions(pair: Rivals, by_column: dict[str, Difference]) -> str:
+    """At which epochs and seeds two rows are compared, and in which columns on fewer seeds."""
     mine, theirs = (" or ".join(map(str, sorted(epochs))) for epochs in pair.epochs)
     epochs = (
         f"{mine} epochs both" if mine == theirs else f"{mine or 'unknown'} epochs against {theirs or 'unknown'} epochs"
     )
-    seeds = len(paired_runs(pair.reports, pair.against, CLEAN) or pair.reports)
-    return f"{epochs}, {seeds} seed{'s' if seeds > 1 else ''}"
+    counts = {name: len(difference.by_seed) for name, difference in by_column.items()}
+    seeds = max(counts.values())
+    fewer = [f"{name} {count}" for name, count in counts.items() if count < seeds]
+    return f"{epochs}, {seeds} seed{'s' if seeds > 1 else ''}{', of ' * bool(fewer)}{', '.join(fewer)}"
 
 
 def _verdict(by_column: dict[str, Difference]) -> str:

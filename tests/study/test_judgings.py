@@ -16,6 +16,7 @@ from workshop import Workshop, nat, write_config
 
 from natx.errors import ConfigError
 from natx.evaluation.outcomes import packed, unpacked
+from natx.study.content import machines
 from natx.study.joined import joined
 from natx.study.rivals import Rivals, rivals_reading, rivals_table
 from natx.study.times import step_times
@@ -65,6 +66,7 @@ def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
     shutil.rmtree(work / "seed0" / "vt" / "report" / "two-30")  # as a killed study leaves it
     part = shop.run("study.py", study, "--work-dir", work, "--report")
     assert re.search(r"\| VT \| 1 \| \d+\.\d\d \| \d+\.\d\d \|\n", part.out)  # no worst case without all parts
+    assert "in brackets; no worst case, which takes every attack config" in part.out
     kept = (work / "seed0" / "vt" / "report" / "one-all" / "report.json").stat().st_mtime_ns
     ran = shop.run("study.py", study, "--work-dir", work)
     assert ran.code == 0, ran.err
@@ -96,8 +98,7 @@ def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
     assert "### What the outputs look like" in text or "## What the outputs look like" in text
     assert (work / "study.png").read_bytes().startswith(b"\x89PNG") and "study.png)" in text
     assert "minutes of training |" in text
-    page = (work / "study.html").read_text()
-    assert "Rows against their rivals" in page and "In short" in page
+    assert {"Rows against their rivals", "In short"} <= {*re.findall(r">([^<>]+)<", (work / "study.html").read_text())}
 
     # Minutes by steps that were measured in one run; a training that is not among them keeps its own clock.
     recipes = [{"config": "nat", "batch": 16, "step, s": 3.0}]
@@ -180,6 +181,16 @@ def test_columns_keep_the_most_images_and_the_worst_case_the_shared_ones() -> No
     assert joined([], of=2) is None
 
 
+def test_judgings_under_two_threat_models_have_no_worst_case_and_say_both() -> None:
+    right = np.ones(40, dtype=bool)
+    parts = [judged(Clean=right, PGD=right), judged(Clean=right[:20], AA=right[:20])]
+    parts[0] |= {"threat": "Linf 4/255", "success": "last"}
+    parts[1] |= {"threat": "Linf 8/255", "success": "any"}
+    together = joined(parts, of=2)
+    assert together is not None and "worst_case" not in together
+    assert (together["threat"], together["success"]) == ("Linf 4/255, Linf 8/255", "last, any")
+
+
 def test_rivals_are_held_against_each_other_column_by_column() -> None:
     generator = np.random.default_rng(1)
     ours, theirs = whole(generator, aa=0.3, pgd=0.5), whole(generator, aa=0.3, pgd=0.3)
@@ -218,6 +229,29 @@ def test_what_a_reading_says_of_a_gain(aa: float, pgd: float, verdict: str) -> N
     assert sentence.startswith(f"NAT against AT (8 epochs both, 2 seeds): {verdict}")
     if (aa, pgd) == (0.3, 0.5):
         assert "is not seen beyond chance under the last attack" in sentence
+
+
+def test_seeds_are_those_that_both_rows_have() -> None:
+    generator = np.random.default_rng(4)
+    ours = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
+    theirs = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
+    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs[:1])])
+    assert sentence.startswith("NAT against AT (8 epochs both, 1 seed): ")
+    right = generator.random(900) < 0.3
+    theirs[1] = joined([judged(1, Clean=right, PGD_20=right)], of=2) or {}  # its AutoAttack has not been run
+    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs)])
+    assert "(8 epochs both, 2 seeds, of AA (500) 1, Worst case 1): " in sentence
+
+
+def test_every_machine_and_version_is_said() -> None:
+    packages = {"python": "3.11.7", "natx": "0.6.0"}
+    one = {"device": "x86_64 CPU", "threads": 1, "packages": packages}
+    other = {"device": "CUDA", "threads": 1, "packages": {**packages, "natx": "0.7.0", "timm": "1.0"}}
+    assert machines([one, one]) == "Run on x86_64 CPU, 1 thread(s); python 3.11.7, natx 0.6.0."
+    assert machines([one, other, one]) == (
+        "Run on x86_64 CPU or CUDA, 1 thread(s); python 3.11.7, natx 0.6.0 or 0.7.0, timm 1.0."
+    )
+    assert machines([]) == ""
 
 
 def test_other_epochs_are_said() -> None:
