@@ -41,7 +41,7 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
     if not pairs:
         return None
     cells = {names: f"{points:+.2f}, p {p:.2g}" for names, (points, p) in _tested(pairs, groups).items()}
-    names = list(dict.fromkeys(name for first, second in pairs for name in (second, first)))
+    names = [name for name in rows if any(name in pair for pair in pairs)]  # a pair's first is the later of its rows
     lines = [TableRow([row, *(cells.get((row, other), "") for other in names[:-1])]) for row in names[1:]]
     shown = next(iter(pairs.values()))[0][0]
     value = next(report["cell"][0] for reports in rows.values() for report in reports) if _scored(shown) else ""
@@ -53,6 +53,7 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
         pairs=len(pairs),
         value=value,
     )
+    caption += _shared_seeds(rows, pairs, column)
     return Table(["", *names[:-1]], lines, caption=caption)
 
 
@@ -86,10 +87,13 @@ def findings(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -> li
     ]
     gaps = {first: 0.0, **{row: points for (row, other), (points, _) in tests.items() if other == first}}
     best = max(gaps, key=gaps.__getitem__)
-    against = {row: tests.get((best, row), tests.get((row, best), (0.0, 1.0)))[1] for row in gaps if row != best}
+    # A row that shares no seed with another is held against it nowhere.
+    others = [name for name in rows if name != best and any(name in pair for pair in tests)]
+    against = {row: tests.get((best, row), tests.get((row, best), (0.0, 1.0)))[1] for row in others}
     level = [row for row, p in against.items() if p >= LEVEL]
     alone = "beyond chance above every other row" if not level else f"not told apart from {', '.join(level)}"
-    return [*lines, f"the highest row is {best}, {alone}"]
+    shared = _shared_seeds(rows, pairs, column)[2:]
+    return [*lines, f"the highest row is {best}, {alone}", *([shared[:1].lower() + shared[1:]] if shared else [])]
 
 
 def _pairs(rows: Mapping[str, Sequence[Report]], column: str) -> dict[tuple[str, str], list[tuple[Tensor, Tensor]]]:
@@ -101,6 +105,15 @@ def _pairs(rows: Mapping[str, Sequence[Report]], column: str) -> dict[tuple[str,
         if shared:
             pairs[second, first] = [(outcomes[second][key], outcomes[first][key]) for key in shared]
     return pairs
+
+
+def _shared_seeds(
+    rows: Mapping[str, Sequence[Report]], pairs: Mapping[tuple[str, str], Sequence[Any]], column: str
+) -> str:
+    """A sentence to go on with where some pair leaves out seeds of one of its rows; empty where none does."""
+    counts = {name: len(_by_seed(reports, column)) for name, reports in rows.items()}
+    whole = all(counts[one] == counts[other] == len(runs) for (one, other), runs in pairs.items())
+    return "" if whole else ". Rows with other seeds are compared on those that both have, whatever their means are of"
 
 
 def _tested(
@@ -124,14 +137,19 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str], Tensor]:
-    """Outcomes or scores of the reports that have them, by their images and the training's seed."""
-    outcomes: dict[tuple[str, str], Tensor] = {}
+def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str, int], Tensor]:
+    """Outcomes or scores of the reports that have them, by their images, the training's seed, and which of these it is.
+
+    Several reports of a row say the same seed where their checkpoints do not tell it.
+    """
+    outcomes: dict[tuple[str, str, int], Tensor] = {}
     for report in reports:
         images = images_of(report, column)
         right = scores_of(report, column) if "cell" in report else outcomes_of(report, column)
         if images is not None and right is not None:
-            outcomes[images, str(report["settings"].get("training_seed"))] = right
+            seed = str(report["settings"].get("training_seed"))
+            before = sum(key[:2] == (images, seed) for key in outcomes)
+            outcomes[images, seed, before] = right
     return outcomes
 
 

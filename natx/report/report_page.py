@@ -67,9 +67,8 @@ def _tiles(report: dict[str, Any]) -> list[tuple[str, str]]:
     tiles = [(texts[CLEAN], CLEAN)]
     if WORST in texts:
         tiles.append((texts[WORST], WORST))
-    elif len(texts) > 1:
-        values = report_cells(report)
-        lowest = min((name for name in names if name != CLEAN), key=lambda name: values[name][0])
+    elif attacked := {name: cell[0] for name, cell in report_cells(report).items() if name != CLEAN}:
+        lowest = min(attacked, key=attacked.__getitem__)
         tiles.append((texts[lowest], f"Lowest: {lowest}"))
     tiles.append((str(report["images"]), "Test images"))
     if "attacked" in report:

@@ -27,7 +27,7 @@ def score_interval(correct: int, images: int) -> tuple[float, float]:
     return 100 * (middle - half), 100 * (middle + half)
 
 
-def report(*columns: list[int], seed: int = 0, images: str = "d0") -> dict[str, Any]:
+def report(*columns: list[int], seed: int | str = 0, images: str = "d0") -> dict[str, Any]:
     """A report of columns with an outcome (0 or 1) an image."""
     right = torch.tensor(columns, dtype=torch.bool)
     entries = [
@@ -113,6 +113,27 @@ def test_several_seeds_are_one_vote_an_image() -> None:
     b = [report([1] * 4, [0, 0, 0, 1], seed=0), report([1] * 4, [0, 0, 1, 0], seed=1), report([1] * 4, [1] * 4, seed=2)]
     table = paired_table({"A": a, "B": b})  # by image: +2, +1, 0, -1 of two seeds
     assert table.rows[0].cells == ["B", f"-25.00, p {exact(2, 1):.2g}"]
+
+
+def test_no_pair_is_lost_where_rows_have_other_seeds_and_the_caption_says_so() -> None:
+    a, b = [report([1] * 40, [1] * 30 + [0] * 10, seed=0)], [report([1] * 40, [1] * 20 + [0] * 20, seed=1)]
+    c = [report([1] * 40, [1] * 25 + [0] * 15, seed=seed) for seed in (0, 1)]
+    table = paired_table({"A": a, "B": b, "C": c})
+    p = holm([exact(5, 0), exact(5, 0)])
+    assert table.head == ["", "A", "B"]
+    assert [row.cells for row in table.rows] == [
+        ["B", "", ""],
+        ["C", f"-12.50, p {p[0]:.2g}", f"+12.50, p {p[1]:.2g}"],
+    ]
+    assert "Rows with other seeds are compared on those that both have" in table.caption
+    assert "other seeds" not in paired_table({"A": a, "B": [report([1] * 40, [1] * 20 + [0] * 20)]}).caption
+
+
+def test_trainings_that_do_not_tell_their_seed_are_all_compared() -> None:
+    a = [report([1] * 4, right, seed="unknown") for right in ([1, 1, 1, 0], [1, 0, 0, 0])]
+    b = [report([1] * 4, right, seed="unknown") for right in ([1, 1, 0, 0], [1, 1, 0, 0])]
+    table = paired_table({"A": a, "B": b})  # by image: 0, +1, -1, 0 of two trainings
+    assert table.rows[0].cells == ["B", f"+0.00, p {exact(1, 1):.2g}"]
 
 
 def test_only_outcomes_of_the_same_images_are_compared() -> None:

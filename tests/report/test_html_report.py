@@ -213,6 +213,14 @@ def test_a_report_of_a_set_has_the_papers_cells_beside_ours(tmp_path: Path) -> N
     assert "Note: a remark." in reader.text and "3 of 7 (42.86 %)" in reader.text
 
 
+def test_a_column_that_is_not_applicable_is_not_the_lowest(tmp_path: Path) -> None:
+    whole = set_report()
+    part = {**whole, "not_applicable": {"DAG": "one class"}}
+    text = check_page(report_page(part, folder=tmp_path)).text
+    lowest = min((c for c in whole["columns"] if c["name"] != "Clean"), key=lambda c: c["values"][whole["cell"][0]])
+    assert "worst_case" not in whole and f"Lowest: {lowest['name']}" in text and "not applicable" in text
+
+
 def test_a_classifiers_report_has_the_papers_cells_beside_ours(tmp_path: Path) -> None:
     found = {**report(), "paper": {"name": "paper, Table 2: NAT", "cells": {"Clean": "90.86", "Avg.": "63.85"}}}
     reader = check_page(report_page(found, folder=tmp_path))

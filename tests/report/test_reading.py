@@ -105,6 +105,17 @@ def test_the_worst_case_of_queries_is_compared_query_by_query() -> None:
     assert findings({"A": [classifier("A", 0)], "B": [classifier("B", 60)]}) == []
 
 
+def test_the_highest_row_is_told_from_rows_without_a_common_seed_by_nothing() -> None:
+    low, high = [1.0, 2.0, 0.0, 4.0, 2.0, 3.0] * 2, [2.0, 4.0, 1.0, 9.0, 3.0, 5.0] * 2
+    a = [searches("A", low), searches("A", low)]
+    a[1]["settings"] = {**a[1]["settings"], "training_seed": 1}
+    c = searches("C", [8.0] * 12)
+    c["settings"] = {**c["settings"], "training_seed": 1}
+    *_, best, seeds = findings({"A": a, "B": [searches("B", high)], "C": [c]})
+    assert best == "the highest row is C, not told apart from B"  # seeds 1 and 0
+    assert seeds.startswith("rows with other seeds are compared on those that both have")
+
+
 def test_queries_of_one_person_stay_together() -> None:
     low, high = searches("A", [1.0, 2.0, 0.0, 4.0, 2.0, 3.0]), searches("B", [2.0, 4.0, 1.0, 9.0, 3.0, 5.0])
     for report in (low, high):
