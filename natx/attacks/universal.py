@@ -11,8 +11,10 @@ from torch import Tensor
 from natx.attacks.base import Attack, Attacked, Success, random_point
 from natx.attacks.patch import GREY, Patch, PatchBall
 from natx.attacks.pgd import STEPS_ACROSS
+from natx.attacks.tally import Tally
 from natx.attacks.victim import Cost, Victim
 from natx.batch import size, to_device
+from natx.config import VOLATILE_DATA
 from natx.data import build_dataset, subset
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
@@ -167,8 +169,12 @@ class Universal(Attack):
 
     @property
     def _source(self) -> str:
-        """The class of the data set that it is fitted on."""
-        return str(self.data["type"]) if isinstance(self.data, dict) else type(self.data).__name__
+        """The class of the data set that it is fitted on, and the settings that choose its images."""
+        if not isinstance(self.data, dict):
+            return type(self.data).__name__
+        aside = {"type", *VOLATILE_DATA}
+        settings = ", ".join(f"{key}={value}" for key, value in self.data.items() if key not in aside)
+        return str(self.data["type"]) + (f" ({settings})" if settings else "")
 
     def _fitted(self, victim: Victim) -> Fit:
         """The perturbation for a victim's model; the victim's cost gets that of the fit."""
@@ -177,11 +183,13 @@ class Universal(Attack):
         self._show(images, victim)
         generator, common = torch.Generator().manual_seed(self.seed), None
         seed = self.seed if self.objective.needs_random_start else None
+        tally = Tally(len(images), victim.x.device)
         for epoch in range(1, self.epochs + 1):
             order = torch.randperm(len(images), generator=generator)
             for part in order.split(self.batch_size):
                 batch = to_device(images.__getitems__(part.tolist()), victim.x.device)
                 one = self._placed(self.bind(victim.task, batch), epoch=epoch)
+                one.tally, one.rows = tally, part.to(victim.x.device)
                 one.batch = {**one.batch, **self.objective.prepare(one.task, one.batch, x=one.x)}
                 one.cost += Cost(forwards=self.objective.prepare_forwards * size(batch))
                 common = common or _blank(one.ball, seed=seed)
@@ -190,8 +198,11 @@ class Universal(Attack):
                 victim.cost += one.cost
         assert common is not None  # there is an image
         passes = f"{self.epochs} {'pass' if self.epochs == 1 else 'passes'}"
-        remark = f"{self.name} is one perturbation for all images, fitted on {len(images)} of {self._source}"
-        return Fit(victim.task, common, f"{remark} in {passes}")
+        fitted = f"fitted on {len(images)} of {self._source} in {passes}"
+        # What the fit could not follow is told as of any attack: a perturbation that stays put looks like robustness.
+        remarks = [f"{self.name} is one perturbation for all images, {fitted}"]
+        remarks += [f"of these, {note}" for note in tally.notes()]
+        return Fit(victim.task, common, "; ".join(remarks))
 
     def _show(self, images: Any, victim: Victim) -> None:
         """Let the objective see the clean predictions of the images of the fit, where it looks at any."""

@@ -45,6 +45,7 @@ class Adaptive(Objective):
         self.adversary = build_adversary(adversary)
         self.weight = sign * weight * (temperature**2 if scale_by_t2 else 1.0)
         self.temperature = temperature
+        self.settings = {"weight": weight, "temperature": temperature, "sign": sign, "scale_by_t2": scale_by_t2}
         self.cross_entropy = CrossEntropy()
 
     def prepare(self, task: Task, batch: Batch, *, x: Tensor) -> Batch:
@@ -58,6 +59,10 @@ class Adaptive(Objective):
         other = self.adversary.logits(batch, x, rows=output.rows, differentiable=True)
         rows = nasty_divergence(output.logits, other, temperature=self.temperature, link=output.link)
         return self.cross_entropy(output, batch, x=x) + self.weight * output.per_image(rows)
+
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`; adds the adversary's weights and the numbers of Eq. 14."""
+        return {**super().describe(), "adversary": self.adversary.origin, **self.settings}
 
     def cost(self) -> tuple[int, int]:
         """One forward and backward through each member of the adversary."""

@@ -117,6 +117,10 @@ class NamedLoss(Objective):
             raise ConfigError(f"the task has no loss {self.name!r}; it has {sorted(output.losses)}")
         return full_precision(output.losses[self.name]).expand(output.num_images)
 
+    def describe(self) -> dict[str, Any]:
+        """See :meth:`Objective.describe`."""
+        return {**super().describe(), "loss": self.name}
+
 
 @OBJECTIVES.register_module()
 class ImageLoss(Objective):

@@ -10,7 +10,7 @@ from natx.evaluation.robust import CLEAN
 from natx.report.cells import setting_text, short
 
 SEED = re.compile(r"\bseed\d+(?=/)")
-ASIDE = ("seed", "threat")  # settings of an attack that do not count, or are told elsewhere
+ASIDE = ("seed",)  # settings of an attack that do not count
 NAMED, LONG = 3, 60  # differences of a kind that are named, and letters of the longest one that is told
 
 
@@ -47,14 +47,14 @@ def difference(first: dict[str, Any], other: dict[str, Any]) -> str:
 def _attacks(report: dict[str, Any], *, as_shown: bool = False) -> dict[str, dict[str, str]]:
     """What counts of the attacks' settings, by their columns: exact, or as they are shown."""
     settings = {}
-    for attack in report["attacks"]:
-        if attack["columns"] == [CLEAN]:
-            continue
-        entries, threat = attack["settings"], str(attack["settings"].get("threat", report["threat"]))
+    attacks = [attack for attack in report["attacks"] if attack["columns"] != [CLEAN]]
+    threats = [str(attack["settings"].get("threat", report["threat"])) for attack in attacks]
+    aside = ASIDE if len(set(threats)) > 1 else (*ASIDE, "threat")  # of several, which attack has which
+    for attack, threat in zip(attacks, threats):
         texts = {
             key: setting_text(key, value, threat=threat) if as_shown else short(value)
-            for key, value in sorted(entries.items())
-            if key not in ASIDE
+            for key, value in sorted(attack["settings"].items())
+            if key not in aside
         }
         # Models that an attack looks at are those of the run's own seed, in folders named after it.
         settings[", ".join(attack["columns"])] = {key: SEED.sub("seed*", value) for key, value in texts.items()}

@@ -31,6 +31,19 @@ class Greys(TinyDataset):
         return {"inputs": pixels, "data_samples": torch.zeros_like(index), "index": index}
 
 
+@DATASETS.register_module()
+class Sided(Greys):
+    """The same images, of the class on whose side of a plane they lie."""
+
+    def __init__(self, weight: list[float]) -> None:
+        super().__init__()
+        self.weight = torch.tensor(weight, dtype=torch.float64)
+
+    def __getitems__(self, positions: Any) -> dict[str, Tensor]:
+        batch = super().__getitems__(positions)
+        return {**batch, "data_samples": (batch["inputs"].flatten(1) @ self.weight > 0).long()}
+
+
 WEIGHT = torch.randn(2, 48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 UP = (WEIGHT[1] - WEIGHT[0]).view(1, 3, 4, 4)
 JUDGED = Greys(20).__getitems__(range(12, 17))
@@ -52,6 +65,24 @@ def test_on_a_linear_model_it_is_the_best_of_all_perturbations() -> None:
     expected = x.clone()
     expected[:, :, 1:3, 0:3] = (UP[:, :, 1:3, 0:3] > 0).double()
     torch.testing.assert_close(patch, expected, rtol=0, atol=1e-12)
+
+
+def test_a_fit_that_stands_still_is_told() -> None:
+    """Logits so far apart that cross-entropy has no gradient: the perturbation never moves, and nothing breaks."""
+    task = LinearTask(1e6 * torch.cat([-UP.view(1, 48), UP.view(1, 48)]))
+    labels = task.logits(JUDGED["inputs"]).argmax(1)
+    attack = Universal(Linf(0.001), dict(type="Sided", weight=UP.flatten().tolist()), epochs=2)
+    attacked = attack.judge(task, {**JUDGED, "data_samples": labels})
+    assert torch.equal(attacked.x_adv, JUDGED["inputs"]) and not attacked.broken["Universal"].any()
+    assert attacked.notes[0].endswith(
+        "in 2 passes; of these, images whose gradient was zero at some step before they were broken, where steps lead "
+        "nowhere: 12"
+    )
+
+
+def test_the_settings_of_its_images_are_told() -> None:
+    settings = Universal(Linf(0.1), dict(type="Greys", root="somewhere", sides=(4,))).describe()
+    assert settings["data"] == "Greys (sides=(4,))"  # not where they lie
 
 
 def test_one_step_equals_a_plain_loop() -> None:

@@ -199,3 +199,18 @@ def test_adaptive_refuses_other_signs_and_adversaries_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="4 classes"):
         objective.prepare(LinearTask(draw(5, 12)), {}, x=torch.rand(1, 3, 2, 2))
     assert math.isclose(objective.weight, -0.06 * 16)
+
+
+def test_what_makes_an_objective_another_one_is_told() -> None:
+    """Reports whose attacks are described alike are compared and averaged."""
+    losses = [NamedLoss(name).describe() for name in ("loss_cls", "loss_bbox")]
+    assert losses[0] != losses[1] and losses[1] == {"objective": "NamedLoss", "loss": "loss_bbox"}
+    told = Adaptive(Adversary([LinearTask(draw(5, 12))], origin="vt/best.safetensors"), 0.06, temperature=20.0, sign=1)
+    assert told.describe() == {
+        "objective": "Adaptive",
+        "adversary": "vt/best.safetensors",
+        "weight": 0.06,
+        "temperature": 20.0,
+        "sign": 1,
+        "scale_by_t2": True,
+    }

@@ -413,6 +413,18 @@ def test_other_attacks_are_named_in_a_few_words(tmp_path: Path) -> None:
     assert reason(same, step) == "attacks (A / B (b) / C / 1 more: step_size 1/255 instead of 2/255)"
 
 
+def test_which_attack_has_which_threat_counts_where_there_are_several(tmp_path: Path) -> None:
+    def with_threats(*radii: int) -> dict[str, Any]:
+        texts = [f"Linf {radius}/255" for radius in radii]
+        attacks = [attack([name], 1.0, threat=text) for name, text in zip("ABC", texts)]
+        return {**report(), "threat": ", ".join(dict.fromkeys(texts)), "attacks": attacks}
+
+    orders = [(8, 4, 4), (8, 8, 4), (8, 4, 4)]  # one text for all three reports
+    one, two = compare(read_runs([write(tmp_path / str(i), with_threats(*radii)) for i, radii in enumerate(orders)]))
+    assert len(one.reports) == 1 and two.reason == "attacks (B: threat Linf 8/255 instead of Linf 4/255)"
+    assert len(one.notes) == 1 and one.notes[0].endswith("counted once")  # the third is measured as the first
+
+
 def test_what_all_reports_remark_on_is_said_once(tmp_path: Path) -> None:
     """It is of the images that all were judged on: what a ranking at random gives on them."""
     shared = "a ranking at random gives mAP/Rank-1 of 3.64/2.27 on average"
