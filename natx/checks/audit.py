@@ -16,8 +16,10 @@ from natx.checks.base import DECISIVE, GREEN, RED, Check, Verdict
 from natx.checks.case import Case
 from natx.errors import ConfigError
 from natx.evaluation.robust import Evaluation
+from natx.models.half import in_float32
 from natx.models.mode import attack_mode
 from natx.runtime.device import forked_rng
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 from natx.threat import NormBall, ThreatModel
@@ -71,6 +73,7 @@ CHECKS: list[Check] = [
 ]
 
 
+@exact_float32()
 def audit(
     task: Task,
     dataset: Any,
@@ -119,6 +122,7 @@ def audit(
         reason = f"the checks attack within norm balls, and what is claimed is a {claimed.kind}: {claimed}"
         return [check.not_applicable(reason) for check in CHECKS]
     meter, verdicts = meter or silent(), []
+    task, vanilla = in_float32(task)[0], None if vanilla is None else in_float32(vanilla)[0]  # as they are judged
     with _as_it_was(task, vanilla), torch.autocast(next(task.parameters()).device.type, enabled=False):
         case = Case(
             task,

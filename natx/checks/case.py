@@ -135,7 +135,7 @@ class Case:
     @cached_property
     def right(self) -> Tensor:
         """Which images are right without attack, bool ``[N]``."""
-        return self.logits.argmax(1) == self.labels.cpu()
+        return right_rows(self.logits, self.labels.cpu())
 
     def require_better_than_chance(self) -> float:
         """Clean accuracy (%) of the checked images; NotApplicableError where there is little for an attack to take."""
@@ -203,6 +203,14 @@ class Case:
                 vars(other).pop(name, None)
         other.task = task
         return other
+
+
+def right_rows(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which rows ``[N, C]`` are of their class ``[N]``, bool ``[N]``; never those that are no numbers.
+
+    argmax would take these for class 0.
+    """
+    return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
 
 
 def _is_plain(attack: PGD) -> bool:

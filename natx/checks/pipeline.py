@@ -16,7 +16,7 @@ from natx.attacks.base import random_point
 from natx.batch import Batch, select
 from natx.checks.applicable import NotApplicableError, guessing
 from natx.checks.base import Check, Finding, finding
-from natx.checks.case import Case
+from natx.checks.case import Case, right_rows
 from natx.checks.chance import Tested, difference, share_above, share_below
 from natx.data import some_positions
 from natx.errors import ConfigError, ConstraintError
@@ -80,7 +80,7 @@ def _plainly(case: Case, eps: float, *, steps: int) -> Tensor:
             with torch.enable_grad():
                 logits = case.task.logits(x_adv)
                 (grad,) = torch.autograd.grad(F.cross_entropy(logits.float(), labels, reduction="sum"), x_adv)
-            right[part] &= (logits.argmax(1) == labels).cpu()
+            right[part] &= right_rows(logits, labels).cpu()
             with torch.no_grad():
                 if case.threat.norm == "L2":
                     delta = x_adv - x + eps / 4 * grad / grad.flatten(1).norm(dim=1).clamp_min(1e-12)[flat]
@@ -89,7 +89,7 @@ def _plainly(case: Case, eps: float, *, steps: int) -> Tensor:
                     delta = (x_adv - x + eps / 4 * grad.sign()).clamp(-eps, eps)
                 x_adv = (x + delta).clamp(0, 1)
         with torch.no_grad():
-            right[part] &= (case.task.logits(x_adv).argmax(1) == labels).cpu()
+            right[part] &= right_rows(case.task.logits(x_adv), labels).cpu()
     return right
 
 
@@ -226,6 +226,6 @@ class RandomSearch(Check):
             ball, image = case.threat.around(many), int(batch["index"][0])
             with torch.no_grad():
                 logits = case.task.logits(random_point(ball, draws, seed=case.seed, epoch=image, stream=15))
-            if bool((logits.argmax(1) != batch["data_samples"]).any()):
+            if not bool(right_rows(logits, batch["data_samples"]).all()):
                 return True
         return False

@@ -20,8 +20,10 @@ from natx.attacks.base import Success
 from natx.batch import Batch, select, to_device
 from natx.errors import ConfigError, DataError
 from natx.evaluation.robust import check_columns, share
+from natx.models.half import in_float32
 from natx.models.mode import attack_mode
 from natx.runtime.files import plain_name, write_atomic, write_json
+from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
 from natx.task import Task
 from natx.threat import pixel_fraction
@@ -56,6 +58,7 @@ class Tally:
         self.distance_png = max(self.distance_png, other.distance_png)
 
 
+@exact_float32()
 def save_adversarial(
     task: Task,
     dataset: Any,
@@ -70,9 +73,9 @@ def save_adversarial(
 
     A column gets a folder with ``images-<first>.safetensors`` (``images`` float32 ``[n, C, H, W]`` in [0,1], ``labels``
     and ``index``, the position in the whole set, int64 ``[n]``; :func:`read_saved` joins them) and ``png/<index>.png``.
-    The attacks see the same images, starts and blocks as in :func:`natx.evaluation.evaluate`; under success='any' an
-    image that is wrong without attack is saved clean. Columns of one trajectory (milestones) are attacked one by one.
-    With several processes, each writes its share.
+    The attacks see the same images, starts, blocks and precision as in :func:`natx.evaluation.evaluate`; under
+    success='any' an image that is wrong without attack is saved clean. Columns of one trajectory (milestones) are
+    attacked one by one. With several processes, each writes its share.
 
     Args:
         task: the model; its modes and gradient flags are restored.
@@ -93,6 +96,7 @@ def save_adversarial(
     if not task.per_image_success:
         raise ConfigError(f"{type(task).__name__} has no accuracy per image: its adversarial images cannot be saved")
     check_columns(attacks)
+    task, _ = in_float32(task)
     single = [one for attack in attacks for one in single_columns(attack)]
     folders = _folders(folder, [attack.columns()[0] for attack in single])
     meter = meter or silent()

@@ -18,6 +18,7 @@ from natx.errors import ConfigError
 from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN, check_columns, share
 from natx.models.adversary import Adversary
+from natx.models.half import in_float32
 from natx.models.mode import attack_mode
 from natx.runtime.precision import exact_float32
 from natx.runtime.progress import Meter, silent
@@ -105,7 +106,10 @@ def transfer_matrix(
         raise ConfigError(f"{', '.join(sorted(set(sources) & set(targets)))}: a target is a source already")
     if not targets:
         raise ConfigError("a transfer matrix needs at least one target")
-    models = {**targets, **sources}
+    models, halves = {}, {}
+    for name, task in {**targets, **sources}.items():
+        models[name], halves[name] = in_float32(task)
+    targets = {name: models[name] for name in targets}
     _check_models(models, targets)
     check_columns(attacks)
     names = [attack.name for attack in attacks]
@@ -124,7 +128,7 @@ def transfer_matrix(
     for attack in attacks:
         for name, source in models.items():
             outcomes, cost = torch.zeros(len(targets), count, dtype=torch.uint8), Cost()
-            notes = [attack.shortfalls()]
+            notes = [halves[name], attack.shortfalls()]
             mine = share(list(range(count)), attack.block_size or batch_size)
             meter.begin(f"{attack.name} on {name}", sum(map(len, mine)))
             for block in mine:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from natx.attacks import APGD, FGSM, PGD, Attack, Square, Targeted, Transfer, WorstOf
+from natx.batch import select
 from natx.checks import CHECKS, AuditOptions, Verdict, audit, audited
 from natx.checks.case import Case
 from natx.checks.columns import BlackBoxWeaker
@@ -103,6 +104,30 @@ def test_random_points_are_tried_around_images_of_all_classes(spaced: bool, monk
     audit(task, data, attacks=[PGD(LINF, 2)], images=100, draws=1)
     assert 9 <= len(tried) <= 40  # it stops where the others cannot change its verdict
     assert len(set(tried)) > 3 if spaced else set(tried) <= {0, 1, 2}  # of 20 images a class the first 40
+
+
+class OffTheGrid(nn.Module):
+    """Class 0 for pixels that are whole 255ths, and no number at all for others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        off = ((255 * x - (255 * x).round()).abs() > 1e-2).flatten(1).any(1, keepdim=True)
+        return torch.where(off, torch.nan, self.bias + 0 * x.flatten(1).sum(1, keepdim=True))
+
+
+def test_random_points_without_a_prediction_are_broken() -> None:
+    """As the judge counts them; argmax takes logits that are NaN for class 0."""
+    task, data = WrappedTask(OffTheGrid(), 3), TinyDataset(6, num_classes=3, shape=(1, 3, 3), uint8=True)
+    data.labels = torch.zeros(6, dtype=torch.int64)
+    case = Case(task, data, attacks=[], threat=LINF, images=6, draws=2)
+    assert case.right.all()
+    assert all(RandomSearch()._breaks(case, select(case.batch, torch.tensor([row]))) for row in range(6))
+    images = data.images.float() / 255
+    data.images = (images + 0.002).clamp(0, 1)  # nothing is predicted, and no label is right
+    assert not Case(task, data, attacks=[], threat=LINF, images=6).right.any()
 
 
 def test_clean_outcomes_are_compared_at_the_audited_images() -> None:

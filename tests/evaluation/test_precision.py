@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 import natx
 from natx.attacks import PGD
+from natx.checks import audit
 from natx.errors import DataError
 from natx.evaluation import evaluate
+from natx.evaluation.saved import save_adversarial
+from natx.judging.transfer_matrix import transfer_matrix
 from natx.models.half import in_float32
 from natx.runtime.precision import exact_float32
 from natx.testing import TinyCNNTask, TinyDataset
@@ -61,6 +65,56 @@ def test_a_task_with_half_weights_too() -> None:
     assert found.attacks[0].notes[0] == notes[0]
     assert torch.equal(found.correct["PGD-4"], evaluate(full, data, [PGD(LINF, 4)]).correct["PGD-4"])
     assert in_float32(full) == (full, [])
+
+
+class Shared(set[tuple[torch.dtype, str]]):
+    """A set of which a copy is the set itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
+        return self
+
+
+class Watched(TinyCNNTask):
+    """Remembers in what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = Shared()
+
+    def logits(self, x: Tensor) -> Tensor:
+        weight = next(self.net.parameters())
+        self.seen.add((weight.dtype, torch.get_float32_matmul_precision()))
+        return super().logits(x.to(weight.dtype))
+
+
+def saved(task: Watched, data: TinyDataset, folder: Path) -> None:
+    save_adversarial(task, data, [PGD(LINF, 2)], folder / "adv")
+
+
+def checked(task: Watched, data: TinyDataset, folder: Path) -> None:
+    audit(task, data, attacks=[PGD(LINF, 2)], vanilla=task, images=4, draws=4)
+
+
+def transferred(task: Watched, data: TinyDataset, folder: Path) -> None:
+    notes = transfer_matrix({"a": task, "b": TinyCNNTask(seed=1).eval()}, data, [PGD(LINF, 2)]).notes
+    assert notes["PGD-2", "a"][0].endswith("judged as a float32 copy") and "float32" not in str(notes["PGD-2", "b"])
+
+
+@pytest.mark.parametrize("judging", [saved, checked, transferred])
+def test_all_that_judges_is_in_exact_float32(
+    judging: Callable[[Watched, TinyDataset, Path], None], tmp_path: Path
+) -> None:
+    """Another precision than the evaluation's would break other images than it says."""
+    task, before = Watched().eval(), torch.get_float32_matmul_precision()
+    task.net.half()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        judging(task, TinyDataset(8), tmp_path)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert task.seen == {(torch.float32, "highest")}  # a copy's, which shares the set
+    assert next(task.net.parameters()).dtype == torch.float16
 
 
 class Casting(nn.Module):
