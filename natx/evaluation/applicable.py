@@ -24,6 +24,7 @@ def applicable(
 
     Raises:
         ConfigError: another ``on_unsupported``; or what an attack refuses (:meth:`natx.attacks.Attack.check`).
+        UnsupportedError: none of the attacks is left: a worst case without an attack would be the clean figure.
     """
     if on_unsupported not in ("refuse", "skip"):
         raise ConfigError(f"on_unsupported is 'refuse' or 'skip'; got {on_unsupported!r}")
@@ -37,4 +38,7 @@ def applicable(
             reasons.update(dict.fromkeys(attack.columns(), str(error)))
         else:
             able.append(attack)
+    if reasons and not able:
+        texts = "; ".join(f"{column}: {why}" for column, why in reasons.items())
+        raise UnsupportedError(f"none of the attacks is applicable, so there is nothing to judge by ({texts})")
     return able, reasons

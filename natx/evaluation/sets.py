@@ -82,9 +82,13 @@ class SetEvaluation:
     worst: WorstCase | None = None
 
     def worst_scores(self) -> dict[str, Tensor]:
-        """The lowest score that any column with scores leaves each query, float64 ``[Q]`` by value."""
+        """The lowest score that any column with scores leaves each query, float64 ``[Q]`` by value.
+
+        Empty where no attack has scores: those of the clean column alone are no worst case.
+        """
         columns = list(self.scores.values())
-        return {name: torch.stack([one[name] for one in columns]).amin(0) for name in (columns[0] if columns else ())}
+        names = columns[0] if len(columns) > 1 else ()
+        return {name: torch.stack([one[name] for one in columns]).amin(0) for name in names}
 
 
 def attacked_positions(dataset: Any) -> list[int]:

@@ -31,6 +31,8 @@ def over_what(report: dict[str, Any]) -> str:
 def _over_queries(report: dict[str, Any]) -> str:
     """What the worst case and the intervals of a ranking are."""
     worst = "The worst case takes the lowest that any column leaves each query, value by value."
+    if apart := [column["name"] for column in report["columns"] if "scores" not in column]:
+        worst += f" It is over the attacks on the queries alone: under {', '.join(apart)} what others find changes too."
     bootstrap = f"the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})"
     if "query_groups" not in report:
         return f"{worst} Intervals are over the queries: Wilson's of shares, {bootstrap}."

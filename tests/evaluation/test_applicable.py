@@ -126,6 +126,13 @@ def test_skipped_the_rest_is_judged_and_the_column_says_so() -> None:
     assert cells["AA"] == "not applicable" and float(cells["Worst case"]) == pytest.approx(alone.worst_case(), abs=0.01)
 
 
+def test_a_worst_case_without_any_attack_is_refused() -> None:
+    """It would be the clean accuracy under the name of the headline."""
+    task, attacks = Untouched(weights(2)), [AutoAttack(LINF), APGD(LINF, loss="dlr")]
+    with pytest.raises(UnsupportedError, match="none of the attacks is applicable.*AA: .*APGD-DLR: .*at least 3"):
+        evaluate(task, TinyDataset(4, num_classes=2, shape=(1, 3, 3)), attacks, on_unsupported="skip")
+
+
 def test_a_notebook_skips_where_it_is_asked_to() -> None:
     task, data = three_classes()
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3, bias=False))

@@ -17,7 +17,7 @@ from natx.report.report import make_set_report
 from natx.report.text import markdown
 from natx.threat import Linf
 from tasks.reid.metrics import Retrieval
-from tasks.reid.objectives import FNA, SMA
+from tasks.reid.objectives import FNA, IFGSM, SMA
 
 # Five queries, the last one without a right image, and six gallery images of cameras other than theirs.
 LABELS = torch.tensor([1, 1, 2, 3, 9, 1, 2, 3, 2, 1, 0])
@@ -87,4 +87,22 @@ def test_a_query_keeps_the_lowest_that_any_column_leaves_it(attacks: list[PGD]) 
     assert ends[0] <= worst[:, 0].mean() <= ends[1] and ends[2] <= worst[:, 1].mean() <= ends[3]
     assert report["query_groups"] == [1, 1, 2, 3]
     assert "the lowest that any column leaves each query" in (text := markdown(report))
-    assert "over the 3 people, whose queries are drawn together" in text
+    assert "over the 3 people, whose queries are drawn together" in text and "on the queries alone" not in text
+
+
+def test_attacks_on_the_gallery_are_in_no_worst_case_and_the_report_says_so(attacks: list[PGD]) -> None:
+    """They change what every query finds; the clean column alone would be a worst case without an attack."""
+    gallery = PGD(Linf(0.2), 3, name="AMA", objective=IFGSM(side="gallery"), random_start=False)
+    facts: dict[str, Any] = {"name": "toy", "threat": "Linf", "settings": {}, "provenance": {"packages": {}}}
+    alone, both = (
+        make_set_report(
+            evaluate_set(LinearEmbedding(), People(), [*others, gallery], metric=Retrieval()),
+            metric=Retrieval(),
+            **facts,
+        )
+        for others in ([], attacks[:1])
+    )
+    assert column_names([alone]) == ["Clean", "AMA"] and "Worst case" not in markdown(alone)
+    assert "Each attack is reported by itself." in markdown(alone)
+    assert column_names([both]) == ["Clean", "FNA", "AMA", WORST]
+    assert "over the attacks on the queries alone: under AMA what others find changes too." in markdown(both)
