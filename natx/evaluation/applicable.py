@@ -1,4 +1,4 @@
-"""Which attacks can attack a task at all, asked before the first image."""
+"""Which attacks can attack a task at all, and what their settings leave undone, asked before the first image."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ def applicable(
         texts = "; ".join(f"{column}: {why}" for column, why in reasons.items())
         raise UnsupportedError(f"none of the attacks is applicable, so there is nothing to judge by ({texts})")
     return able, reasons
+
+
+def settings_remarks(attack: Attack) -> list[str]:
+    """What a report should say of an attack's settings: what keeps it from its ball, or judges another model."""
+    if attack.bn_mode == "eval":
+        return attack.shortfalls()
+    statistics = (
+        f"{attack.name}: with bn_mode='train' an image is judged with the batch statistics of the images beside it, "
+        "not by the model as it is deployed: leave bn_mode out"
+    )
+    return [*attack.shortfalls(), statistics]

@@ -18,7 +18,7 @@ from natx.attacks.base import Success
 from natx.attacks.remarks import SATURATED, merged
 from natx.batch import Batch, to_device
 from natx.errors import ConfigError, DataError
-from natx.evaluation.applicable import OnUnsupported, applicable
+from natx.evaluation.applicable import OnUnsupported, applicable, settings_remarks
 from natx.evaluation.pieces import Pieces
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
@@ -162,7 +162,7 @@ def evaluate(
             images = evaluation.survivors
         else:
             images = right if attack.block_size is None and success == "any" else torch.ones_like(right)
-        result = AttackResult(attack.describe(), attack.columns(), notes=attack.shortfalls())
+        result = AttackResult(attack.describe(), attack.columns(), notes=settings_remarks(attack))
         outcomes = judging.attack(attack, result, images.nonzero().squeeze(1))
         evaluation.attacks.append(result)
         if evaluation.survivors is None:

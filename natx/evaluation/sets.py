@@ -16,7 +16,7 @@ from natx.attacks import Attack, Cost
 from natx.attacks.remarks import WORST, merged
 from natx.batch import to_device
 from natx.errors import ConfigError, DataError
-from natx.evaluation.applicable import OnUnsupported, applicable
+from natx.evaluation.applicable import OnUnsupported, applicable, settings_remarks
 from natx.evaluation.examples import Examples
 from natx.evaluation.metric import Metric
 from natx.evaluation.predictions import gathered, replaced
@@ -172,7 +172,7 @@ def _evaluate(
     results, outcomes = [clean], []
     for attack in attacks:
         result = SetAttackResult(attack.describe(), attack.columns())
-        result.notes += [*attack.shortfalls(), *attack.observe(dataset, predictions)]
+        result.notes += [*settings_remarks(attack), *attack.observe(dataset, predictions)]
         images = _attackable(dataset, metric, attack)
         attacked, pixels = judging.attack(attack, result, images, shown=shown)
         start, changed = time.monotonic(), replaced(predictions, images, attacked)

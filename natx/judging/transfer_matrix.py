@@ -15,6 +15,7 @@ from natx.batch import to_device
 from natx.checks.chance import FAMILY, paired_excess
 from natx.checks.columns import BlackBoxWeaker
 from natx.errors import ConfigError
+from natx.evaluation.applicable import settings_remarks
 from natx.evaluation.outcomes import discordant
 from natx.evaluation.robust import CLEAN, check_columns, share
 from natx.models.adversary import Adversary
@@ -128,7 +129,7 @@ def transfer_matrix(
     for attack in attacks:
         for name, source in models.items():
             outcomes, cost = torch.zeros(len(targets), count, dtype=torch.uint8), Cost()
-            notes = [halves[name], attack.shortfalls()]
+            notes = [halves[name], settings_remarks(attack)]
             mine = share(list(range(count)), attack.block_size or batch_size)
             meter.begin(f"{attack.name} on {name}", sum(map(len, mine)))
             for block in mine:

@@ -16,7 +16,7 @@ from natx.methods import AWP, Adversarial
 from natx.report.report import make_report
 from natx.report.text import markdown_table
 from natx.task import Task
-from natx.testing import LinearTask, TinyDataset
+from natx.testing import LinearTask, TinyCNNTask, TinyDataset
 from natx.threat import L2, Linf, NormBall
 
 LINF = Linf(0.1)
@@ -131,6 +131,16 @@ def test_a_worst_case_without_any_attack_is_refused() -> None:
     task, attacks = Untouched(weights(2)), [AutoAttack(LINF), APGD(LINF, loss="dlr")]
     with pytest.raises(UnsupportedError, match="none of the attacks is applicable.*AA: .*APGD-DLR: .*at least 3"):
         evaluate(task, TinyDataset(4, num_classes=2, shape=(1, 3, 3)), attacks, on_unsupported="skip")
+
+
+def test_an_attack_on_batch_statistics_says_that_it_judges_another_model() -> None:
+    data, statistics = (
+        TinyDataset(6),
+        "T: with bn_mode='train' an image is judged with the batch statistics of the images",
+    )
+    attacks = [PGD(LINF, 4), PGD(LINF, 4, name="T", bn_mode="train")]
+    _, eval_mode, train_mode = evaluate(TinyCNNTask().eval(), data, attacks).attacks
+    assert "bn_mode" not in " ".join(eval_mode.notes) and train_mode.notes[0].startswith(statistics)
 
 
 def test_a_notebook_skips_where_it_is_asked_to() -> None:
