@@ -22,8 +22,10 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, *, margin: float = 0.3)
     """
     features = full_precision(features)
     square = features.square().sum(1)
-    # Squared distances by one matrix product; the clamp keeps the root's gradient finite at 0 (equal features).
-    distances = (square[:, None] + square[None] - 2 * features @ features.T).clamp_min(1e-12).sqrt()
+    # Squared distances by one matrix product, which autocast would round to bfloat16: what is left of its difference
+    # with the squares would be noise. The clamp keeps the root's gradient finite at 0 (equal features).
+    with torch.autocast(features.device.type, enabled=False):
+        distances = (square[:, None] + square[None] - 2 * features @ features.T).clamp_min(1e-12).sqrt()
     positives = labels[:, None] == labels[None]
     positive = distances.masked_fill(~positives, 0).amax(1)
     negative = distances.masked_fill(positives, torch.inf).amin(1)

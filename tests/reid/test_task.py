@@ -167,6 +167,18 @@ def test_triplet_loss_of_equal_features_and_of_one_person() -> None:
     assert half.dtype == torch.float32
 
 
+def test_the_triplet_loss_is_not_rounded_under_autocast() -> None:
+    """Features far from the origin, as pooled ones are: what tells them apart is below bfloat16's rounding."""
+    generator = torch.Generator().manual_seed(0)
+    features = 1 + 0.05 * torch.randn(32, 512, generator=generator)
+    labels = torch.arange(8).repeat_interleave(4)
+    exact = TripletLoss(0.3)(features.double(), labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = batch_hard_triplet(features, labels)
+    torch.testing.assert_close(loss.double(), exact, atol=1e-3, rtol=0)
+
+
+
 @pytest.mark.parametrize("name", compat.model_names())
 def test_every_model_is_taken_or_refused_in_one_line(name: str) -> None:
     """One feature and one linear head is what counts; the parameters are only counted, not allocated."""
