@@ -89,6 +89,23 @@ def test_every_step_moves_it_as_the_formula_says(tmp_path: Path) -> None:
     assert max(last.values()) > 1e-3
 
 
+def test_steps_are_the_optimisers_where_gradients_are_accumulated(tmp_path: Path) -> None:
+    """Of twelve iterations the fifth, the tenth and the last end a step: an average of these three."""
+    changes = {"train_cfg": {"max_epochs": EPOCHS}, "optim_wrapper": {"accumulative_counts": 5}}
+    runner = build_runner(config(tmp_path, **changes), tmp_path / "run", device=CPU)
+    record = Record()
+    runner.register_hook(record)
+    start = {name: p.detach().double() for name, p in runner.model.task.named_parameters()}
+    runner.train()
+    assert len(record.live) == EPOCHS * STEPS == 12
+    decays = {5: 1.25 / 10.25, 10: 2.25 / 11.25, 12: 3.25 / 12.25}  # (1 + t - 3/4) / (10 + t - 3/4)
+    for name, average in start.items():
+        for iteration, live in enumerate(record.live, 1):
+            if (decay := decays.get(iteration)) is not None:
+                average = decay * average + (1 - decay) * live[name].double()
+            torch.testing.assert_close(record.average[iteration - 1][name].double(), average, rtol=0, atol=1e-6)
+
+
 def test_buffers_are_copies(tmp_path: Path) -> None:
     runner = build_runner(config(tmp_path, train_cfg={"max_epochs": 1}), tmp_path / "run", device=CPU)
     runner.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from natx.training.learner import learner_of
 
 @HOOKS.register_module()
 class EMA(Hook):
-    """Keeps ``average <- d * average + (1 - d) * parameter`` after every step.
+    """Keeps ``average <- d * average + (1 - d) * parameter`` after every step of the optimiser.
 
-    After step t = 1, 2, ... d is 0 for ``t < w`` (the average is the model) and ``min(decay, (1 + t - w) / (10 + t -
+    Where gradients are accumulated (``accumulative_counts``), a step takes several iterations. After step t = 1, 2, ... d is 0 for ``t < w`` (the average is the model) and ``min(decay, (1 + t - w) / (10 + t -
     w))`` from then on, where w is ``warmup`` times all steps of the run. The average is a copy of the task with
     tensors of its own; at the end of an epoch it gets a copy of the model's buffers (batch-norm statistics, which are
     averages already; the source points its average at the model's own).
@@ -60,8 +61,12 @@ class EMA(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Move the average towards the model."""
-        share = 1 - self.decay_after(runner.iter + 1, steps=runner.max_iters)
+        """Move the average towards the model, where the optimiser has moved that."""
+        if not runner.optim_wrapper.should_update():
+            return
+        each = runner.optim_wrapper._accumulative_counts
+        step, steps = (math.ceil(iterations / each) for iterations in (runner.iter + 1, runner.max_iters))
+        share = 1 - self.decay_after(step, steps=steps)
         for average, parameter in zip(self.task.parameters(), _task(runner).parameters()):
             average.lerp_(parameter, share)
 
