@@ -19,10 +19,14 @@ class Memory(Protocol):
     """Values of images ``[N, *shape]`` by their positions in the data set."""
 
     def read(self, index: Tensor, *, epoch: int, since: int, fresh: Tensor) -> Tensor:
-        """What was written last before ``epoch`` and not before ``since``; ``fresh`` for images without."""
+        """What was written last and not before ``since``; ``fresh`` for images without.
+
+        An image that comes again in an epoch (samplers may draw it several times) goes on from there on the device, and
+        once more from where it was before the epoch on disk.
+        """
 
     def write(self, index: Tensor, values: Tensor, *, epoch: int) -> None:
-        """Keep values, each image's at most once an epoch."""
+        """Keep values; those that an image has of this epoch already make way."""
 
     def forget(self, epoch: int) -> None:
         """Drop what was written in this epoch and later ones; an image is left with what it read in ``epoch``."""
@@ -67,7 +71,7 @@ class DeviceMemory(nn.Module):
             return fresh
         self._place(fresh)
         written = self.written[index]
-        usable = ((written >= since) & (written < epoch)).view(-1, *[1] * (fresh.dim() - 1))
+        usable = (written >= max(since, 0)).view(-1, *[1] * (fresh.dim() - 1))
         return torch.where(usable, self.values[index].to(fresh.dtype), fresh)
 
     def write(self, index: Tensor, values: Tensor, *, epoch: int) -> None:

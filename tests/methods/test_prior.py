@@ -193,7 +193,27 @@ def test_an_image_reads_what_it_wrote_in_an_earlier_epoch(memory: Any) -> None:
     assert memory.read(rows, epoch=1, since=0, fresh=fresh)[:, 0].tolist() == [1.0, 2.0]
     assert memory.read(others, epoch=1, since=0, fresh=fresh)[:, 0].tolist() == [2.0, -1.0]
     assert memory.read(rows, epoch=1, since=1, fresh=fresh)[:, 0].tolist() == [-1.0, -1.0]
-    assert memory.read(rows, epoch=0, since=0, fresh=fresh)[:, 0].tolist() == [-1.0, -1.0]  # of this very epoch
+
+
+def test_an_image_that_comes_again_in_an_epoch_does_not_begin_anew(memory: Any) -> None:
+    """On the device it goes on from its last step; on disk once more from where the epoch before left it."""
+    rows, fresh, read = torch.tensor([4]), torch.full((1, 3), -1.0), []
+    for step, epoch in enumerate((0, 1, 1, 1, 2)):
+        read += memory.read(rows, epoch=epoch, since=0, fresh=fresh)[:, 0].tolist()
+        memory.write(rows, torch.full((1, 3), float(step)), epoch=epoch)
+    assert read == ([-1, 0, 1, 2, 3] if isinstance(memory, DeviceMemory) else [-1, 0, 0, 0, 3])
+
+
+@pytest.mark.parametrize("store", ["device", "disk"])
+def test_the_mean_of_gradient_norms_counts_an_image_that_comes_again(store: str, tmp_path: Path) -> None:
+    """ATAS's steps shrink with ``v``, of which a showing keeps the share ``beta``, in whatever epoch the last one was."""
+    method = begun(ATAS(LINF, beta=0.5, warmup=0, reset=0, store=store, dtype="float64"), folder=tmp_path)
+    batch, grad = batch_of([1]), torch.ones(1, 3, SIDE, SIDE, dtype=torch.float64)
+    for epoch in (0, 1, 1):
+        method._sizes(batch, grad, epoch=epoch)
+    mean = method.recalled("gradient_norm", batch, epoch=2, fresh=torch.zeros(1, dtype=torch.float64))
+    shares = {"device": 1 - 0.5**3, "disk": 1 - 0.5**2}
+    assert float(mean) == pytest.approx(shares[store] * 3 * SIDE**2)
 
 
 def test_images_of_another_size_are_refused(memory: Any) -> None:
