@@ -30,12 +30,15 @@ class Setting:
         folder: where the run may keep files of its own; None outside of a training.
         moves: what the augmentations do to where a pixel is, as ``(x [N, C, H, W], index=[N], epoch=) -> x``; None
             where there are none.
+        batch: images of one update of the weights, those of all processes and accumulated iterations; None for those of
+            a batch.
     """
 
     images: int
     epochs: int
     folder: Path | None = None
     moves: Callable[..., Tensor] | None = None
+    batch: int | None = None
 
 
 class Method(nn.Module):

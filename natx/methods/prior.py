@@ -82,6 +82,7 @@ class Remembering(Method):
         self.memories = nn.ModuleDict()
         self._moves: Callable[..., Tensor] | None = None
         self._epochs = 0
+        self._batch: int | None = None
 
     @property
     def single_step(self) -> bool:
@@ -90,7 +91,7 @@ class Remembering(Method):
 
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`; makes room for every image's perturbation."""
-        self._moves, self._epochs = setting.moves, setting.epochs
+        self._moves, self._epochs, self._batch = setting.moves, setting.epochs, setting.batch
         for name in self.states:
             path = None if setting.folder is None else setting.folder / "memory" / f"{name}.bin"
             dtype = torch.float32 if name in self.exact and self.dtype == "float16" else DTYPES[self.dtype]
@@ -210,8 +211,8 @@ class ATAS(Remembering):
     The step goes from the perturbation that the image's last step left, moved as the image now is (crop and flip), by
     ``2 * base * eps / (1 + sqrt(v) / c)`` within ``smallest`` and ``largest`` times eps: images with large gradients
     take small steps. ``v = beta * v + (1 - beta) * ||g||_2^2`` is the image's own mean of squared gradient norms, ``g``
-    being that of the batch's mean loss. In the first ``warmup`` epochs the step is ``step * eps``. What the crop does
-    not show of a perturbation stays as it was.
+    being that of the mean loss over all images of an update (of all processes and accumulated iterations). In the first
+    ``warmup`` epochs the step is ``step * eps``. What the crop does not show of a perturbation stays as it was.
 
     Source: "Fast Adversarial Training with Adaptive Step Size"; ``ATAS.py``, ``adv_attack.py`` of HuangZhiChao95/ATAS,
     whose sizes 8, 4 and 14 /255 at eps 8/255 are ``base=1, smallest=0.5, largest=1.75``. Deviations: perturbations live
@@ -271,7 +272,7 @@ class ATAS(Remembering):
         perturbation = self.recalled("perturbation", batch, epoch=epoch, fresh=self.uniform(batch, x, epoch=epoch))
         shown, back = self._moved(perturbation, batch, epoch=epoch)
         start = ball.project(x + shown)
-        grad = self.gradient(task, batch, x, start=start) / len(x)
+        grad = self.gradient(task, batch, x, start=start) / (self._batch or len(x))
         sizes = self._sizes(batch, grad, epoch=epoch)
         x_adv = ball.project(start + sizes.view(-1, *[1] * (x.dim() - 1)) * grad.sign())
         self.remember("perturbation", batch, back(x_adv - x), epoch=epoch)

@@ -156,7 +156,8 @@ def begin(learner: Learner, *, images: int, config: Config, folder: Path | None)
 
 def _setting(learner: Learner, *, images: int, config: Config, folder: Path | None) -> Setting:
     moves = learner.moved if learner.augments else None
-    return Setting(images, config.train_cfg.max_epochs, folder, moves)
+    batch = config.data.batch_size * get_dist_info()[1] * config.optim_wrapper.get("accumulative_counts", 1)
+    return Setting(images, config.train_cfg.max_epochs, folder, moves, batch)
 
 
 def build_guard(

@@ -20,11 +20,13 @@ from natx.registry import METHODS
 from natx.task import Task
 from natx.testing import WrappedTask
 from natx.threat import L2, Linf
+from natx.training.build import build_runner
 from natx.training.guard import Guard, Look
 from natx.training.learner import Learner
 
 EPS, IMAGES, EPOCHS, SIDE = 8 / 255, 6, 4, 4
 LINF = {"type": "Linf", "eps": EPS}
+SGD = {"optimizer": {"type": "SGD", "lr": 0.05}}
 
 
 def network() -> nn.Sequential:
@@ -144,6 +146,18 @@ def test_atas_is_the_sources_loop() -> None:
     assert len({round(size, 9) for size in sizes_seen}) > 3  # each image has a step of its own
 
 
+def test_atas_steps_do_not_depend_on_how_an_update_is_divided(tmp_path: Path) -> None:
+    """Halves of a batch, on two processes or accumulated, take the steps that their images take in the whole batch."""
+    task, rows, views = Double(network(), 4), list(range(IMAGES)), []
+    for parts in ([rows], [rows[:3], rows[3:]]):
+        method = begun(ATAS(LINF, c=0.1, warmup=0, dtype="float64"), batch=IMAGES)
+        views.append(torch.cat([method.make_views(task, batch_of(part), epoch=0)[0] for part in parts]))
+    assert torch.allclose(*views, atol=1e-12, rtol=0)
+    config = tiny_config({"type": "ATAS", "threat": LINF}, optim_wrapper={**SGD, "accumulative_counts": 3})
+    runner = build_runner(config, tmp_path / "run", device=torch.device("cpu"), rehearsal=True)
+    assert runner.model.method._batch == 3 * 12
+
+
 def test_atas_counts_resets_from_one_and_spares_the_last_epoch() -> None:
     method = begun(ATAS(LINF, reset=3), epochs=9)
     assert [method.since(epoch) for epoch in range(9)] == [0, 0, 2, 2, 2, 5, 5, 5, 5]
@@ -206,7 +220,7 @@ def test_an_image_that_comes_again_in_an_epoch_does_not_begin_anew(memory: Any) 
 
 @pytest.mark.parametrize("store", ["device", "disk"])
 def test_the_mean_of_gradient_norms_counts_an_image_that_comes_again(store: str, tmp_path: Path) -> None:
-    """ATAS's steps shrink with ``v``, of which a showing keeps the share ``beta``, in whatever epoch the last one was."""
+    """ATAS's steps shrink with ``v``, of which each showing keeps the share ``beta``."""
     method = begun(ATAS(LINF, beta=0.5, warmup=0, reset=0, store=store, dtype="float64"), folder=tmp_path)
     batch, grad = batch_of([1]), torch.ones(1, 3, SIDE, SIDE, dtype=torch.float64)
     for epoch in (0, 1, 1):

@@ -178,7 +178,6 @@ def test_the_triplet_loss_is_not_rounded_under_autocast() -> None:
     torch.testing.assert_close(loss.double(), exact, atol=1e-3, rtol=0)
 
 
-
 @pytest.mark.parametrize("name", compat.model_names())
 def test_every_model_is_taken_or_refused_in_one_line(name: str) -> None:
     """One feature and one linear head is what counts; the parameters are only counted, not allocated."""

@@ -20,10 +20,11 @@ from natx.training.learner import learner_of
 class EMA(Hook):
     """Keeps ``average <- d * average + (1 - d) * parameter`` after every step of the optimiser.
 
-    Where gradients are accumulated (``accumulative_counts``), a step takes several iterations. After step t = 1, 2, ... d is 0 for ``t < w`` (the average is the model) and ``min(decay, (1 + t - w) / (10 + t -
-    w))`` from then on, where w is ``warmup`` times all steps of the run. The average is a copy of the task with
-    tensors of its own; at the end of an epoch it gets a copy of the model's buffers (batch-norm statistics, which are
-    averages already; the source points its average at the model's own).
+    Where gradients are accumulated (``accumulative_counts``), such a step takes several iterations. After step t = 1,
+    2, ... d is 0 for ``t < w`` (the average is the model) and ``min(decay, (1 + t - w) / (10 + t - w))`` from then on,
+    where w is ``warmup`` times all steps of the run. The average is a copy of the task with tensors of its own; at the
+    end of an epoch it gets a copy of the model's buffers (batch-norm statistics, which are averages already; the source
+    points its average at the model's own).
     :class:`~natx.training.hooks.Checkpoints` judges both, keeps the better as the best, and saves the average as the
     last weights and the model's own in ``last.pth``. So it serves every method and task: it sees parameters alone.
 
