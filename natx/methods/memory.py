@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import all_gather_object, barrier, get_dist_info
 from torch import Tensor, nn
 
 from natx.errors import ConfigError
@@ -38,11 +39,16 @@ def build_memory(store: Store, *, images: int, path: Path | None, dtype: torch.d
     Without a path (a rehearsal, which keeps nothing) it is on the device whatever the store.
 
     Raises:
-        ConfigError: several processes and no disk: each would remember its own images alone.
+        ConfigError: several processes and no disk, or several machines: each would remember its own images alone.
     """
     if store not in ("device", "disk"):
         raise ConfigError(f"store is 'device' or 'disk'; got {store!r}")
     if store == "disk" and path is not None:
+        if (machines := len({*all_gather_object(platform.node())})) > 1:
+            raise ConfigError(
+                f"store='disk' shares perturbations by a file that processes of one machine map; these are on "
+                f"{machines} machines: use one, or a method that keeps none (Adversarial with SingleStep)"
+            )
         return DiskMemory(images, dtype, path)
     if store == "device" and get_dist_info()[1] > 1:
         raise ConfigError("images change process from epoch to epoch: give store='disk' with several processes")
@@ -156,12 +162,15 @@ class DiskMemory(nn.Module):
         return self._values, self._written
 
     def _map(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The file's two parts as tensors; the first process makes it where it does not exist."""
+        """The file's two parts as tensors; the first process makes them anew where they are not of this size."""
         epochs = self.path.with_suffix(".epochs")
         count = 2 * self.images * torch.Size(shape).numel()
+        sizes = {self.path: count * self.dtype.itemsize, epochs: 2 * self.images * torch.int32.itemsize}
         if get_dist_info()[0] == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not epochs.exists():
+            # Mapped as they are, values of another type or number of images would be read as perturbations.
+            if not all(file.exists() and file.stat().st_size == size for file, size in sizes.items()):
+                self.path.unlink(missing_ok=True)
                 torch.full((self.images, 2), NEVER, dtype=torch.int32).numpy().tofile(epochs)
         barrier()
         values = torch.from_file(str(self.path), shared=True, size=count, dtype=self.dtype)

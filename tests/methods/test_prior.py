@@ -307,6 +307,23 @@ def test_a_run_that_goes_back_takes_its_perturbations_with_it(
         assert torch.equal(weight, ends["disk"]["weights"][name]), name
 
 
+@pytest.mark.parametrize(("count", "dtype"), [(6, torch.float16), (3, torch.float32)])
+def test_what_another_run_left_in_the_file_is_not_read(count: int, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Other images, or another type (which guard.stronger may ask for), in the folder of a run."""
+    DiskMemory(3, torch.float16, tmp_path / "m.bin").write(torch.arange(3), torch.full((3, 4), 7.0), epoch=0)
+    rows, fresh = torch.arange(count), torch.full((count, 4), -1.0)
+    memory = DiskMemory(count, dtype, tmp_path / "m.bin")
+    assert torch.equal(memory.read(rows, epoch=1, since=0, fresh=fresh), fresh)
+    memory.write(rows, 2 * fresh, epoch=1)
+    assert torch.equal(memory.read(rows, epoch=2, since=0, fresh=fresh), 2 * fresh)
+
+
+def test_several_machines_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("natx.methods.memory.all_gather_object", lambda name: [name, f"{name}2"])
+    with pytest.raises(ConfigError, match="these are on 2 machines"):
+        begun(ATAS(LINF, store="disk"), folder=tmp_path)
+
+
 def test_several_processes_remember_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("natx.methods.memory.get_dist_info", lambda: (0, 2))
     with pytest.raises(ConfigError, match="give store='disk' with several processes"):
