@@ -38,6 +38,7 @@ from natx.training.images import (
     build_loader,
     build_selection,
     remarks,
+    replayed,
     training_threat,
     with_copies,
     with_generated,
@@ -106,8 +107,11 @@ def build_learner(config: Config, *, seed: int) -> Learner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         task = TASKS.build(plain_dict(config.task))
+        generator = torch.get_rng_state()
         method = _build_method(config, seed=seed)
-    return Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
+    learner = Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
+    learner.method_generator = generator
+    return learner
 
 
 def _build_method(config: Config, *, seed: int) -> Method:
@@ -124,7 +128,7 @@ def _compile(learner: Learner, config: Config) -> None:
     if not config.get("compile"):
         return
     stronger = plain_dict(config.get("guard") or {}).get("stronger", ())
-    methods = [learner.method, *(_stronger_method(config, stronger[: i + 1]) for i in range(len(stronger)))]
+    methods = [learner.method, *(_stronger_method(config, learner, stronger[: i + 1]) for i in range(len(stronger)))]
     if twice := next((method for method in methods if method.differentiates_twice), None):
         raise ConfigError(
             f"{type(twice).__name__} differentiates the network's gradients, which compiled graphs cannot: leave "
@@ -199,7 +203,13 @@ def build_guard(
             "trains against a norm ball as its threat model, and a task in which an image by itself is right or wrong"
         )
     stronger = settings.get("stronger", ())
-    methods = [_stronger_method(config, stronger[: i + 1]) for i in range(len(stronger))]  # refused now, or never
+    parts = [stronger[: i + 1] for i in range(len(stronger))]
+    methods = [_stronger_method(config, learner, options) for options in parts]  # refused now, or never
+    if any(replayed(_stronger(config, options).method) != replayed(config.method) for options in parts):
+        raise ConfigError(
+            "guard.stronger cannot change replays or fresh, nor go from a method with them to one without: the batches "
+            "come in the order that the run's own method has them in; change something else of it, such as its step"
+        )
     if stronger and any(True for method in (learner.method, *methods) for _ in method.parameters()):
         raise ConfigError(
             "guard.stronger exchanges the method, and this one, or a stronger one, trains networks of its own, whose "
@@ -207,7 +217,7 @@ def build_guard(
         )
 
     def method_after(times: int) -> Method:
-        method = _stronger_method(config, stronger[:times])
+        method = _stronger_method(config, learner, stronger[:times])
         method.prepare(learner.task, device)
         method.begin(_setting(learner, images=images, config=config, folder=folder))
         return method.to(device)
@@ -215,8 +225,15 @@ def build_guard(
     return Guard(selection, model, seed=config.seed, method_after=method_after, **settings)
 
 
-def _stronger_method(config: Config, options: Sequence[dict[str, Any]]) -> Method:
-    """The method of a config under overrides, each on top of those before it."""
+def _stronger_method(config: Config, learner: Learner, options: Sequence[dict[str, Any]]) -> Method:
+    """The method of a config under overrides; what it draws (a random adversary) is what the learner's own drew."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(learner.method_generator)
+        return _build_method(_stronger(config, options), seed=config.seed)
+
+
+def _stronger(config: Config, options: Sequence[dict[str, Any]]) -> Config:
+    """A config under overrides of its method, each on top of those before it."""
     changed = Config(plain_dict(config), filename=config.filename)
     for overrides in options:
         if other := [key for key in overrides if key != "method" and not key.startswith("method.")]:
@@ -224,9 +241,7 @@ def _stronger_method(config: Config, options: Sequence[dict[str, Any]]) -> Metho
                 f"guard.stronger overrides keys of the method, as {{'method.attack.noise': 2.0}}; got {other[0]!r}"
             )
         changed = with_options(changed, overrides, kind=TRAINING)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return _build_method(changed, seed=config.seed)
+    return changed
 
 
 def _meta(

@@ -147,9 +147,8 @@ def build_loader(config: Config, images: Any, *, device: torch.device | None = N
         ConfigError: ``data.on_device`` with loading processes, or for images that cannot live there.
     """
     device = device or torch.device("cpu")
-    data, method = config.data, config.method
-    while isinstance(method.get("method"), dict):  # a method around another, such as AWP
-        method = method.method
+    data = config.data
+    replays, fresh = replayed(config.method)
     resident = data.get("on_device", False)
     if resident and data.get("num_workers", 0):
         raise ConfigError("data.on_device leaves loading processes nothing to load: set data.num_workers=0")
@@ -159,10 +158,17 @@ def build_loader(config: Config, images: Any, *, device: torch.device | None = N
         seed=config.seed,
         num_workers=data.get("num_workers", 0),
         sampler=plain_dict(data.sampler) if data.get("sampler") else None,
-        replays=method.get("replays", 1),
-        fresh=method.get("fresh", 0.0),
+        replays=replays,
+        fresh=fresh,
         pin_memory=device.type == "cuda" and not resident,
     )
+
+
+def replayed(method: dict[str, Any]) -> tuple[int, float]:
+    """How often in a row a method's config has its batches shown, and the share of each that is new at every time."""
+    while isinstance(method.get("method"), dict):  # a method around another, such as AWP
+        method = method["method"]
+    return method.get("replays", 1), method.get("fresh", 0.0)
 
 
 def remarks(whole: Any, loader: DataLoader) -> Iterator[str]:

@@ -36,7 +36,10 @@ class Learner(BaseModel):
 
     Attributes:
         epoch: set by :class:`natx.training.hooks.SeedHook` before each epoch.
+        method_generator: the state of torch's generator before the method was built, for one that takes its place.
     """
+
+    method_generator: Tensor
 
     def __init__(
         self,

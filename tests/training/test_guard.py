@@ -54,6 +54,13 @@ class BentTask(WrappedTask):
         super().__init__(BentNet(), 2)
 
 
+class RandomTask(WrappedTask):
+    """Two classes and weights from torch's generator."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Sequential(nn.Flatten(), nn.Linear(32, 2)), 2)
+
+
 class Plain:
     """Images of one grey in the first channel and of their class in the second."""
 
@@ -91,7 +98,7 @@ class Bending(Term):
 
 @pytest.fixture(autouse=True)
 def bent(monkeypatch: pytest.MonkeyPatch) -> None:
-    for registry, kind in ((TASKS, BentTask), (DATASETS, Plain), (TERMS, Bending)):
+    for registry, kind in ((TASKS, BentTask), (TASKS, RandomTask), (DATASETS, Plain), (TERMS, Bending)):
         monkeypatch.setitem(registry.module_dict, kind.__name__, kind)
 
 
@@ -130,6 +137,9 @@ def bends(rates: list[float]) -> list[float]:
             good = (weight, memory)
         after.append(weight)
     return after
+
+
+FREE = {"type": "FreeTraining", "threat": {"type": "Linf", "eps": EPS}, "replays": 2}
 
 
 def guarded(folder: Path) -> dict[str, Any]:
@@ -304,6 +314,25 @@ def test_it_is_there_where_single_steps_are_trained_on(tmp_path: Path, monkeypat
     assert any(line.startswith("guard: FGSM against PGD-10") and "goes back" in line for line in lines)
 
 
+def test_stronger_settings_keep_what_the_method_drew() -> None:
+    """An adversary that stays random is the same network before and after going back."""
+    term = {"type": "NastyKL", "adversary": {"task": {"type": "RandomTask"}, "state": "random"}}
+    runner = build_runner(
+        config(
+            method={**config().method, "terms": [{"type": "TaskLoss"}, term]},
+            guard={"stronger": [{"method.attack.noise": 2.0}]},
+        ),
+        Path("nowhere"),
+        device=CPU,
+        rehearsal=True,
+    )
+    guard = next(hook.guard for hook in runner.hooks if isinstance(hook, Checkpoints))
+    methods = (runner.model.method, guard.method_after(1))
+    before, after = (method.terms[1].adversary.tasks[0].net.state_dict() for method in methods)
+    assert equal(before, after) and before["1.weight"].abs().max() > 0
+    assert methods[1].attack.noise == 2.0
+
+
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
@@ -312,6 +341,8 @@ def test_it_is_there_where_single_steps_are_trained_on(tmp_path: Path, monkeypat
         ({"guard": {"gap": 200.0}}, "gap"),
         ({"guard": {}, "data": {"train": {"type": "Plain", "count": 80}, "batch_size": 12}}, "data.heldout"),
         ({"guard": {}, "method": {"type": "Standard"}}, "threat model"),
+        ({"guard": {"stronger": [{"method.replays": 4}]}, "method": FREE}, "cannot change replays"),
+        ({"guard": {"stronger": [{"method.step": 0.5}, {"method.replays": 4}]}, "method": FREE}, "replays"),
     ],
 )
 def test_a_guard_that_cannot_do_its_work_is_one_line(

@@ -35,10 +35,14 @@ class LogValues(RuntimeInfoHook):
     def before_train(self, runner: Runner) -> None:
         """See mmengine; takes the norm of clipped gradients before mmengine reads it."""
         super().before_train(runner)
-        self._methods = [part for part in learner_of(runner).method.modules() if isinstance(part, Method)]
         wrapper = runner.optim_wrapper
         if getattr(wrapper, "clip_grad_kwargs", None):
             wrapper.clip_func = self._clipping(wrapper.clip_func, name=f"train/{wrapper.grad_name}")
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """See mmengine; the method may be another than in the epoch before."""
+        super().before_train_epoch(runner)
+        self._methods = [part for part in learner_of(runner).method.modules() if isinstance(part, Method)]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """See mmengine; tells the method whether a line of the log will show this step."""
