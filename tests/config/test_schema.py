@@ -160,6 +160,11 @@ def test_what_mmengine_shards_by_is_refused_with_what_to_use(shop: Workshop, tra
     assert text in refusal(shop.write("sharded.py", content.to_dict()), TRAINING)
 
 
+@pytest.mark.parametrize("kind", ["AmpOptimWrapper", "ApexOptimWrapper"])
+def test_a_wrapper_that_casts_is_refused_with_what_does(training: Path, kind: str) -> None:
+    assert "set amp='bfloat16'" in refusal(training, TRAINING, **{"optim_wrapper.type": kind})
+
+
 def test_arguments_that_natx_gives_are_not_a_configs(training: Path) -> None:
     sampler = {"type": "DefaultSampler", "seed": 3}
     assert "data.sampler.seed is no argument of DefaultSampler" in refusal(training, TRAINING, data__sampler=sampler)

@@ -138,6 +138,8 @@ WHOLE = (
     "shards the network (FSDP, DeepSpeed), which natx cannot train: each process has the whole network; leave it out, "
     "shard_optimizer=True shares out the optimiser's memory, a smaller data.batch_size bounds the activations"
 )
+# The learner casts by itself, which switches off whatever a wrapper has switched on around it.
+CAST = "would train in float32, since natx casts by itself: set amp='bfloat16' (--amp), which needs no loss scaling"
 WRAPPED = ("optimizer", "paramwise_cfg", "clip_grad", "constructor")  # of optim_wrapper, beside its class's arguments
 
 
@@ -150,7 +152,13 @@ class Training(Section):
     data: Data = entry("images")
     method: Method = entry("the recipe: views, inner attack, terms")
     optim_wrapper: Annotated[
-        Any, Built(OPTIM_WRAPPERS, also=WRAPPED, default="OptimWrapper", refused={"DeepSpeedOptimWrapper": WHOLE})
+        Any,
+        Built(
+            OPTIM_WRAPPERS,
+            also=WRAPPED,
+            default="OptimWrapper",
+            refused={"DeepSpeedOptimWrapper": WHOLE, "AmpOptimWrapper": CAST, "ApexOptimWrapper": CAST},
+        ),
     ] = entry("mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`")
     train_cfg: TrainCfg = entry("length")
     seed: int = entry("of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0)
