@@ -44,6 +44,7 @@ from natx.training.images import (
     with_generated,
 )
 from natx.training.learner import Learner
+from natx.training.misfits import misfits
 from natx.training.runner import NatxRunner
 from natx.training.selection import Selection
 
@@ -81,7 +82,7 @@ def build_runner(
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
-        for remark in [*remarks(whole, loader), *learner.method.notes()]:
+        for remark in [*remarks(whole, loader), *learner.method.notes(), *misfits(config, steps=len(loader))]:
             say(f"note: {remark}")
         meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
     settings = decisive_settings(config)

@@ -18,6 +18,7 @@ from natx.data.images import stored_size
 from natx.errors import UserError
 from natx.runtime.progress import amount, duration
 from natx.training.images import remarks
+from natx.training.misfits import misfits
 from natx.training.rehearsal import FrozenModel, Rehearsal, rehearse
 
 SAMPLE = 16  # image files whose size is looked at
@@ -60,6 +61,7 @@ def _what(rehearsal: Rehearsal) -> list[str]:
     """Model, method, start, what is the best epoch, and remarks of the data."""
     config, learner, selection = rehearsal.config, rehearsal.learner, rehearsal.selection
     loader = rehearsal.runner.train_dataloader
+    notes = [*remarks(loader.dataset, loader), *learner.method.notes(), *misfits(config, steps=len(loader))]
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     model = model if isinstance(model, str) else model.type
@@ -81,7 +83,7 @@ def _what(rehearsal: Rehearsal) -> list[str]:
         f"terms {' + '.join(type(t).__name__ for t in learner.method.terms)}",
         f"best: {best}",
         *([] if rehearsal.guard is None else [f"guard: {rehearsal.guard.describe()}"]),
-        *(f"note: {remark}" for remark in [*remarks(loader.dataset, loader), *learner.method.notes()]),
+        *(f"note: {remark}" for remark in notes),
     ]
 
 

@@ -25,6 +25,7 @@ from natx.runtime.memory import explained
 from natx.runtime.precision import quick_float32
 from natx.runtime.stop import StopRequest
 from natx.training.hooks import Checkpoints
+from natx.training.learner import learner_of
 from natx.training.loop import ResumableLoop
 from natx.training.shards import ShardedOptimizer
 
@@ -121,10 +122,25 @@ class NatxRunner(Runner):
         name = optimizer.get("type")
         if isinstance(name, str):
             require_known(OPTIMIZERS, name)
+        self._check_paramwise(optim_wrapper.get("paramwise_cfg") or {}, optimizer)
         with _fitting("optim_wrapper", optim_wrapper):
             if self.cfg.get("shard_optimizer") and self.distributed:
                 optimizer = {**optimizer, "type": ShardedOptimizer, "optimizer_type": name}
             return super().build_optim_wrapper({**optim_wrapper, "optimizer": optimizer})
+
+    def _check_paramwise(self, settings: dict[str, Any], optimizer: dict[str, Any]) -> None:
+        """Raise ConfigError for what mmengine would pass over without a word."""
+        names = [name for name, _ in learner_of(self).named_parameters()]
+        for key in settings.get("custom_keys") or {}:
+            if not any(key in name for name in names):
+                raise ConfigError(
+                    f"optim_wrapper.paramwise_cfg.custom_keys: {key!r} is in the name of no parameter; they are called "
+                    f"{names[0]}, ..., {names[-1]}"
+                )
+        if settings.get("flat_decay_mult") is not None and optimizer.get("weight_decay") is None:
+            raise ConfigError(
+                "optim_wrapper.paramwise_cfg.flat_decay_mult multiplies optimizer.weight_decay: set that too"
+            )
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """mmengine's; what does not fit in the config raises ConfigError."""
