@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from natx.registry import METHODS, TERMS
 from natx.runtime.precision import full_precision
 from natx.task import Task, concat_pixels, slice_raw
 from natx.terms.base import Term, View
+from natx.threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Method(nn.Module):
 
     Attributes:
         views: names of the views, in order.
+        usual_threat: what it is to withstand where its config names no threat model; None where that means no attack.
         tally: what the attack of the last :meth:`make_views` could not follow, which is logged; None without attack.
         watched: whether a line of the log shows this step; :func:`diagnostics` of others are left out, which would be
             a good part of a small network's step.
     """
 
     views: tuple[str, ...] = ("clean",)
+    usual_threat: ClassVar[ThreatModel | None] = None
     terms: nn.ModuleList
     tally: Tally | None = None
     watched: bool = True

@@ -75,7 +75,8 @@ class LAS(Adversarial):
         max_norm: to which its gradient is clipped.
         copy_lr: learning rate of the copy's step, a number or a schedule; the original takes the target's.
         copy_weight_decay: of the copy's step.
-        probe: config of the attack of R2; by default PGD-10 at 8/255 with two restarts.
+        probe: config of the attack of R2; by default PGD-10 at 8/255 with two restarts. The best epoch is chosen under
+            its threat model.
         seed: of the attack's starts and the strategy's draws.
         views: see :class:`~natx.methods.Adversarial`.
         terms: see :class:`~natx.methods.base.Method`.
@@ -85,6 +86,8 @@ class LAS(Adversarial):
         ConfigError: a setting out of range; before epoch 1: a task without right and wrong images, or a strategy
             network for images of another size.
     """
+
+    usual_threat = Linf(8 / 255)
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class LAS(Adversarial):
         self.lr, self.copy_lr = Schedule(lr, name="lr"), Schedule(copy_lr, name="copy_lr")
         self.max_norm, self.copy_weight_decay = max_norm, copy_weight_decay
         probe = probe or dict(type="PGD", steps=10, restarts=2)
-        self.probe = build_attack(probe, threat=Linf(8 / 255))
+        self.probe = build_attack(probe, threat=self.usual_threat)
         self.taken: Tensor
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # training steps, saved to resume from
         self._steps: int | None = None  # the same number on the host, read from the buffer when it is first needed

@@ -22,7 +22,7 @@ from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
 from natx.models.weights import weights_path
-from natx.registry import ATTACKS, METRICS, TASKS, THREATS
+from natx.registry import ATTACKS, METHODS, METRICS, TASKS, THREATS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
 from natx.threat import ThreatModel
@@ -78,9 +78,11 @@ def training_threat(method: Any) -> Any:
     """The threat model of the attack in a method's config (of the first, where there are several), or None."""
     if not isinstance(method, dict):
         return None
-    inner = [method[key] for key in ("attack", "method") if key in method]
+    inner = [method[key] for key in ("attack", "method", "probe") if key in method]
     threats = (method.get("threat"), *map(training_threat, [*inner, *method.get("attacks", ())]))
-    return next((threat for threat in threats if threat is not None), None)
+    kind = method.get("type")
+    usual = getattr(METHODS.module_dict.get(kind, kind), "usual_threat", None)
+    return next((threat for threat in threats if threat is not None), usual)
 
 
 def with_copies(

@@ -127,6 +127,7 @@ def test_what_the_best_epoch_is_and_where_training_starts(shop: Workshop) -> Non
 
 
 L2 = {"type": "L2", "eps": 128 / 255}
+CHOOSER = {key: DIGITS["task"][key] for key in ("type", "model", "model_args")}
 
 
 @pytest.mark.parametrize(
@@ -150,8 +151,10 @@ L2 = {"type": "L2", "eps": 128 / 255}
             },
             "L2 128/255",
         ),
+        ({"type": "LAS", "strategy": CHOOSER}, "Linf 8/255"),
+        ({"type": "AWP", "method": {"type": "LAS", "strategy": CHOOSER, "probe": {**PGD, "threat": L2}}}, "L2 128/255"),
     ],
-    ids=["L2", "AWP", "free", "worst of"],
+    ids=["L2", "AWP", "free", "worst of", "LAS", "LAS with a probe"],
 )
 def test_the_best_epoch_is_chosen_on_the_threat_of_the_training_by_default(
     shop: Workshop, method: dict[str, Any], threat: str
