@@ -10,7 +10,7 @@ from typing import Any
 from natx.evaluation.robust import CLEAN
 from natx.evaluation.statistics import LEVEL, POWER, images_needed, seeds_needed
 from natx.report.cells import WORST, column_names, report_cells
-from natx.report.paired import outcomes_of
+from natx.report.paired import images_of, outcomes_of
 from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
@@ -76,8 +76,8 @@ def discordant_share(first: Sequence[Report], second: Sequence[Report], column: 
     for one in first:
         for other in second:
             right, theirs = outcomes_of(one, column), outcomes_of(other, column)
-            images = [report.get("settings", {}).get("images_fingerprint") for report in (one, other)]
-            if right is not None and theirs is not None and images[0] == images[1]:
+            images = [images_of(report, column) for report in (one, other)]
+            if right is not None and theirs is not None and images[0] == images[1] is not None:
                 shares.append(100 * float((right != theirs).double().mean()))
     return statistics.fmean(shares) if shares else None
 

@@ -33,7 +33,7 @@ def set_values_table(rows: Mapping[str, Sequence[Report]]) -> Table | None:
         for column in dict.fromkeys(column for columns in by_report for column in columns):
             several = [columns[column] for columns in by_report if column in columns]
             ends = set_intervals(reports[0]).get(column, {}) if len(reports) == 1 else {}
-            cells = [_cell([values[key] for values in several if key in values], ends.get(key)) for key in explained]
+            cells = [_cell([values.get(key) for values in several], ends.get(key)) for key in explained]
             lines.append(TableRow([f"{name}: {column}", *cells, _added(reports, column)]))
     head = ["", *(f"{key} ({units[key]})" if key in units else key for key in explained), OUTCOMES["alarms"]]
     seeds = any(len(reports) > 1 for reports in shown.values())
@@ -48,10 +48,14 @@ def _columns(report: Report) -> dict[str, dict[str, float]]:
     return {**columns, WORST: report["worst_case"]} if "worst_case" in report else columns
 
 
-def _cell(values: Sequence[float], ends: Sequence[float] | None) -> str:
-    if not values:
+def _cell(values: Sequence[float | None], ends: Sequence[float] | None) -> str:
+    """The mean over the reports in which a value is defined, and in how many where it is not in all."""
+    defined = [value for value in values if value is not None]
+    if not defined:
         return ""
-    text = mean_and_deviation(values)
+    text = mean_and_deviation(defined)
+    if len(defined) < len(values):
+        return f"{text} ({len(defined)} of {len(values)} seeds)"
     return text if ends is None else "{} ({:.1f}–{:.1f})".format(text, *ends)
 
 

@@ -24,7 +24,7 @@ from natx.runtime.progress import Meter
 from natx.study.joined import joined
 from natx.study.rows import Judging, Row, Study
 from natx.study.sparse import measure
-from natx.study.times import epoch_report, spent, step_times, timed_by_step
+from natx.study.times import epoch_report, recipe_of, spent, step_times, timed_by_step
 from natx.study.trainings import Training, opponents, row_training, train_first, undefended
 
 REPORT = "report.json"
@@ -211,7 +211,7 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
         work_dir: the study's folder.
         options: overrides of every training config.
     """
-    result, times = RowReports(row), step_times(study.step_times)
+    result, recipe = RowReports(row), recipe_of(row, step_times(study.step_times), options=options)
     for seed in study.seeds:
         parts, sparsity = _read(study, row, work_dir / f"seed{seed}" / row.folder)
         if parts:
@@ -227,7 +227,7 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
         several = [*parts.values()]
         alone = len(study.judgings) < 2
         report = next(iter(several), None) if alone else joined(several, of=len(study.judgings))
-        result.reports.append(report and timed_by_step(report, times.get(Path(row.config or "").stem)))
+        result.reports.append(report and timed_by_step(report, recipe))
         result.sparsity.append(sparsity)
     return result
 

@@ -7,12 +7,17 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from natx.benchmark.training import step_units
+from natx.config import with_options
 from natx.errors import ConfigError
 from natx.models.checkpoint import load_state
 from natx.models.weights import DONE
+from natx.study.rows import Row
+from natx.study.trainings import method_of
 
 RECIPES = "recipe_hours"  # the benchmark's item
 BY_STEP = "a step's processor time, of all configs in one run (natx bench --only recipe_hours), times the steps"
+PRECISION = "bfloat16"  # in which the benchmark measures all of them
 NO_SCALARS = ("lr", "time", "data_time", "cpu_seconds")
 
 
@@ -81,6 +86,28 @@ def step_times(path: Path | None) -> dict[str, dict[str, Any]]:
         return {recipe["config"]: recipe for recipe in next(recipes, [])}
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"step_times: {path} is no results file of natx bench: name one, or leave it out") from error
+
+
+def recipe_of(row: Row, times: dict[str, dict[str, Any]], *, options: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The benchmark's line whose step is that of a row's training; None where it has none.
+
+    It measures the configs as they are, in bfloat16: a step of another network, of a method that spends more or less on
+    an image, or in another precision is another.
+
+    Args:
+        row: a row of a study.
+        times: see :func:`step_times`.
+        options: overrides of every training config.
+    """
+    recipe = times.get(Path(row.config or "").stem)
+    if recipe is None:
+        return None
+    plain, trained = row.load(), with_options(row.load(), {**row.options, **(options or {})})
+    if plain.task != trained.task or trained.get("amp") != PRECISION:
+        return None
+    if plain.method != trained.method and step_units(method_of(plain)) != step_units(method_of(trained)):
+        return None
+    return recipe
 
 
 def timed_by_step(report: dict[str, Any], recipe: dict[str, Any] | None) -> dict[str, Any]:

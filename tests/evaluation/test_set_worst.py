@@ -178,13 +178,13 @@ def test_the_report_says_values_intervals_meanings_and_the_rule() -> None:
     assert "images by column: Clean 2, first 1, second 1." in page
 
 
-def test_a_value_that_is_not_defined_is_an_empty_cell_and_out_of_means() -> None:
+def test_a_value_that_is_not_defined_is_an_empty_cell_and_a_mean_says_of_how_many_it_is() -> None:
     content = report(evaluated())
     del content["columns"][0]["values"]["least"]
     head, *rows = values_table(content).markdown()
     assert head == "| | mean | least (points) |" and rows[1] == "| Clean | 70.00 (65.0–75.0) | |"
     table = set_values_table({"NAT": [content, report(evaluated())]})
-    assert table is not None and table.rows[0].cells[1:3] == ["70.00 ± 0.00", "0.50"]
+    assert table is not None and table.rows[0].cells[1:3] == ["70.00 ± 0.00", "0.50 (1 of 2 seeds)"]
 
 
 def test_a_study_shows_all_values_of_its_rows() -> None:

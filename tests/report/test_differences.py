@@ -11,7 +11,7 @@ import torch
 
 from natx.evaluation.outcomes import packed
 from natx.report.intervals import counts, interval_cells, widest
-from natx.report.needed import headline, needed_table
+from natx.report.needed import discordant_share, headline, needed_table
 from natx.report.paired import holm, outcomes_of, paired_table
 from natx.report.summary import summary_table
 from natx.report.text import markdown_table
@@ -113,6 +113,16 @@ def test_several_seeds_are_one_vote_an_image() -> None:
     b = [report([1] * 4, [0, 0, 0, 1], seed=0), report([1] * 4, [0, 0, 1, 0], seed=1), report([1] * 4, [1] * 4, seed=2)]
     table = paired_table({"A": a, "B": b})  # by image: +2, +1, 0, -1 of two seeds
     assert table.rows[0].cells == ["B", f"-25.00, p {exact(2, 1):.2g}"]
+
+
+def test_images_that_are_not_known_to_be_the_same_share_no_outcomes() -> None:
+    """Two reports of notebooks, which do not say what they were judged on."""
+    one, other = report([1] * 4, [1, 1, 0, 0]), report([1] * 4, [0, 0, 1, 0])
+    assert discordant_share([one], [other], "Worst case") == 75.0
+    assert discordant_share([one], [report([1] * 3, [0, 0, 1], images="other")], "Worst case") is None
+    for unknown in (one, other):
+        unknown["settings"] = {}
+    assert discordant_share([one], [other], "Worst case") is None
 
 
 def test_no_pair_is_lost_where_rows_have_other_seeds_and_the_caption_says_so() -> None:

@@ -19,7 +19,8 @@ from natx.evaluation.outcomes import packed, unpacked
 from natx.study.content import machines
 from natx.study.joined import joined
 from natx.study.rivals import Rivals, rivals_reading, rivals_table
-from natx.study.times import step_times
+from natx.study.rows import Row
+from natx.study.times import recipe_of, step_times
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
 PGD: dict[str, Any] = {"type": "PGD", "steps": 2, "step_size": 0.1}
@@ -29,7 +30,7 @@ THREAT = {"type": "Linf", "eps": 0.2}
 def study_file(shop: Workshop, **changes: Any) -> Path:
     """Two judgings of a vanilla net and of NAT, whose rival it is."""
     vt = shop.digits("vt.py", **SHORT)
-    at = shop.digits("nat.py", **SHORT, method=nat({"config": str(vt)}))
+    at = shop.digits("nat.py", **SHORT, amp="bfloat16", method=nat({"config": str(vt)}))
     one = shop.write("one.py", {"threat": THREAT, "attacks": [{**PGD, "name": "PGD"}]})
     two = shop.write("two.py", {"threat": THREAT, "attacks": [{**PGD, "steps": 3, "name": "AA"}]})
     content = {
@@ -260,6 +261,21 @@ def test_other_epochs_are_said() -> None:
     theirs["training"]["epochs"] = 3
     (sentence,) = rivals_reading([Rivals("NAT", "AT", [ours], [theirs])])
     assert "(8 epochs against 3 epochs, 1 seed)" in sentence
+
+
+def test_a_step_of_the_benchmark_is_no_other_networks_methods_or_precisions(shop: Workshop) -> None:
+    method = {"type": "Adversarial", "attack": {**PGD, "threat": THREAT}, "views": ["adv"]}
+    config = str(shop.digits("at.py", amp="bfloat16", method=method))
+    times = {"at": {"config": "at", "batch": 16, "step, s": 3.0}}
+
+    def found(options: dict[str, Any]) -> bool:
+        return recipe_of(Row("at", "AT", config, options=options), times, options=None) is not None
+
+    assert found({}) and found({"train_cfg.max_epochs": 1, "method.attack.step_size": 0.05})
+    assert (
+        not found({"method.attack.steps": 4}) and not found({"amp": None}) and not found({"task.model_args.width": 3})
+    )
+    assert recipe_of(Row("vt", "VT", str(shop.digits("vt.py"))), times, options=None) is None
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
