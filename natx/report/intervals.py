@@ -68,6 +68,8 @@ def counts(report: dict[str, Any]) -> dict[str, tuple[int, int]]:
 def score_interval(scores: Sequence[float], groups: Sequence[int] | None = None) -> list[float]:
     """The 95 % interval of the mean of queries' scores, in percent: Wilson's where each is 0 or 100.
 
+    Of one query, or of one person's alone, resamples are all alike and tell nothing: anything is possible.
+
     Args:
         scores: of each query (%).
         groups: which queries belong together; None where each is one by itself.
@@ -76,6 +78,8 @@ def score_interval(scores: Sequence[float], groups: Sequence[int] | None = None)
         right = [score / 100 for score in scores]
         draws = independent_draws(right, groups)
         return [100 * end for end in wilson(draws * (sum(right) / len(right)), draws)]
+    if len(set(range(len(scores)) if groups is None else groups)) < 2:
+        return [0.0, 100.0]
     return list(mean_interval(scores, groups=groups))
 
 

@@ -220,9 +220,7 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
     reports = {one.row.name: [report for report in one.reports if report] for one in rows}
     return Group(
         title,
-        _explanation(study, next(iter(labelled.values())), choice=checkpoint_choice(rows) if study.judgings else "")
-        if labelled
-        else "",
+        _explanation(study, rows, list(labelled.values())) if labelled else "",
         table,
         list(dict.fromkeys([*notes, *_remarks(labelled)])),
         summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
@@ -246,8 +244,20 @@ def checkpoint_choice(rows: Sequence[RowReports]) -> str:
     return "; ".join(f"{choice} ({', '.join(of)})" for choice, of in names.items())
 
 
-def _explanation(study: Study, report: Report, *, choice: str) -> str:
-    """What a table shows, from one of its reports and from how the checkpoints were chosen."""
+def threats_text(rows: Sequence[RowReports]) -> str:
+    """The threat models of a table's rows; rows that differ in it are named."""
+    names: dict[str, list[str]] = {}
+    for one in rows:
+        for threat in dict.fromkeys(report["threat"] for report in one.reports if report):
+            names.setdefault(threat, []).append(one.row.name)
+    if len(names) < 2:
+        return "".join(names)
+    return "; ".join(f"{threat} ({', '.join(of)})" for threat, of in names.items())
+
+
+def _explanation(study: Study, rows: Sequence[RowReports], reports: Sequence[Report]) -> str:
+    """What a table shows, from its reports and from how the checkpoints were chosen."""
+    report = next((report for report in reports if "worst_case" in report), reports[0])
     if not study.judgings:
         return f"{report['cell'][0]}: the steps alone, without choosing checkpoints; mean and standard deviation."
     data = report["settings"]["data"]
@@ -257,9 +267,10 @@ def _explanation(study: Study, report: Report, *, choice: str) -> str:
         what = f"{'/'.join(report['cell'])} in percent, attacks on {data}; {headline}"
     else:
         what = (
-            f"Accuracy in percent under {report['threat']} on {data}, success counted at '{report['success']}' step; "
+            f"Accuracy in percent under {threats_text(rows)} on {data}, success counted at '{report['success']}' step; "
             f"{_headline(study, report)}"
         )
+    choice = checkpoint_choice(rows)
     if not study.table:
         spread = "mean and standard deviation over the seeds" if len(study.seeds) > 1 else "one seed"
         sets = over_what(report) if "cell" in report else ""
@@ -343,7 +354,7 @@ def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
         forwards, backwards = counted(row)
         label = f"{row.group}: {row.name}" if row.group else row.name
         training = f"{amount(forwards)} forwards, {amount(backwards)} backwards"
-        lines.append(TableRow([label, training, *_spent(one, forwards, backwards), _judging(one.reports[0])]))
+        lines.append(TableRow([label, training, *_spent(one, forwards, backwards), _judging(one.reports)]))
     head = ["", "training per image and step", *SPENT, "judging, all attacks"]
     measured = [any(row.cells[place] for row in lines) for place in range(len(head))]  # old reports say nothing of it
     lines = [TableRow([cell for cell, shown in zip(row.cells, measured) if shown]) for row in lines]
@@ -371,8 +382,9 @@ def _minutes(one: RowReports) -> str:
     return mean_and_deviation(spent) if spent else ""
 
 
-def _judging(report: Report | None) -> str:
-    """What judging cost."""
+def _judging(reports: Sequence[Report | None]) -> str:
+    """What judging cost, with the first seed that was judged."""
+    report = next(filter(None, reports), None)
     if report is None:
         return NOT_RUN
     if not report["attacks"]:

@@ -10,6 +10,7 @@ import torch
 from natx.evaluation.outcomes import packed
 from natx.evaluation.robust import CLEAN
 from natx.judging.identity import are_first
+from natx.report.cells import WORST
 from natx.report.intervals import interval
 from natx.report.paired import outcomes_of
 
@@ -43,10 +44,18 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     settings = reports[0]["settings"]
     smallest = min(reports, key=lambda report: report["images"])
     attacks = [attack for report in reports for attack in report["attacks"]]
+    notes = list(dict.fromkeys(note for report in reports for note in report.get("notes", ())))
+    absent = {
+        column_name(column, report["images"]): why
+        for report in reports
+        for column, why in report.get("not_applicable", {}).items()
+    }
     first = [attack for attack in attacks if attack["columns"] == [CLEAN]][:1]
     whole: Report = {
         **{key: value for key, value in reports[0].items() if not key.startswith(("worst_case", "not_applicable"))},
         **{key: text for key in ("threat", "success") if (text := _every(reports, key))},
+        **({"notes": notes} if notes else {}),
+        **({"not_applicable": absent} if absent else {}),
         "images": smallest["images"],
         "columns": [{**one, "name": column_name(one["name"], one["images"])} for one in columns.values()],
         "attacks": [*first, *(attack for attack in attacks if attack["columns"] != [CLEAN])],
@@ -80,6 +89,8 @@ def _fingerprint(report: Report) -> str | None:
 def _worst_case(reports: Sequence[Report], images: int) -> Report:
     """The worst case over all columns of all reports on the first images; nothing where one has no outcomes."""
     outcomes = [outcomes_of(report, column["name"]) for report in reports for column in report["columns"]]
+    # A judging of the worst case alone has no columns for its attacks.
+    outcomes += [outcomes_of(report, WORST) for report in reports if report.get("pool")]
     if any(right is None for right in outcomes):
         return {}
     unbroken = torch.stack([right[:images] for right in outcomes if right is not None]).all(0)

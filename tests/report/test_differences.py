@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from natx.evaluation.outcomes import packed
+from natx.report import intervals
 from natx.report.intervals import counts, interval_cells, widest
 from natx.report.needed import discordant_share, headline, needed_table
 from natx.report.paired import holm, outcomes_of, paired_table
@@ -61,6 +62,16 @@ def test_intervals_are_wilsons() -> None:
         "",
     ]
     assert widest(100) == pytest.approx(max(score_interval(k, 100)[1] - k for k in range(101)))
+
+
+def test_one_query_or_one_person_tells_nothing_of_others() -> None:
+    """A bootstrap of one draw is that draw again: an interval without width, as if it were certain."""
+    assert intervals.score_interval([37.5]) == [0.0, 100.0]
+    assert intervals.score_interval([37.5, 12.5, 40.0], [4, 4, 4]) == [0.0, 100.0]
+    low, high = intervals.score_interval([37.5, 12.5, 40.0], [4, 4, 7])
+    assert low == pytest.approx(25.0) and high == pytest.approx(40.0)
+    share = intervals.score_interval([100.0, 100.0], [4, 4])
+    assert share == pytest.approx([score_interval(1, 1)[0], 100.0])
 
 
 def test_a_set_has_no_intervals() -> None:

@@ -16,10 +16,11 @@ from workshop import Workshop, nat, write_config
 
 from natx.errors import ConfigError
 from natx.evaluation.outcomes import packed, unpacked
-from natx.study.content import machines
+from natx.study.content import machines, threats_text
 from natx.study.joined import joined
 from natx.study.rivals import Rivals, rivals_reading, rivals_table
 from natx.study.rows import Row
+from natx.study.run import RowReports
 from natx.study.times import recipe_of, step_times
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
@@ -190,6 +191,24 @@ def test_judgings_under_two_threat_models_have_no_worst_case_and_say_both() -> N
     together = joined(parts, of=2)
     assert together is not None and "worst_case" not in together
     assert (together["threat"], together["success"]) == ("Linf 4/255, Linf 8/255", "last, any")
+
+
+def test_what_every_judging_says_is_in_the_joined_report() -> None:
+    """Attacks of a judging of the worst case alone have no columns; remarks are of any of them."""
+    right, broken = np.ones(40, dtype=bool), np.arange(20) < 5
+    parts = [judged(Clean=right, PGD=right), judged(Clean=right[:20])]
+    parts[0]["notes"] = ["one", "both"]
+    parts[1] |= {"notes": ["both", "other"], "not_applicable": {"AA": "3 classes"}, "pool": True}
+    parts[1]["worst_case_outcomes"] = packed(torch.from_numpy(broken))
+    together = joined(parts, of=2)
+    assert together is not None and together["notes"] == ["one", "both", "other"]
+    assert together["not_applicable"] == {"AA (20)": "3 classes"}
+    assert together["worst_case"] == 25.0
+
+
+def test_a_table_names_the_threat_models_of_its_rows() -> None:
+    rows = [RowReports(Row(name, name, "x"), [{"threat": threat}, None]) for name, threat in (("A", "p"), ("B", "q"))]
+    assert threats_text(rows[:1] * 2) == "p" and threats_text(rows) == "p (A); q (B)"
 
 
 def test_rivals_are_held_against_each_other_column_by_column() -> None:
