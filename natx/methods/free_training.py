@@ -82,10 +82,10 @@ class FreeTraining(Method):
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Clean pixels (if asked for) and the perturbed ones, through which the update's backward will go."""
         x, mask = task.pixels(batch), task.perturbable(batch)
-        perturbation = self._moved()
+        perturbation = self._moved(x.device)
         if perturbation is None or self._epoch != epoch or perturbation.shape != x.shape:
             perturbation = torch.zeros_like(x)
-        self._leaf, self._epoch = perturbation.to(x.device).requires_grad_(), epoch
+        self._leaf, self._epoch = perturbation.requires_grad_(), epoch
         x_adv = (x + (self._leaf if mask is None else self._leaf * mask.to(x.dtype))).clamp(0, 1)
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
@@ -102,13 +102,14 @@ class FreeTraining(Method):
             self._leaf = state["perturbation"].clone().requires_grad_()
             self._leaf.grad = state["gradient"]
 
-    def _moved(self) -> Tensor | None:
-        """The perturbation after the step that the last backward asks for."""
+    def _moved(self, device: torch.device) -> Tensor | None:
+        """The perturbation after the step that the last backward asks for; one from a file is on another device."""
         if self._leaf is None:
             return None
-        leaf, grad = self._leaf.detach(), self._leaf.grad
+        leaf, grad = self._leaf.detach().to(device), self._leaf.grad
         if grad is None:
             return leaf.clone()
+        grad = grad.to(device)
         self.tally = Tally(len(grad), grad.device)
         self.tally.gradients(grad, rows=None)
         moved = leaf + self.step * self.threat.radius * finite_gradient(grad).sign()

@@ -29,8 +29,12 @@ CLIPPED = {
 }
 
 
-def averaged(**changes: Any) -> Config:
-    return tiny_config(AT, ema={"decay": 0.9}, optim_wrapper=CLIPPED, **changes)
+LINF = PGD["threat"]
+FREE = {"type": "FreeTraining", "threat": LINF, "replays": 2}
+
+
+def averaged(method: dict[str, Any] = AT, **changes: Any) -> Config:
+    return tiny_config(method, ema={"decay": 0.9}, optim_wrapper=CLIPPED, **changes)
 
 
 def test_an_iteration_between_two_lines_of_the_log_waits_once(device: torch.device, tmp_path: Path) -> None:
@@ -53,18 +57,20 @@ def test_a_run_has_the_cpus_weights(device: torch.device, tmp_path: Path) -> Non
     assert all(torch.allclose(value, states[1][key], atol=1e-5) for key, value in states[0].items())
 
 
+@pytest.mark.parametrize("method", [AT, FREE], ids=["attack", "free"])
 def test_a_resumed_run_equals_an_unbroken_one(
-    device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: dict[str, Any], device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(self: Any, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if (runner.epoch, batch_idx) == (1, 2):
             raise Stopped
 
-    train(averaged(), tmp_path / "whole", device=device)
+    config = averaged(method, checkpoint_every=0.0001)  # inside the epoch, after every step
+    train(config, tmp_path / "whole", device=device)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(LogValues, "after_train_iter", stop)
-        train(averaged(), tmp_path / "broken", device=device)
-    train(averaged(), tmp_path / "broken", device=device, resume=True)
+        train(config, tmp_path / "broken", device=device)
+    train(config, tmp_path / "broken", device=device, resume=True)
     whole, broken = (load_state(tmp_path / name / "last.pth") for name in ("whole", "broken"))
     for part in ("weights", "live"):
         assert all(torch.equal(value, broken[part][key]) for key, value in whole[part].items())
