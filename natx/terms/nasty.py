@@ -130,6 +130,13 @@ class NastyKL(Term):
         self._smoothing = 0.0
         self._facts: dict[str, str] = {}
 
+    def check_views(self, names: Sequence[str]) -> None:
+        """See :meth:`Term.check_views`; one of those that it acts on is enough."""
+        if not set(self.on) & set(names):
+            raise ConfigError(
+                f"NastyKL acts on {tuple(self.on)}, and the method makes {tuple(names)} only: set its on, or the views"
+            )
+
     @property
     def effective_weight(self) -> float:
         """``weight * tau^2``: what multiplies the KL."""

@@ -299,6 +299,13 @@ def test_misfits_are_found_before_training() -> None:
         term.prepare(TinyCNNTask(5), torch.device("cpu"))
 
 
+def test_a_method_that_makes_none_of_its_views_is_refused() -> None:
+    term = NastyKL(Adversary([TinyCNNTask(4)]), on=("clean",))
+    term.check_views(("clean", "adv"))
+    with pytest.raises(ConfigError, match=r"acts on \('clean',\), and the method makes \('adv',\) only"):
+        term.check_views(("adv",))
+
+
 def test_presets_and_description() -> None:
     term = TERMS.build(dict(type="NastyKL", adversary=Adversary([TinyCNNTask()], origin="vanilla.safetensors")))
     settings = term.describe()
