@@ -15,6 +15,16 @@ from natx.threat import ThreatModel
 Own = TypeVar("Own", bound="Several")
 
 
+def check_modes(attack: Attack, *parts: Attack) -> None:
+    """Raise ConfigError where an attack inside another asks for a mode of the network that it will not run in."""
+    for part in parts:
+        if part.bn_mode not in ("eval", attack.bn_mode):
+            raise ConfigError(
+                f"bn_mode={part.bn_mode!r} of {part.name} inside {attack.name} would do nothing: give it to "
+                f"{type(attack).__name__}, which puts the network into its mode once"
+            )
+
+
 class Several(Attack):
     """Base of attacks that run several others within one threat model; all share the seed.
 
@@ -31,6 +41,7 @@ class Several(Attack):
         self.attacks = [build_attack(attack, threat=self.threat) for attack in attacks]
         if not self.attacks:
             raise ConfigError(f"{name} needs at least one attack")
+        check_modes(self, *self.attacks)
         if any(attack.threat != self.threat for attack in self.attacks):
             raise ConfigError(f"the attacks of {name} share its threat model: leave out theirs")
         sizes = {attack.block_size for attack in self.attacks if attack.block_size is not None}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, build_attack
+from natx.attacks.several import check_modes
 from natx.attacks.victim import Victim
 from natx.errors import ConfigError, UnsupportedError
 from natx.objectives import TARGET, TargetedObjective, margin
@@ -52,6 +53,7 @@ class Targeted(Attack):
         self.targets = targets
         super().__init__(threat, **kwargs)
         self.attack = build_attack(attack, threat=self.threat)
+        check_modes(self, self.attack)
         if self.attack.threat != self.threat:
             raise ConfigError("the attack of Targeted has its threat model: leave out its own")
         objective = getattr(self.attack, "objective", None)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from natx.attacks.base import Attack, Attacked, Success, build_attack, total_cost
+from natx.attacks.several import check_modes
 from natx.attacks.victim import Victim
 from natx.batch import START
 from natx.errors import ConfigError
@@ -54,6 +55,9 @@ class Transfer(Attack):
         super().__init__(threat, **kwargs)
         self.attack = build_attack(attack, threat=self.threat)
         self.refine = None if refine is None else build_attack(refine, threat=self.threat)
+        if self.attack.bn_mode != "eval":
+            raise ConfigError("the source of Transfer is frozen, in eval mode: leave out bn_mode of the attack on it")
+        check_modes(self, *([] if self.refine is None else [self.refine]))
         if any(part.threat != self.threat for part in self._parts()):
             raise ConfigError("the attacks of Transfer share its threat model: leave out theirs")
         if self.refine is not None and not self.refine.takes_start:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from natx.attacks import Attack, build_attack, counted
+from natx.attacks import Attack, Universal, build_attack, counted
 from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.methods.base import Method, whole_epochs
 from natx.registry import METHODS
 from natx.task import Task
+
+
+def _with_parts(attack: Attack) -> Iterator[Attack]:
+    """An attack and those that it runs, at any depth."""
+    yield attack
+    for value in vars(attack).values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Attack):
+                yield from _with_parts(part)
 
 
 @METHODS.register_module()
@@ -46,6 +55,11 @@ class Adversarial(Method):
         super().__init__(terms, joint_batch=joint_batch)
         self.views = tuple(views)
         self.attack = build_attack(attack)
+        if fitted := next((part for part in _with_parts(self.attack) if isinstance(part, Universal)), None):
+            raise ConfigError(
+                f"{fitted.name} fits its perturbation once, which in training is to the first weights: it is for "
+                "judging; train with PGD"
+            )
         self.eps_warmup = whole_epochs(eps_warmup, "eps_warmup")
         if eps_warmup:
             self.attack.scaled(1.0)  # refuses an attack that cannot be scaled now, not in the first epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from natx.attacks import PGD, Attack, OneOf, build_attack
 from natx.batch import Batch
 from natx.errors import ConfigError
+from natx.models.adversary import Adversary
 from natx.testing import LinearTask
 from natx.threat import Linf
 
@@ -59,3 +62,29 @@ def test_attacks_that_do_not_share_a_threat_are_refused() -> None:
         OneOf(LINF, [])
     with pytest.raises(ConfigError, match="the attacks of OneOf share its threat model"):
         OneOf(LINF, [PGD(Linf(0.2), 1)])
+
+
+TRAIN, LABELLED = {"bn_mode": "train"}, dict(type="PGD", objective=dict(type="TargetedMargin"))
+FROZEN = Adversary([task()])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(type="OneOf", attacks=[UP, {**DOWN, **TRAIN}]),
+        dict(type="WorstOf", attacks=[{**UP, **TRAIN}], objective=dict(type="CrossEntropy")),
+        dict(type="Targeted", attack={**LABELLED, **TRAIN}),
+        dict(type="Transfer", source=FROZEN, attack={**UP, **TRAIN}),
+        dict(type="Transfer", source=FROZEN, attack=UP, refine={**UP, **TRAIN}),
+    ],
+    ids=["one of", "worst of", "targeted", "on the source", "refined"],
+)
+def test_a_mode_that_an_attack_inside_would_not_run_in_is_refused(settings: dict[str, Any]) -> None:
+    """The attack around them puts the network into its own mode, once."""
+    with pytest.raises(ConfigError, match="bn_mode"):
+        build_attack(settings, threat=LINF)
+
+
+def test_the_mode_of_the_attack_around_them_is_theirs() -> None:
+    attack = OneOf(LINF, [UP, {**DOWN, **TRAIN}], bn_mode="train")
+    assert attack.bn_mode == attack.attacks[1].bn_mode == "train"

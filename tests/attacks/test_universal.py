@@ -9,6 +9,7 @@ from torch import Tensor
 from natx.attacks import Patch, Universal
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
+from natx.methods import Adversarial
 from natx.objectives import Objective
 from natx.registry import DATASETS
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, fit
@@ -182,3 +183,12 @@ def test_what_it_cannot_do_is_refused_in_one_line() -> None:
     pooled.logits = lambda x: x.mean((2, 3)) @ torch.ones(3, 2, dtype=x.dtype)  # type: ignore[method-assign]
     with pytest.raises(ConfigError, match=r"images of one size; got \dx\d after \dx\d: use a patch"):
         sides(pooled, JUDGED)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_it_is_refused_in_training_which_it_would_not_follow(inside: bool) -> None:
+    attack: dict[str, Any] = {"type": "Universal", "data": DATA}
+    if inside:
+        attack = {"type": "OneOf", "attacks": [{"type": "PGD"}, attack]}
+    with pytest.raises(ConfigError, match="fits its perturbation once"):
+        Adversarial({**attack, "threat": Linf(0.1)})
