@@ -101,7 +101,7 @@ class MixedSampler(Sampler[int]):
 
     def __init__(self, dataset: Any, batch_size: int, *, fraction: float = 0.7, seed: int = 0) -> None:
         super().__init__()
-        if not isinstance(dataset, Mixed):
+        if not all(hasattr(dataset, part) for part in ("real", "generated", "whole")):  # also where it is on the device
             raise ConfigError("MixedSampler needs generated images beside the real ones: set data.generated")
         if not 0 <= fraction < 1 or batch_size < 1:
             raise ConfigError(f"MixedSampler needs 0 <= fraction < 1 and batch_size >= 1; got {fraction}, {batch_size}")

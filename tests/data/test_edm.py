@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from natx.config import load_config
 from natx.data import Mixed, MixedSampler, Part, train_loader
+from natx.data.on_device import OnDevice
 from natx.errors import ConfigError, DataError, UserError
 from natx.registry import METHODS, SAMPLERS
 from natx.testing import TinyDataset
@@ -175,6 +176,13 @@ def test_a_loader_joins_them() -> None:
     indices = torch.cat([batch["index"] for batch in real_only])
     assert int(indices.max()) < WHOLE and len(set(indices[:42].tolist())) == 42
     assert "7 of 23 generated" in loader.sampler.notes()[0]
+
+
+def test_batches_are_the_same_where_the_images_live_on_the_device() -> None:
+    settings: dict[str, Any] = {"seed": 3, "sampler": {"type": "MixedSampler", "fraction": 0.7}}
+    loaders = [train_loader(images, 10, **settings) for images in (mixed(), OnDevice(mixed(), torch.device("cpu")))]
+    for ours, theirs in zip(*loaders, strict=True):
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
 @pytest.mark.parametrize("fraction", [1.0, -0.1, float("nan"), "most"])
