@@ -85,7 +85,7 @@ class DeviceMemory(nn.Module):
         if self.values.numel() == 0:
             self.values = torch.zeros(self.images, *values.shape[1:], dtype=self.dtype, device=values.device)
         self._place(values)
-        self.values[index] = values.to(self.dtype)
+        self.values[index] = _held(values, self.dtype)
         self.written[index] = epoch
 
     def forget(self, epoch: int) -> None:
@@ -136,7 +136,7 @@ class DiskMemory(nn.Module):
         kept, written = self._open(values)
         rows = index.cpu()
         place, _ = self._places(written[rows], epoch=epoch, since=0)
-        kept[rows, 1 - place] = values.to("cpu", self.dtype)
+        kept[rows, 1 - place] = _held(values, self.dtype).cpu()
         written[rows, 1 - place] = epoch
 
     def forget(self, epoch: int) -> None:
@@ -176,6 +176,12 @@ class DiskMemory(nn.Module):
         values = torch.from_file(str(self.path), shared=True, size=count, dtype=self.dtype)
         written = torch.from_file(str(epochs), shared=True, size=2 * self.images, dtype=torch.int32)
         return values.view(self.images, 2, *shape), written.view(self.images, 2)
+
+
+def _held(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values in a type; those beyond its range become its largest, since an infinite momentum would never fade."""
+    largest = torch.finfo(dtype).max
+    return values.clamp(-largest, largest).to(dtype) if values.dtype != dtype else values
 
 
 def _shapes(kept: torch.Size, given: torch.Size) -> str:

@@ -89,6 +89,11 @@ class Remembering(Method):
         """See :attr:`Method.single_step`; yes."""
         return True
 
+    def prepare(self, task: Task, device: torch.device) -> None:
+        """See :meth:`Method.prepare`; an objective that cannot score the task is refused."""
+        super().prepare(task, device)
+        self.objective.check(task)
+
     def begin(self, setting: Setting) -> None:
         """See :meth:`Method.begin`; makes room for every image's perturbation."""
         self._moves, self._epochs, self._batch = setting.moves, setting.epochs, setting.batch

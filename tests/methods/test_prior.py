@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.data.augment import RandomCrop, RandomFlip
-from natx.errors import ConfigError
+from natx.errors import ConfigError, UnsupportedError
 from natx.methods import ATAS, PriorGuided
 from natx.methods.base import Method, Setting, optimised
 from natx.methods.memory import DeviceMemory, DiskMemory
@@ -228,6 +228,21 @@ def test_the_mean_of_gradient_norms_counts_an_image_that_comes_again(store: str,
     mean = method.recalled("gradient_norm", batch, epoch=2, fresh=torch.zeros(1, dtype=torch.float64))
     shares = {"device": 1 - 0.5**3, "disk": 1 - 0.5**2}
     assert float(mean) == pytest.approx(shares[store] * 3 * SIDE**2)
+
+
+@pytest.mark.parametrize("store", ["device", "disk"])
+def test_a_momentum_beyond_half_precision_still_fades(store: str, tmp_path: Path) -> None:
+    """A gradient in few of many pixels is large beside its mean; at infinity its sign would stay until the reset."""
+    path = tmp_path / "m.bin"
+    memory = DeviceMemory(2, torch.float16) if store == "device" else DiskMemory(2, torch.float16, path)
+    rows, values = torch.tensor([0, 1]), torch.tensor([[150_528.0], [-150_528.0]])
+    memory.write(rows, values, epoch=0)
+    assert memory.read(rows, epoch=1, since=0, fresh=values).flatten().tolist() == [65_504.0, -65_504.0]
+
+
+def test_an_objective_that_cannot_score_the_task_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="at least 3 classes"):
+        ATAS(LINF, objective={"type": "DLR"}).prepare(Double(network(), 2), torch.device("cpu"))
 
 
 def test_images_of_another_size_are_refused(memory: Any) -> None:
