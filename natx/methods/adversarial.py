@@ -64,12 +64,15 @@ class Adversarial(Method):
         if eps_warmup:
             self.attack.scaled(1.0)  # refuses an attack that cannot be scaled now, not in the first epoch
 
+    def attack_in(self, epoch: int) -> Attack:
+        """The inner attack of an epoch: a smaller one in the warm-up."""
+        if epoch >= self.eps_warmup:
+            return self.attack
+        return self.attack.scaled((epoch + 1) / (self.eps_warmup + 1))
+
     def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
         """Clean pixels (if asked for) and the attack's."""
-        x = task.pixels(batch)
-        attack = self.attack
-        if epoch < self.eps_warmup:
-            attack = attack.scaled((epoch + 1) / (self.eps_warmup + 1))
+        x, attack = task.pixels(batch), self.attack_in(epoch)
         x_adv = attack(task, batch, epoch=epoch)
         self.tally = attack.tally
         return [x, x_adv] if "clean" in self.views else [x_adv]

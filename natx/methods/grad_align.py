@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class GradAlign(Around):
     depends on (seed, epoch, image index) only.
 
     Args:
-        method: an :class:`~natx.methods.Adversarial`, or its config; its attack's threat model is the ball.
+        method: an :class:`~natx.methods.Adversarial`, or its config; its attack's threat model in an epoch is the ball.
         weight: of the term; 0.2 for CIFAR-10 at eps 8/255 in the source.
         seed: of the noise.
 
@@ -51,7 +51,6 @@ class GradAlign(Around):
             )
         if not 0 <= weight < float("inf"):
             raise ConfigError(f"GradAlign needs a weight >= 0, such as 0.2; got {weight}")
-        self.attack = self.method.attack
         self.weight, self.seed, self._epoch = float(weight), seed, 0
 
     @property
@@ -78,7 +77,7 @@ class GradAlign(Around):
         """See :meth:`Method.scalars`; adds ``loss_grad_align`` and logs ``grad_cos``, the mean cosine."""
         scalars = self.method.scalars(task, batch, pixels)
         x = task.pixels(batch)
-        ball = self.attack.threat.around(x, task.perturbable(batch))
+        ball = cast(Adversarial, self.method).attack_in(self._epoch).threat.around(x, task.perturbable(batch))
         near = random_point(ball, batch["index"], seed=self.seed, epoch=self._epoch, stream=STREAM)
         first, second = (self._gradient(task, batch, point) for point in (x, near))
         cosine = F.cosine_similarity(first, second, dim=1)

@@ -38,15 +38,18 @@ def scene() -> tuple[Double, nn.Sequential, dict[str, Tensor]]:
     return Double(net, 4), net, {"inputs": x, "data_samples": y, "index": torch.arange(5)}
 
 
-def test_the_term_is_one_minus_the_cosine_of_the_two_gradients() -> None:
+@pytest.mark.parametrize(("warmup", "radius"), [(0, EPS), (5, EPS / 2)])
+def test_the_term_is_one_minus_the_cosine_of_the_two_gradients(warmup: int, radius: float) -> None:
+    """In the ball of the epoch: in the third of five epochs of warm-up that has half of eps."""
     task, net, batch = scene()
-    ours = GradAlign(INNER, weight=0.3, seed=4)(task, batch, epoch=2)
-    plain = METHODS.build(INNER)(task, batch, epoch=2)
+    inner = {**INNER, "eps_warmup": warmup}
+    ours = GradAlign(inner, weight=0.3, seed=4)(task, batch, epoch=2)
+    plain = METHODS.build(inner)(task, batch, epoch=2)
 
     x, y = batch["inputs"], batch["data_samples"]
     noise = uniform(batch["index"], x.shape[1:], seed=4, epoch=2, stream=31).double()
     rows = []
-    for point in (x, (x + (2 * noise - 1) * EPS).clamp(0, 1)):
+    for point in (x, (x + (2 * noise - 1) * radius).clamp(0, 1)):
         leaf = point.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(leaf), y), leaf, create_graph=True)
         rows.append(gradient.flatten(1) / gradient.flatten(1).norm(dim=1, keepdim=True))
