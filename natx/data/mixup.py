@@ -39,6 +39,7 @@ class Mixup:
     """
 
     whole_batch: ClassVar[bool] = True
+    mixes_images: ClassVar[bool] = True  # what becomes of an image depends on those beside it
     stream: ClassVar[int] = 106
     num_classes: int
     ratio: float

@@ -112,6 +112,12 @@ def build_learner(config: Config, *, seed: int) -> Learner:
         method = _build_method(config, seed=seed)
     learner = Learner(task, method, augments=config.data.get("augments", ()), seed=seed, amp=config.get("amp"))
     learner.method_generator = generator
+    mixing, fresh = [a for a in learner.augments if getattr(a, "mixes_images", False)], replayed(config.method)[1]
+    if mixing and fresh:
+        raise ConfigError(
+            f"{type(mixing[0]).__name__} blends an image with those beside it; fresh={fresh:g} puts others there at "
+            "every replay, which would be another image each time: set fresh=0, or leave it out"
+        )
     return learner
 
 

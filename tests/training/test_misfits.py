@@ -10,7 +10,7 @@ import torch
 from tiny_runs import tiny_config
 
 from natx.errors import ConfigError
-from natx.training.build import build_runner
+from natx.training.build import build_learner, build_runner
 from natx.training.misfits import misfits, schedule_misfits
 from natx.training.plan import describe_plan
 
@@ -90,3 +90,16 @@ def test_keys_that_are_in_a_name_are_followed(tmp_path: Path) -> None:
     )
     runner.build_everything()
     assert sorted({group["lr"] for group in runner.optim_wrapper.param_groups}) == pytest.approx([0.005, 0.05])
+
+
+def test_blends_that_change_from_replay_to_replay_are_refused() -> None:
+    attack = {"type": "PGD", "threat": LINF, "steps": 2}
+    data = {**tiny_config({}).data, "augments": [{"type": "Mixup", "num_classes": 5}]}
+    for fresh in (0.0, 0.5):
+        free = {"type": "FreeAdversarial", "attack": attack, "replays": 2, "fresh": fresh}
+        config = tiny_config({"type": "AWP", "method": free}, data=data)
+        if not fresh:
+            build_learner(config, seed=0)
+            continue
+        with pytest.raises(ConfigError, match=r"Mixup blends an image .* fresh=0.5"):
+            build_learner(config, seed=0)
