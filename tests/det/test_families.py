@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from detectors import mmdet_data, one, plain_mmdet, square_batch, totals
-from families import FAMILIES, tiny
+from families import FAMILIES, REMEMBERING, tiny
 from torch import Tensor
 
 from natx.attacks import PGD
@@ -143,6 +143,35 @@ def test_image_losses_are_those_of_each_image_alone_with_stages_added_up(family:
     for name, loss in together.items():
         stages = [value for key, value in alone.losses.items() if key.rsplit(".", 1)[-1] == name]
         assert stages and float(loss[2]) == pytest.approx(float(sum(stages)), rel=1e-4)
+
+
+def memory(task: DetectionTask) -> list[Any]:
+    """What a detector's losses remember of those before: Dynamic R-CNN's lists and thresholds, GHM's counts."""
+    roi, head = getattr(task.net, "roi_head", None), getattr(task.net, "bbox_head", None)
+    if roi is not None:
+        loss = roi.bbox_head.loss_bbox
+        return [[*roi.iou_history], [*roi.beta_history], roi.bbox_assigner.pos_iou_thr, loss.beta]
+    return [buffer.tolist() for loss in (head.loss_cls, head.loss_bbox) for buffer in loss.buffers()]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", REMEMBERING)
+def test_an_attack_leaves_what_losses_remember_and_an_update_does_not(family: str) -> None:
+    task, batch = build(family).train(), square_batch()
+    if family == "dynamic_rcnn":
+        task.net.roi_head.train_cfg.dynamic_rcnn.update_iter_interval = 2  # of losses; 100 in the config
+    initial = memory(task)
+    task(batch)
+    learnt = memory(task)
+    assert learnt != initial
+    PGD(THREAT, 1, objective=ImageLoss())(task, batch)
+    assert memory(task) == learnt
+    task.eval()
+    first, second = (task(batch).losses for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert memory(task) == learnt
+    task.train()(batch)
+    assert memory(task) != learnt
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -35,10 +35,16 @@ FAMILIES = {
     "yolox": "yolox/yolox_tiny_8xb8-300e_coco",
 }
 
+# Those whose losses remember what they have seen.
+REMEMBERING = {
+    "dynamic_rcnn": "dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco",
+    "ghm": "ghm/retinanet_r50_fpn_ghm-1x_coco",
+}
+
 
 def tiny(family: str, *, classes: int = 3) -> dict[str, Any]:
     """The ``model`` of a family's config, narrow and shallow."""
-    model = shipped_model(FAMILIES[family], num_classes=classes)
+    model = shipped_model((FAMILIES | REMEMBERING)[family], num_classes=classes)
     if family in ("yolox", "rtmdet"):
         _narrow_csp(model)
     elif family == "yolov3":

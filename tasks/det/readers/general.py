@@ -15,6 +15,7 @@ from mmdet.models.detectors import BaseDetector, DetectionTransformer, SingleSta
 from mmdet.models.layers.transformer import DetrTransformerDecoder
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
 from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.roi_heads.dynamic_roi_head import DynamicRoIHead
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, distributed, nn
@@ -29,6 +30,7 @@ from tasks.det.readers.base import Reader, Targets, freeze_masks, mask_heads, re
 Raw = tuple[Tensor, ...]
 # Detectors whose loss and prediction are these methods see the images through their features alone.
 BASES = (SingleStageDetector, TwoStageDetector, DetectionTransformer)
+LOSSES = "mmdet.models.losses"
 # Modules whose forward computes something else in training than in evaluation, normalisation and dropout aside.
 FLOW = (BaseDetector, BaseDenseHead, DETRHead, BaseRoIHead, BBoxHead, DetrTransformerDecoder)
 
@@ -78,6 +80,8 @@ class GeneralReader(Reader):
     queries): losses are those of training, detections those of evaluation, whatever mode the network is in, while
     normalisation and dropout keep theirs. Per-image losses take the running statistics of the heads' batch norms, since
     one image has none of its own. Masks are neither trained nor predicted: mask heads keep their weights as they are.
+    What some losses remember from call to call (Dynamic R-CNN's thresholds, GHM's running counts) they remember of
+    training losses alone: an attack climbs the loss as the last update left it (:func:`remembering`).
 
     Nasty terms and attacks on class scores need rows, which subclasses give.
     """
@@ -160,9 +164,10 @@ class GeneralReader(Reader):
 
     def losses(self, features: Raw, targets: Targets) -> dict[str, Tensor]:
         """mmdet's losses by name, levels added up; other scalars left out."""
-        seed = targets.seeds[0][0]
+        seed, learning = targets.seeds[0][0], self.net.training
         with acting(self.net, features, training=True), seeded(seed, device=features[0].device):
-            named = self.net.loss(None, samples(targets))
+            with remembering(self.net, learning=learning):
+                named = self.net.loss(None, samples(targets))
         parts = {name: [value] if isinstance(value, Tensor) else value for name, value in named.items()}
         sums = {name: torch.stack([p.mean() for p in ps]).sum() for name, ps in parts.items() if "loss" in name}
         if not all(loss.requires_grad for loss in sums.values()):  # mmdet writes a plain 0 where nothing is positive
@@ -181,6 +186,30 @@ class GeneralReader(Reader):
         finally:
             for norm in norms:
                 norm.training = True
+
+
+@contextmanager
+def remembering(net: Any, *, learning: bool) -> Iterator[None]:
+    """Let the losses remember nothing of what they see inside, unless it is a network that is ``learning``.
+
+    What they remember: the buffers of mmdet's losses (GHM, Seesaw), and the lists of Dynamic R-CNN, by which it moves
+    its thresholds. Both hang on how many losses are computed, and of how many images.
+    """
+    if learning:
+        yield
+        return
+    losses = [module for module in net.modules() if type(module).__module__.startswith(LOSSES)]
+    buffers = [(buffer, buffer.clone()) for module in losses for buffer in module.buffers(recurse=False)]
+    with ExitStack() as stack:
+        for head in (module for module in net.modules() if isinstance(module, DynamicRoIHead)):
+            histories = dict(iou_history=[*head.iou_history], beta_history=[*head.beta_history])
+            stack.enter_context(replaced(head, **histories, update_hyperparameters=lambda: (None, None)))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
 
 
 def samples(targets: Targets) -> list[DetDataSample]:
