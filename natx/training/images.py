@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.models.adversary import build_adversary
 from natx.models.weights import weights_path
-from natx.registry import ATTACKS, METHODS, METRICS, TASKS, THREATS
+from natx.registry import ATTACKS, AUGMENTS, METHODS, METRICS, TASKS, THREATS
 from natx.runtime.files import sha256
 from natx.runtime.progress import Meter, say
 from natx.threat import ThreatModel
@@ -57,8 +57,17 @@ def build_selection(config: Config, whole: Any) -> tuple[Any, Selection | None]:
     else:
         seed = config.get("heldout_seed", 0)
         rest, held = hold_out(whole, count, seed=config.seed if seed == "run" else seed)
+        held = _as_learnt(held, data.get("augments", ()))
         name = f"{count} held-out training {getattr(whole, 'held_unit', 'images')}"
     return rest, Selection(held, name, **settings)
+
+
+def _as_learnt(held: Any, augments: Sequence[Any]) -> Any:
+    """Held-out images, which see no augmentation, at the size to which one of these brings those that are learnt."""
+    for augment in augments:
+        augment = AUGMENTS.build(plain_dict(augment)) if isinstance(augment, dict) else augment
+        held = augment.held_out(held) if hasattr(augment, "held_out") else held
+    return held
 
 
 def default_attack(config: Config) -> dict[str, Any] | None:

@@ -101,7 +101,8 @@ class Learner(BaseModel):
         Stored adversarial copies are augmented as their images are: the draws depend on the image alone. An image that
         the batch repeats (:class:`IdentitySampler`'s small identities) is augmented anew each time. An
         augmentation with ``whole_batch`` gets the batch, because it changes annotations with the pixels; one that only
-        moves pixels is refused where images have annotations.
+        moves pixels is refused where images have annotations. One that changes the images' size has ``held_out``, which
+        gives those that choose the best epoch, and are not augmented, the same size.
         """
         keys = [key for key in ("inputs", COPIES) if key in batch]
         index = keys_in_batch(batch["index"]) if self.augments else batch["index"]

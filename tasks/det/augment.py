@@ -18,7 +18,7 @@ from natx.batch import Batch
 from natx.errors import ConfigError
 from natx.registry import AUGMENTS
 from natx.runtime.rng import uniform
-from tasks.det.datasets import Annotation
+from tasks.det.datasets import Annotation, DetectionImages
 
 
 class BoxAugment:
@@ -149,7 +149,7 @@ class BoxResize:
     What :class:`BoxZoom` and :class:`~tasks.det.augment_ssd.BoxCrop` enlarge then has the detail of the larger image,
     as in SSD, whose parts are cut from the file: with ``data.train.size=(600, 600)`` before ``BoxResize((300, 300))`` a
     part of half a side is as sharp as the whole image, where one cut from 300 pixels would be blurred. Bilinear with
-    antialiasing, as files are read.
+    antialiasing, as files are read. Images that are held out of training are read at this size.
 
     Args:
         size: height and width in pixels.
@@ -164,6 +164,10 @@ class BoxResize:
         if len(size) != 2 or not all(isinstance(length, int) and length >= 1 for length in size):
             raise ConfigError(f"BoxResize: size is height and width in pixels; got {list(size)}")
         self.size = (size[0], size[1])
+
+    def held_out(self, images: DetectionImages) -> DetectionImages:
+        """Images that choose the best epoch, which see no augmentation, at the size that the detector learns at."""
+        return images.resized(self.size)
 
     def __call__(self, batch: Batch, *, seed: int, epoch: int) -> Batch:
         """The batch with ``inputs`` (float ``[N, 3, *size]``) and ``data_samples`` of this size."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from detector_runs import THREAT, base, mtd_nat
+from detector_runs import SIDE, THREAT, base, generated, mtd_nat
 from detectors import CLASSES, detector, faster, retina, square_batch, ssd
 from forks import run_tool
 from safetensors.torch import load_file
@@ -18,13 +18,16 @@ from workshop import write_config
 
 from natx.attacks import build_attack
 from natx.batch import Batch
-from natx.config import load_config
+from natx.config import load_config, plain_dict
+from natx.data import build_dataset
 from natx.errors import ConfigError, UserError
 from natx.models.adversary import Adversary
 from natx.models.checkpoint import load_state
 from natx.models.weights import read_meta
 from natx.objectives import DLR, Adaptive, CrossEntropy, ImageLoss, Margin
 from natx.registry import METHODS, TASKS
+from natx.training.build import build_learner
+from natx.training.images import build_selection
 from natx.training.learner import Learner
 from natx.training.run import train
 from tasks.det import DetectionTask
@@ -105,6 +108,33 @@ def equal(first: Any, second: Any) -> bool:
     if isinstance(first, (list, tuple)):
         return len(first) == len(second) and all(map(equal, first, second))
     return first == second
+
+
+# ------------------------------------------------------------------------------------------------ held-out images
+
+
+def test_held_out_images_have_the_size_that_the_detector_learns_at(tmp_path: Path) -> None:
+    """Images to learn from are read at twice the detector's size and resized last; those that choose an epoch too."""
+    data = {
+        "train": {**generated(tmp_path / "voc", "trainval"), "size": [2 * SIDE, 2 * SIDE]},
+        "heldout": 3,
+        "augments": [{"type": "BoxFlip"}, {"type": "BoxResize", "size": [SIDE, SIDE]}],
+    }
+    content = base(tmp_path / "voc", data=data, select={"batch_size": 2})
+    config = load_config(write_config(tmp_path / "std.py", content))
+    whole = build_dataset(plain_dict(config.data.train))
+    rest, selection = build_selection(config, whole)
+    held = selection.dataset.__getitems__([0, 1, 2])
+    learner = build_learner(config, seed=0)
+    learnt = learner.augmented(rest.__getitems__([0]))
+    assert held["inputs"].shape[2:] == learnt["inputs"].shape[2:] == (SIDE, SIDE)
+    assert rest.__getitems__([0])["inputs"].shape[2:] == (2 * SIDE, 2 * SIDE)
+    for index, annotation in zip(held["index"].tolist(), held["data_samples"]):
+        large = whole.annotations[index]
+        assert torch.equal(annotation.boxes, large.boxes) and annotation.shape == (SIDE, SIDE)
+        torch.testing.assert_close(annotation.resized_boxes, large.resized_boxes / 2)
+    assert 0 <= selection(learner.task)["clean"] <= 100
+    assert selection.dataset.fingerprint() != whole.fingerprint() and len(selection.dataset) == 3
 
 
 # ------------------------------------------------------------------------------------------------ sampling

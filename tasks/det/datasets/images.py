@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -244,11 +244,28 @@ class DetectionImages(BatchDataset):
         """See :meth:`natx.data.base.BatchDataset.with_classes`."""
         place = {name: label for label, name in enumerate(classes)}
         order = torch.tensor([place[name] for name in self.classes], dtype=torch.int64)
-        renumbered = {id(a): replace(a, labels=order[a.labels]) for a in self._whole}
-        view = copy.copy(self)
-        view._whole = list(renumbered.values())
-        view.annotations = [renumbered[id(annotation)] for annotation in self.annotations]
+        view = self._changed(lambda annotation: replace(annotation, labels=order[annotation.labels]))
         view.classes, view._digest = tuple(classes), self.fingerprint()
+        return view
+
+    def resized(self, size: Sequence[int]) -> DetectionImages:
+        """The same images, stretched to a height and width when they are read."""
+        resize = Resize(size=(size[0], size[1]))
+
+        def stretched(annotation: Annotation) -> Annotation:
+            height, width = annotation.original
+            return replace(annotation, shape=resize.shape(height, width), scale=(size[1] / width, size[0] / height))
+
+        view = self._changed(stretched)
+        view.resize, view._digest = resize, None
+        return view
+
+    def _changed(self, change: Callable[[Annotation], Annotation]) -> DetectionImages:
+        """A view whose annotations, those of the whole set and of this part, are changed alike."""
+        changed = {id(annotation): change(annotation) for annotation in self._whole}
+        view = copy.copy(self)
+        view._whole = list(changed.values())
+        view.annotations = [changed[id(annotation)] for annotation in self.annotations]
         return view
 
     def alike(self, positions: Sequence[int]) -> list[int]:
