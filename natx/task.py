@@ -145,6 +145,10 @@ class Task(nn.Module):
     def check_data(self, dataset: Any) -> None:
         """Raise DataError where a data set does not fit the model (class count, ...)."""
 
+    def notes(self) -> list[str]:
+        """What should be known of the model before a training begins, a line each."""
+        return []
+
     def check_adversary(self, other: Task) -> None:
         """Raise ConfigError where another task cannot score this one's rows, beyond classes and input size."""
 

@@ -82,7 +82,8 @@ def build_runner(
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
-        for remark in [*remarks(whole, loader), *learner.method.notes(), *misfits(config, steps=len(loader))]:
+        notes = [*learner.task.notes(), *learner.method.notes()]
+        for remark in [*remarks(whole, loader), *notes, *misfits(config, steps=len(loader))]:
             say(f"note: {remark}")
         meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
     settings = decisive_settings(config)

@@ -91,6 +91,7 @@ class DetectionTask(Task):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.new_heads = pretrained  # on a backbone that has learnt
+        self._frozen_as_drawn = {} if pretrained else _frozen_weights(net.backbone)
         if checkpoint is not None:
             file = read_weights(checkpoint, ema=checkpoint_ema)
             classes, self.new_heads = load_detector(net, file, model=model, new_head=new_head)
@@ -197,6 +198,20 @@ class DetectionTask(Task):
             )
         return layer
 
+    def notes(self) -> list[str]:
+        """See :meth:`Task.notes`: a backbone whose first stages are frozen as they were drawn.
+
+        Most of mmdet's configs freeze them, for weights of ImageNet.
+        """
+        weights = dict(self.net.backbone.named_parameters())
+        drawn = self._frozen_as_drawn
+        if not drawn or not all(torch.equal(weights[name], value.to(weights[name])) for name, value in drawn.items()):
+            return []
+        return [
+            f"{len(drawn)} layers of the backbone are frozen (frozen_stages) and random, so they stay random: give "
+            "weights (task.pretrained=True, task.checkpoint or start), or train them too with task.unfrozen=True"
+        ]
+
     def check_data(self, dataset: Any) -> None:
         """See :meth:`Task.check_data`; a backbone under new heads is tried on images, see :func:`check_scale`.
 
@@ -226,6 +241,12 @@ def _unfreeze(backbone: Any) -> None:
         if hasattr(backbone, name):
             setattr(backbone, name, value)
     backbone.requires_grad_(True)
+
+
+def _frozen_weights(backbone: nn.Module) -> dict[str, Tensor]:
+    """Weights that a training leaves as they are, by name; those of normalisation, which are not drawn, left out."""
+    frozen = {name: p for name, p in backbone.named_parameters() if not p.requires_grad and p.dim() > 1}
+    return {name: parameter.detach().clone() for name, parameter in frozen.items()}
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

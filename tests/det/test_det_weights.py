@@ -18,9 +18,10 @@ from torchvision.models import resnet18
 from workshop import DIGITS, merged, write_config
 
 from natx.batch import select
-from natx.config import load_config
+from natx.config import load_config, plain_dict
 from natx.errors import CheckpointError, ConfigError
 from natx.models.checkpoint import save_weights
+from natx.registry import TASKS
 from natx.training.build import build_runner
 from natx.training.run import prepare_adversaries
 from tasks.det import DetectionTask
@@ -190,6 +191,28 @@ def test_an_unfrozen_backbone_trains_whole() -> None:
         assert all(parameter.requires_grad for parameter in backbone.parameters()) is unfrozen
         assert backbone.conv1.weight.requires_grad is unfrozen
         assert backbone.layer1[0].bn1.training is unfrozen and backbone.layer4[0].bn1.training is unfrozen
+
+
+def test_a_backbone_that_is_frozen_as_it_was_drawn_is_told(tmp_path: Path, lines: list[str]) -> None:
+    content = base(tmp_path / "voc")
+    content["task"]["model"]["backbone"].update(frozen_stages=1)
+
+    def notes(**changes: Any) -> list[str]:
+        lines.clear()
+        config = load_config(write_config(tmp_path / "det.py", merged(content, changes)))
+        build_runner(config, tmp_path / "run", device=CPU)
+        return [line for line in lines if "stay random" in line]
+
+    assert len(notes()) == 1 and "\n" not in notes()[0]
+    assert "5 layers of the backbone are frozen" in notes()[0]  # the stem's, and two in each of two blocks
+    assert not notes(task={"unfrozen": True})
+    config = load_config(write_config(tmp_path / "det.py", content))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)  # other weights than the run draws
+        task = TASKS.build(plain_dict(config.task))
+    save_weights(tmp_path / "weights.safetensors", task, meta={})
+    assert not notes(start={"checkpoint": str(tmp_path / "weights.safetensors")})
+    assert not notes(task={"checkpoint": str(tmp_path / "weights.safetensors")})
 
 
 # --- a backbone of another scale --------------------------------------------------------------------------------------
