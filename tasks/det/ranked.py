@@ -17,6 +17,8 @@ import torch
 from scipy.sparse import coo_array
 from torch import Tensor
 
+from tasks.det.matching import inside_crowds
+
 IOU = 0.5  # of Pascal VOC
 IOUS = tuple(np.linspace(0.5, 0.95, 10))  # of COCO
 MOST = 100  # detections of each class that COCO looks at in an image
@@ -82,7 +84,10 @@ def mean_precision(classes: Sequence[Ranked], weights: np.ndarray, recalls: np.n
 
 
 def voc_ranked(predictions: Detections, annotations: Sequence[Any], *, classes: int) -> list[Ranked]:
-    """A list a class that has an object to find, at VOC's IoU; mmdet's ``eval_map`` is these same steps, in a pool."""
+    """A list a class at VOC's IoU, from the steps of mmdet's ``eval_map``, which runs them in a pool.
+
+    Deviation: detections inside COCO's crowds, which VOC has not, count neither way.
+    """
     from mmdet.evaluation.functional.mean_ap import tpfp_default
 
     truths = [_objects(annotation) for annotation in annotations]
@@ -90,8 +95,6 @@ def voc_ranked(predictions: Detections, annotations: Sequence[Any], *, classes: 
     lists = []
     for label in range(classes):
         count = [float(((labels == label) & ~difficult).sum()) for _, labels, difficult in truths]
-        if not sum(count):
-            continue
         image, score, right, wrong = [np.zeros(0, int)], [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
         for i, ((boxes, labels, difficult), (detections, kinds)) in enumerate(zip(truths, predicted)):
             candidates, of_class = detections[kinds == label], labels == label
@@ -100,10 +103,13 @@ def voc_ranked(predictions: Detections, annotations: Sequence[Any], *, classes: 
             tp, fp = tpfp_default(
                 candidates,
                 boxes[of_class & ~difficult],
-                boxes[of_class & difficult],
+                boxes[of_class & difficult & (not annotations[i].crowds)],
                 iou_thr=IOU,
                 use_legacy_coordinate=True,
             )
+            if annotations[i].crowds:
+                kind = torch.full((len(candidates),), label)
+                fp *= ~inside_crowds(torch.from_numpy(candidates[:, :4]), annotations[i], labels=kind).numpy()
             for parts, part in ((image, np.full(len(candidates), i)), (score, candidates[:, 4]), (right, tp[0])):
                 parts.append(part)
             wrong.append(fp[0])

@@ -37,7 +37,7 @@ class Tallies:
     """Counts of C classes and N images.
 
     Attributes:
-        voc: the ranked detections of each class with an object to find, VOC's way.
+        voc: the ranked detections of each class, VOC's way.
         coco: for each of COCO's IoUs the same of all classes.
         any_class: for each IoU the same with the classes left aside.
         class_given: at an IoU of 0.5, of detections with right classes.

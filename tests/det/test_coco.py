@@ -3,13 +3,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from coco_set import CATEGORIES, write_coco
+from made_detections import Pictures, dataset, found, objects
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -70,6 +73,50 @@ def test_ap_is_that_of_pycocotools_on_the_file(files: tuple[Path, Path], classes
     ours = DetectionMAP()(detections, coco)
     assert ours["AP"] == pytest.approx(100 * evaluation.stats[0], abs=1e-6) and 5 < ours["AP"] < 95
     assert ours["AP50"] == pytest.approx(100 * evaluation.stats[1], abs=1e-6)
+
+
+CROWD, PERSON, SMALL, ALONE = (
+    [0.0, 0.0, 80.0, 80.0],
+    [40.0, 40.0, 70.0, 75.0],
+    [5.0, 5.0, 25.0, 25.0],
+    [85.0, 5.0, 99.0, 30.0],
+)
+
+
+def crowded(*, crowds: bool) -> Pictures:
+    """A crowd of the first class, and a person of it inside."""
+    return dataset(replace(objects((CROWD, 0, True), (PERSON, 0)), crowds=crowds))
+
+
+def test_detections_inside_a_crowd_are_no_false_alarms() -> None:
+    items = [(PERSON, 0, 0.5), (SMALL, 0, 0.9), (PERSON, 0, 0.4)]  # the last one is of the person again
+    alone, inside = [found(items[0])], [found(*items)]
+    values, expected = DetectionMAP()(inside, crowded(crowds=True)), DetectionMAP()(alone, crowded(crowds=True))
+    assert values == expected and values["mAP"] == values["AP50"] == 100 and values["false alarms"] == 0
+    for wrong in ((SMALL, 1, 0.9), (ALONE, 0, 0.9)):  # of a class that the crowd is not of, and outside of it
+        values = DetectionMAP()([found(items[0], wrong)], crowded(crowds=True))
+        assert values["false alarms"] == 1
+        assert values["mAP"] == (100 if wrong[1] else pytest.approx(50))
+    # What is difficult in VOC is an object: what lies on a small part of it is not about it.
+    values = DetectionMAP()(inside, crowded(crowds=False))
+    assert values["false alarms"] == 2 and values["mAP"] < 60
+
+
+def test_a_set_in_cocos_layout_has_crowds(files: tuple[Path, Path]) -> None:
+    coco = read(files)
+    assert all(annotation.crowds for annotation in coco.annotations)
+    sent = pickle.loads(pickle.dumps(coco.annotations[2]))
+    assert sent.crowds and sent.difficult.equal(coco.annotations[2].difficult) and sent.edge == 0
+
+
+def test_categories_of_one_name_are_one_class(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """As in exports that list a heading before its classes, under the name of one of them."""
+    path = changed(files, tmp_path, lambda content: content["categories"].insert(0, {"id": 99, "name": "red"}))
+    coco, plain = read((path, files[1])), read(files)
+    assert coco.classes == plain.classes == ("red", "green", "blue")
+    assert all(torch.equal(a.labels, b.labels) for a, b in zip(coco.annotations, plain.annotations))
+    assert any("several categories of one name are one class: red" in note for note in coco.notes)
+    assert not any("one name" in note for note in plain.notes)
 
 
 def test_boxes_classes_and_crowds(files: tuple[Path, Path]) -> None:

@@ -226,6 +226,7 @@ def test_the_greater_harm_is_less_precision_and_then_more_false_alarms() -> None
     assert perfect == weak == (1.0, 0.0)
     assert moved < alarm < perfect
     assert harm((FAR, 0, 0.9)) < moved  # nothing is found either way
+    assert harm((BOX, 0, 0.9), (FAR, 1, 0.8)) < perfect  # an alarm of a class that no image of the set has
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------

@@ -25,13 +25,15 @@ class CocoDetection(DetectionImages):
 
     Boxes are x, y, width and height in pixels from the image's upper left corner, as fractions, and stay as they are:
     the metric sees what pycocotools sees. Training clips them to their image and leaves out those without area. Crowds
-    are neither learnt nor to be found, and detections inside them are no false alarms. ``ignore`` is not looked at, as
-    pycocotools does not. Images are in the file's order, and those without any object stay.
+    are no objects to learn (:attr:`tasks.det.readers.Targets.ignored`) nor to be found, and detections inside them are
+    no false alarms. ``ignore`` is not looked at, as pycocotools does not. Images are in the file's order, and those
+    without any object stay.
 
     Args:
         annotations: the JSON file.
         images: the folder that its file names are in.
-        classes: names of the categories in label order; all of the file, in its order, by default.
+        classes: names of the categories in label order; all of the file, in its order, by default. Categories of one
+            name are one class, which is told.
 
     The other arguments are those of :class:`tasks.det.datasets.images.DetectionImages`.
 
@@ -57,7 +59,7 @@ class CocoDetection(DetectionImages):
         path, folder = Path(annotations).expanduser(), Path(images).expanduser()
         content = _read(path)
         categories = {entry["id"]: entry["name"] for entry in content["categories"]}
-        names = tuple(categories.values()) if classes is None else checked_classes(classes)
+        names = tuple(dict.fromkeys(categories.values())) if classes is None else checked_classes(classes)
         if missing := [name for name in names if name not in categories.values()]:
             raise DataError(
                 f"{path} has no category {few(missing)}; it has {few(list(categories.values()))}: set classes to some "
@@ -92,6 +94,8 @@ class CocoDetection(DetectionImages):
             if name not in present and not (folder / name).is_file():
                 raise DataError(f"{folder} has no image {name}, which {path} names; set images to the folder of images")
             shots.append((name, _shot(entry, things[entry["id"]], folder / name, categories, label)))
+        twice = [name for name, count in Counter(categories.values()).items() if count > 1 and name in label]
+        self.notes += [f"{path.name}: several categories of one name are one class: {few(twice)}"] if twice else []
         empty, total = sum(not len(shot.boxes) for _, shot in shots), len(content["annotations"])
         counts = [
             (
@@ -121,6 +125,7 @@ def _shot(
         torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
         torch.tensor([label[categories[thing["category_id"]]] for thing in things], dtype=torch.int64),
         torch.tensor([bool(thing.get("iscrowd")) for thing in things], dtype=torch.bool),
+        crowds=True,
     )
 
 

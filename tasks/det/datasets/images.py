@@ -39,6 +39,8 @@ class Annotation:
         turned: the image is read as its EXIF orientation asks viewers to turn it.
         edge: what lies between x2 and the right edge of the last pixel inside, in pixels of the original image: 1 where
             x2 is the place of that pixel (VOC), 0 where it is its edge (COCO).
+        crowds: the difficult objects are regions of many (COCO's crowds), so that what lies inside one is about it,
+            however small it is.
     """
 
     boxes: Tensor
@@ -50,6 +52,7 @@ class Annotation:
     path: str
     turned: bool = False
     edge: float = 0.0
+    crowds: bool = False
 
     @property
     def resized_boxes(self) -> Tensor:
@@ -64,7 +67,8 @@ class Annotation:
     def __reduce__(self) -> tuple[Any, ...]:
         # As arrays: a tensor that a loading process sends would take one of the few open files each.
         arrays = tuple(value.cpu().numpy() for value in (self.boxes, self.labels, self.difficult))
-        return _restore, (arrays, self.shape, self.original, self.scale, self.path, self.turned, self.edge)
+        geometry = (self.shape, self.original, self.scale, self.path, self.turned, self.edge, self.crowds)
+        return _restore, (arrays, *geometry)
 
 
 def _restore(arrays: Sequence[np.ndarray], *geometry: Any) -> Annotation:
@@ -307,6 +311,7 @@ class DetectionImages(BatchDataset):
             path=shot.path,
             turned=shot.turned,
             edge=shot.edge,
+            crowds=shot.crowds,
         )
 
     def _content(self) -> Iterator[bytes]:

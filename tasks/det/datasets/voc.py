@@ -72,6 +72,7 @@ class Shot(NamedTuple):
         difficult: objects that an evaluation does not ask for, bool ``[n]``.
         turned: sizes and boxes are those of the image as its EXIF orientation asks viewers to turn it.
         edge: see :class:`tasks.det.datasets.Annotation`.
+        crowds: likewise.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Shot(NamedTuple):
     difficult: Tensor
     turned: bool = False
     edge: float = 0.0
+    crowds: bool = False
 
 
 def read_annotations(

@@ -40,7 +40,9 @@ class Targets:
 
     Attributes:
         objects: boxes and labels to learn, one :class:`InstanceData` an image.
-        ignored: boxes that count neither as objects nor as background (VOC's difficult ones).
+        ignored: boxes of what is no object to learn (VOC's difficult ones, COCO's crowds). What overlaps them is
+            background all the same, unless the detector's assigner has an ``ignore_iof_thr`` above 0, which is -1 in
+            most of mmdet's configs and in natx's.
         metas: sizes and scales as mmdet's pipelines write them.
         seeds: two seeds an image, for detectors that sample at random in two stages; drawn from the image's index, and
             from the run's seed and the epoch where the batch has them (``seed`` and ``epoch``, int64 ``[N]``).
