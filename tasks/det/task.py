@@ -243,7 +243,7 @@ def _unfreeze(backbone: Any) -> None:
     backbone.requires_grad_(True)
 
 
-def _frozen_weights(backbone: nn.Module) -> dict[str, Tensor]:
+def _frozen_weights(backbone: Any) -> dict[str, Tensor]:
     """Weights that a training leaves as they are, by name; those of normalisation, which are not drawn, left out."""
     frozen = {name: p for name, p in backbone.named_parameters() if not p.requires_grad and p.dim() > 1}
     return {name: parameter.detach().clone() for name, parameter in frozen.items()}
