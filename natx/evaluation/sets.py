@@ -161,8 +161,8 @@ def _evaluate(
     """See :func:`evaluate_set`; of the attacks ``reasons`` are those that are not applicable, ``half`` is a remark."""
     dataset, clean = judging.dataset, SetAttackResult({"type": "Clean"}, [CLEAN], Cost(forwards=len(judging.dataset)))
     metric = columns.metric
-    predictions = judging.clean(clean)
     positions = _attackable(dataset, metric)
+    predictions = judging.clean(clean, attacked=positions)
     if attacks and not positions:
         raise DataError(f"none of the set's {len(dataset)} images has something that an attack could take: use others")
     shown = _shown(columns.outcome(predictions, predictions), positions)
@@ -224,10 +224,19 @@ class _Judging:
         """The clean pixels ``[C, H, W]`` of some images, on the CPU."""
         return list(self.task.pixels(_batch(self.task, self.dataset, positions)).cpu()) if positions else []
 
-    def clean(self, result: SetAttackResult) -> Any:
-        """Predictions of every image without attack, in order; ``result`` gets the seconds."""
+    def clean(self, result: SetAttackResult, *, attacked: Sequence[int] = ()) -> Any:
+        """Predictions of every image without attack, in order; ``result`` gets the seconds.
+
+        Where images differ in shape, those that are ``attacked`` are in the blocks in which attacks have them: the
+        padding that an image gets from its block changes what is predicted of it, which is no success of an attack.
+        """
+        whole = list(range(len(self.dataset)))
+        groups = [whole]
+        if hasattr(self.dataset, "alike") and attacked:
+            there = set(attacked)
+            groups = [list(attacked), [position for position in whole if position not in there]]
         parts = []
-        for block in self._blocks(CLEAN, list(range(len(self.dataset))), self._predicted):
+        for block in self._blocks(CLEAN, groups, self._predicted):
             parts.append((block.images, block.predictions))
             result.seconds += block.seconds
         return gathered(parts)
@@ -248,7 +257,7 @@ class _Judging:
         processes.
         """
         predictions, sizes, pixels = [], [], []
-        for block in self._blocks(attack.name, positions, partial(self._attacked, attack, shown=shown)):
+        for block in self._blocks(attack.name, [positions], partial(self._attacked, attack, shown=shown)):
             predictions.append((block.images, block.predictions))
             sizes.append((block.images, block.sizes))
             pixels.append((list(block.pixels), list(block.pixels.values())))
@@ -280,9 +289,11 @@ class _Judging:
         cost = Cost(attacked.cost.forwards + len(images), attacked.cost.backwards)
         return SetBlock(images, predictions, torch.stack([size[key] for key in SIZES], 1).cpu(), pixels, cost, notes)
 
-    def _blocks(self, name: str, positions: list[int], judge: Callable[[list[int]], SetBlock]) -> Iterator[SetBlock]:
-        """This process's blocks of images; those that are kept from before are not judged again."""
-        blocks = share(_alike(self.dataset, positions), self.batch_size)
+    def _blocks(
+        self, name: str, groups: Sequence[list[int]], judge: Callable[[list[int]], SetBlock]
+    ) -> Iterator[SetBlock]:
+        """This process's blocks of images, each of one group; those that are kept from before are not judged again."""
+        blocks = [block for group in groups for block in share(_alike(self.dataset, group), self.batch_size)]
         kept = [None if self.progress is None else self.progress.stored(name, images) for images in blocks]
         self.meter.begin(name, sum(map(len, blocks)), done=sum(len(block.images) for block in kept if block))
         for images, block in zip(blocks, kept):

@@ -10,10 +10,12 @@ import torch
 from coco_set import write_coco
 from detectors import detector, faster, retina, ssd
 
+from natx.attacks import PGD
 from natx.config import ATTACKS, load_config
 from natx.errors import MemoryShortage
 from natx.evaluation import evaluate_set
 from natx.evaluation.sets import predict_all
+from natx.objectives import ImageLoss
 from tasks.det.datasets import CocoDetection
 from tasks.det.metrics import DetectionMAP
 
@@ -38,6 +40,29 @@ def test_images_of_like_proportions_are_judged_together_and_stay_in_order(coco: 
     assert coco.alike([4, 1, 0]) == [4, 0, 1]
     part = coco.subset(3)
     assert part.alike([0, 1, 2]) == [0, 2, 1]
+
+
+class Recorded(DetectionMAP):
+    """Keeps the predictions that it measures, a set a column."""
+
+    def __init__(self) -> None:
+        self.columns: list[Any] = []
+
+    def __call__(self, predictions: Any, dataset: Any) -> dict[str, float]:
+        self.columns.append(predictions)
+        return super().__call__(predictions, dataset)
+
+
+@pytest.mark.parametrize("family", [retina, faster])
+def test_an_attack_that_changes_no_pixel_changes_no_prediction(family: Any, coco: CocoDetection) -> None:
+    """One of the images has no object and is not attacked; without it the others would make other blocks."""
+    task, metric = detector(family()).eval(), Recorded()
+    still = PGD(dict(type="Linf", eps=0.0), 1, objective=ImageLoss("loss_cls"))
+    evaluation = evaluate_set(task, coco, [still], metric=metric, batch_size=4)
+    assert evaluation.attacked == 5 and evaluation.attacks[1].perturbation["changed"] == 0
+    for clean, attacked in zip(*metric.columns, strict=True):
+        assert len(clean["scores"]) and all(torch.equal(clean[key], attacked[key]) for key in clean)
+    assert evaluation.attacks[1].success["fooled"] == 0
 
 
 def test_detectors_say_how_many_images_are_judged_at_once() -> None:
