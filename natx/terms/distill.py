@@ -54,9 +54,13 @@ class Distilled(Term):
         return {**super().describe(), **plain, "teacher": self.teacher.origin if self.teacher else None}
 
     def outputs(self, views: Sequence[View]) -> dict[str, Output]:
-        """The student's output on each view the term needs; raises ConfigError for a head that is no softmax."""
+        """The student's output on each view the term needs; raises ConfigError where it is no softmax of an image."""
         chosen = {view.name: view.output for view in self.pick(views)}
         for output in chosen.values():
+            if output.rows is not None:
+                raise ConfigError(
+                    f"{type(self).__name__} compares whole images, and this task scores anchors or proposals"
+                )
             if output.link != "softmax":
                 raise ConfigError(f"{type(self).__name__} compares classes of one softmax; got a {output.link!r} head")
         return chosen

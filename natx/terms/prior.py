@@ -33,11 +33,12 @@ class PriorConsistency(Term):
         self.weight = weight
 
     def forward(self, views: Sequence[View], batch: Batch) -> dict[str, Tensor]:
-        """See :meth:`Term.forward`; raises ConfigError where the views score different rows (a detector's)."""
-        prior, adv = (full_precision(view.output.logits) for view in self.pick(views))
-        if prior.shape != adv.shape:
+        """See :meth:`Term.forward`; raises ConfigError where rows are no images (a detector's differ by view)."""
+        chosen = self.pick(views)
+        if any(view.output.rows is not None for view in chosen):
             raise ConfigError(
-                f"PriorConsistency compares outputs row by row, and the views score {len(prior)} and {len(adv)} rows: "
-                "give terms without it"
+                "PriorConsistency compares outputs row by row, and a detector's rows (anchors, proposals) are others "
+                "on each view, even where they are as many: give terms without it"
             )
+        prior, adv = (full_precision(view.output.logits) for view in chosen)
         return {"loss_prior": self.weight * (prior - adv).square().mean()}

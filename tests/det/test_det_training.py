@@ -17,7 +17,7 @@ from torch import Tensor
 from workshop import write_config
 
 from natx.attacks import build_attack
-from natx.batch import Batch
+from natx.batch import TEACHER, Batch
 from natx.config import load_config, plain_dict
 from natx.data import build_dataset
 from natx.errors import ConfigError, UserError
@@ -26,6 +26,7 @@ from natx.models.checkpoint import load_state
 from natx.models.weights import read_meta
 from natx.objectives import DLR, Adaptive, CrossEntropy, ImageLoss, Margin
 from natx.registry import METHODS, TASKS
+from natx.terms import ARD, KD, TRADES, PriorConsistency, View
 from natx.training.build import build_learner
 from natx.training.images import build_selection
 from natx.training.learner import Learner
@@ -135,6 +136,24 @@ def test_held_out_images_have_the_size_that_the_detector_learns_at(tmp_path: Pat
         torch.testing.assert_close(annotation.resized_boxes, large.resized_boxes / 2)
     assert 0 <= selection(learner.task)["clean"] <= 100
     assert selection.dataset.fingerprint() != whole.fingerprint() and len(selection.dataset) == 3
+
+
+# ------------------------------------------------------------------------------------------------ terms
+
+
+def test_terms_that_compare_views_row_by_row_refuse_a_detector(models: dict[Any, DetectionTask]) -> None:
+    """SSD has as many rows on each view, three negatives for each positive, but of other priors."""
+    task, batch = models[ssd], square_batch()
+    x = task.pixels(batch)
+    moved = (x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    with torch.no_grad():
+        outputs = {name: task(batch, pixels) for name, pixels in (("clean", x), ("prior", x), ("adv", moved))}
+    assert len(outputs["prior"].logits) == len(outputs["adv"].logits)
+    assert not torch.equal(outputs["prior"].rows[1], outputs["adv"].rows[1])
+    views = [View(name, x, output) for name, output in outputs.items()]
+    for term in (PriorConsistency(), ARD(), KD(), TRADES()):
+        entries = {**batch, TEACHER: torch.zeros_like(outputs["adv"].logits)}
+        refused(ConfigError, lambda term=term, entries=entries: term(views, entries), type(term).__name__)
 
 
 # ------------------------------------------------------------------------------------------------ sampling
