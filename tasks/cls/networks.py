@@ -152,7 +152,12 @@ def _torchvision(
             net = torchvision_models.get_model(name, weights=None, num_classes=count, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {model!r} cannot be built: {' '.join(str(error).split())}") from error
-    _say(net, mean=preset.mean, std=preset.std, size=size, fixed=fixed)
+    mean, std = preset.mean, preset.std
+    if getattr(net, "transform_input", None) is False:
+        # Inception's weights are of pixels from -1 to 1. torchvision turns normalised images into these inside the
+        # network, where it is built with its weights; natx normalises so from the start, whatever the weights are.
+        mean = std = (0.5,) * COLOURS
+    _say(net, mean=mean, std=std, size=size, fixed=fixed)
     return net, official
 
 

@@ -102,6 +102,8 @@ class ClassificationTask(Task):
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        if weights is not None and weights.normalisation is not None:
+            self.adopt_normalisation(*weights.normalisation)
 
     @property
     def normalisation(self) -> dict[str, list[float]]:
@@ -109,10 +111,11 @@ class ClassificationTask(Task):
         return {"mean": channel_values(self.mean), "std": channel_values(self.std)}
 
     def adopt_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """See :meth:`Task.adopt_normalisation`; those of another number of channels are left."""
-        if not self.own_normalisation and len(mean) == len(std) == self.mean.shape[1]:
-            for buffer, values in ((self.mean, mean), (self.std, std)):
-                buffer.copy_(torch.tensor(values).view_as(buffer))
+        """See :meth:`Task.adopt_normalisation`; those of another number of channels than the network takes are left."""
+        # A network of one's own does not say how many channels it takes: the one mean that it has by default is of all.
+        fits = len(mean) == len(std) and (self.input_size is None or len(mean) == self.mean.shape[1])
+        if not self.own_normalisation and fits:
+            self.mean, self.std = (self.mean.new_tensor(values).view(1, -1, 1, 1) for values in (mean, std))
 
     def load_backbone(self, tensors: dict[str, Tensor], *, source: str) -> None:
         """See :meth:`Task.load_backbone`: everything but the class layer."""

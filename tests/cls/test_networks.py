@@ -20,8 +20,10 @@ import natx
 from natx.config import load_config
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.judging.build import load_task
+from natx.models.checkpoint import load_weights
 from tasks.cls import ClassificationTask
 
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 # A module as a user writes one: gray 8x8 pixels to ten logits, among other things.
 NETS = """
 import torch
@@ -125,6 +127,40 @@ def test_a_network_of_ones_own_is_trained_judged_and_loaded_by_the_tools(
     assert torch.equal(natx.load("export", model=nets.Net())(gray()), model(gray()))
 
 
+def statistics_of_a_file(folder: Path, state: dict[str, Tensor]) -> Path:
+    """Weights with a layer before them that normalises, as a training program leaves them."""
+    layer = {"normalize.mean": torch.tensor(MEAN), "normalize.std": torch.tensor(STD)}
+    torch.save({**{f"net.{key}": value for key, value in state.items()}, **layer}, folder / "normalised.pth")
+    return folder / "normalised.pth"
+
+
+@pytest.mark.parametrize("route", ["task.checkpoint", "test", "natx.load"])
+@pytest.mark.parametrize("source", ["one's own", "torchvision"])
+def test_pixels_are_normalised_as_the_file_says_whatever_the_source_of_the_network(
+    tmp_path: Path, source: str, route: str
+) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        if source == "torchvision":
+            return torchvision.models.squeezenet1_1(num_classes=4).eval()
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+
+    reference = build()
+    file, x = statistics_of_a_file(tmp_path, reference.state_dict()), torch.rand(2, 3, 32, 32)
+    model: Any = "torchvision:squeezenet1_1" if source == "torchvision" else build()
+    if route == "natx.load":
+        task = natx.load(file, model=model, num_classes=4).task
+    else:
+        task = ClassificationTask(model, 4, checkpoint=file if route == "task.checkpoint" else None).eval()
+        if route == "test":
+            load_weights(task, file)
+    with torch.no_grad():
+        expected = reference(torchvision.transforms.functional.normalize(x, MEAN, STD))
+        torch.testing.assert_close(task.logits(x), expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(DataError, match="images have 1 channels"):  # whatever it takes, it is three by now
+        task.pixels({"inputs": x[:, :1]})
+
+
 # --- torchvision's, timm's ------------------------------------------------------------------------------------------
 
 
@@ -140,6 +176,26 @@ def test_torchvisions_names_have_torchvisions_networks_and_statistics() -> None:
     assert ClassificationTask("torchvision:squeezenet1_1", 5).num_classes == 5  # its head is a convolution
     with pytest.raises(ConfigError, match="unknown model 'torchvision:resnet19'; close: .*resnet18"):
         ClassificationTask("torchvision:resnet19", 7)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_inception_gets_the_pixels_that_torchvision_gives_it(monkeypatch: pytest.MonkeyPatch, pretrained: bool) -> None:
+    """Built with its weights, it changes normalised images inside; so does natx, and as well where a file has them."""
+    reference = torchvision.models.googlenet(init_weights=False, num_classes=3, transform_input=True).eval()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: reference.state_dict())
+    task = ClassificationTask("torchvision:googlenet", 3, pretrained=pretrained).eval()
+    task.upstream.load_state_dict(reference.state_dict())
+    first: dict[str, Tensor] = {}
+    for name, net in (("natx", task.upstream), ("torchvision", reference)):
+        net.conv1.register_forward_pre_hook(lambda _, inputs, name=name: first.update({name: inputs[0]}))
+    x = torch.rand(1, 3, 32, 32)
+    preset = torchvision.models.GoogLeNet_Weights.DEFAULT.transforms()
+    with torch.no_grad():
+        task.logits(x), reference(torchvision.transforms.functional.normalize(x, preset.mean, preset.std))
+    torch.testing.assert_close(first["natx"], first["torchvision"], atol=1e-5, rtol=1e-5)
+    assert first["natx"].min() < -0.9  # from -1 to 1
+    inside = ClassificationTask("torchvision:googlenet", 3, model_args=dict(transform_input=True, init_weights=False))
+    assert inside.normalisation["mean"] == pytest.approx(preset.mean)  # what the network itself then changes
 
 
 def test_weights_of_a_file_start_a_network_of_torchvision(tmp_path: Path) -> None:
