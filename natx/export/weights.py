@@ -13,10 +13,12 @@ from natx.config import EXPORTED, check, plain_dict, short_name
 from natx.errors import ConfigError
 from natx.export.card import Facts, card, portable
 from natx.judging.build import load_task
+from natx.judging.identity import normalisation_text
 from natx.models.checkpoint import save_tensors, save_weights
 from natx.models.hub import DESCRIPTIONS, FOLDER, HUB, WEIGHTS
 from natx.models.weights import FORMAT, SOURCES, weights_path
 from natx.runtime.files import sha256, write_json, write_text
+from natx.runtime.progress import say
 from natx.task import Task
 
 # What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
@@ -38,7 +40,7 @@ def export(
     ``config.json`` has timm's layout: ``architecture``, ``num_classes``, ``label_names`` where they are known,
     ``model_args``, and mean, std and input size under ``pretrained_cfg``. A network of transformers becomes a folder of
     transformers, with ``preprocessor_config.json``. Numbers in the card come from the
-    ``report.json`` of this very checkpoint, if there are any beside it.
+    ``report.json`` of these very weights, if there are any beside the checkpoint.
 
     Args:
         config: the training config of the checkpoint.
@@ -58,6 +60,7 @@ def export(
     if not task.per_image_success or task.normalisation is None:
         raise ConfigError(f"{type(task).__name__} cannot be exported: natx export is for image classification")
     settings, theirs = portable_settings(task, plain_dict(config.task)), task.library_folder()
+    source = meta["weights"]
     meta = {
         **{key: meta[key] for key in KEPT if key in meta},
         # Where a library reads the network from its own description, natx.load does too.
@@ -72,7 +75,7 @@ def export(
         config=plain_dict(config),
         meta=meta,
         checkpoint_sha256=sha256(checkpoint),
-        reports=(reports := reports_of(checkpoint)),
+        reports=(reports := reports_of(checkpoint, weights=source, normalisation=normalisation_text(task))),
         commands=commands_of(config, meta, reports),
         repository=repository,
         licence=licence,
@@ -146,14 +149,28 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
     }
 
 
-def reports_of(checkpoint: Path) -> list[dict[str, Any]]:
-    """Contents of every report.json beside a checkpoint that is about exactly this file."""
+def reports_of(checkpoint: Path, *, weights: str, normalisation: str) -> list[dict[str, Any]]:
+    """Contents of every report.json beside a checkpoint that is about exactly these weights; others are told.
+
+    Args:
+        checkpoint: the file.
+        weights: which of its weights, in the words of :func:`natx.models.checkpoint.load_weights`: a file may hold an
+            average beside them.
+        normalisation: of the pixels before them, see :func:`natx.judging.identity.normalisation_text`.
+    """
     digest, reports = sha256(checkpoint), []
     for path in sorted([*checkpoint.parent.glob("report.json"), *checkpoint.parent.glob("*/report.json")]):
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is no readable report ({error}): remove it or judge again") from error
-        if isinstance(report, dict) and report.get("settings", {}).get("checkpoint_sha256") == digest:
+        settings = report.get("settings", {}) if isinstance(report, dict) else {}
+        if settings.get("checkpoint_sha256") != digest:
+            continue
+        exported = {"weights": weights, "normalisation": normalisation}
+        other = [f"{key} {settings[key]}" for key, value in exported.items() if settings.get(key, value) != value]
+        if other:
+            say(f"note: {path} is left out of the card, it judged {' and '.join(other)}")
+        else:
             reports.append(report)
     return reports

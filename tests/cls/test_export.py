@@ -22,7 +22,7 @@ import natx
 import tasks.cls  # noqa: F401 - registers its tasks
 from natx.errors import CheckpointError, ConfigError
 from natx.export.weights import export
-from natx.models.checkpoint import save_weights
+from natx.models.checkpoint import load_weights, save_weights
 from natx.registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,6 +189,37 @@ def test_the_card_has_the_numbers_of_these_very_weights(tmp_path: Path) -> None:
     (path.parent / "test-linf8_table" / "report.json").write_text("{")
     with pytest.raises(ConfigError, match="no readable report"):
         export(config(SMALL), path, out)
+
+
+def test_an_average_has_not_the_numbers_of_the_weights_beside_it(tmp_path: Path) -> None:
+    """A training program's file holds both, so its hash alone does not tell which of them a report judged."""
+    raw, average = (TASKS.build(dict(SMALL)) for _ in range(2))
+    path = tmp_path / "run" / "checkpoint.pth"
+    path.parent.mkdir()
+    torch.save({"state_dict": raw.upstream.state_dict(), "state_dict_ema": average.upstream.state_dict()}, path)
+    accuracies = {"entry state_dict of checkpoint.pth (not state_dict_ema)": 11.25}
+    accuracies |= {"entry state_dict_ema of checkpoint.pth (not state_dict)": 44.75}
+    for i, (weights, accuracy) in enumerate(accuracies.items()):
+        assert load_weights(TASKS.build(dict(SMALL)), path, ema=bool(i))["weights"] == weights
+        settings = dict(checkpoint_sha256=sha256(path.read_bytes()).hexdigest(), data="ten images", weights=weights)
+        columns, rest = [dict(name="Clean", accuracy=accuracy)], dict(name="x", threat="Linf 8/255", success="any")
+        (path.parent / f"test-{i}").mkdir()
+        (path.parent / f"test-{i}" / "report.json").write_text(
+            json.dumps(dict(rest, images=40, columns=columns, worst_case=accuracy, settings=settings))
+        )
+    for ema in (False, True):
+        export(config(SMALL), path, tmp_path / f"out-{ema}", ema=ema)
+        text = (tmp_path / f"out-{ema}" / "README.md").read_text()
+        assert ("11.25" in text, "44.75" in text) == (not ema, ema)
+    other = {**SMALL, "mean": [0.5] * 3}  # judged with other statistics than it is exported with
+    settings["normalisation"] = "mean 0.4, 0.5, 0.6; std 0.2, 0.25, 0.3"
+    (path.parent / "test-1" / "report.json").write_text(
+        json.dumps(dict(rest, images=40, columns=columns, worst_case=accuracy, settings=settings))
+    )
+    export(config(SMALL), path, tmp_path / "same", ema=True)
+    export(config(other), path, tmp_path / "other", ema=True)
+    assert "44.75" in (tmp_path / "same" / "README.md").read_text()
+    assert "Not judged" in (tmp_path / "other" / "README.md").read_text()
 
 
 def test_an_architecture_of_natx_itself_loads_with_natx(tmp_path: Path) -> None:
