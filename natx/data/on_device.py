@@ -22,11 +22,12 @@ class OnDevice(Dataset):
     What else the set has (labels, class names, fingerprint) stays its own, on the CPU.
 
     Args:
-        dataset: a set whose entries are tensors alone, the same whenever they are read.
+        dataset: a set whose entries are tensors alone, the same whenever they are read: none with
+            ``drawn_entries``.
         device: where they are to live.
 
     Raises:
-        ConfigError: entries that are no tensors, or a set of more than :data:`MOST` bytes.
+        ConfigError: entries that are no tensors or are drawn for each batch, or a set of more than :data:`MOST` bytes.
     """
 
     def __init__(self, dataset: Any, device: torch.device) -> None:
@@ -36,6 +37,11 @@ class OnDevice(Dataset):
             raise ConfigError(
                 f"data.on_device is for sets whose entries are all tensors of one size; {', '.join(others) or 'these'} "
                 "are not: leave it out"
+            )
+        if drawn := getattr(dataset, "drawn_entries", ()):
+            raise ConfigError(
+                f"data.on_device keeps every entry as it is read once, and {', '.join(drawn)} are drawn anew for each "
+                "batch: leave it out"
             )
         size = len(dataset) * sum(value.numel() * value.element_size() for value in first.values())
         if size > MOST:

@@ -35,6 +35,8 @@ class WithGuides(Dataset):
         ConfigError: fewer than one guide.
     """
 
+    drawn_entries = (GUIDES,)  # what a batch has for itself: no image keeps it
+
     def __init__(self, dataset: Any, count: int = 4, *, seed: int = 0) -> None:
         if count < 1:
             raise ConfigError(f"an image needs at least one guide; got count={count}")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from natx.attacks import PGD
-from natx.data import build_dataset
+from natx.data import Part, build_dataset
+from natx.data.on_device import OnDevice
 from natx.errors import ConfigError
 from natx.task import Output, Task
 from natx.threat import Linf
@@ -94,6 +95,13 @@ def test_a_draw_of_guides_repeats_and_depends_on_seed_and_batch() -> None:
     ]
     assert draws[0] == draws[1]
     assert draws[0] != draws[2] and draws[0] != draws[3]
+
+
+def test_guides_do_not_stay_what_they_were_when_a_device_read_them() -> None:
+    guided = WithGuides(People(), GUIDES)
+    for images in (guided, Part(guided, [0, 1, 2, 3]), guided.hold_out(3)[0]):
+        with pytest.raises(ConfigError, match="data.on_device keeps .* guides are drawn anew for each batch"):
+            OnDevice(images, torch.device("cpu"))
 
 
 def test_images_held_out_guide_nobody() -> None:
