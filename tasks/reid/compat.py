@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
 from types import ModuleType
 
@@ -43,17 +44,26 @@ def build_model(name: str, *, num_classes: int, pretrained: bool) -> nn.Module:
     factory = getattr(models, "__model_factory", {})
     if name not in factory:
         raise ConfigError(f"torchreid has no model {name!r}; it has {', '.join(sorted(factory))}")
+    remedy = "give a local file with task.checkpoint=<file>, or start from random weights with task.pretrained=False"
     try:
         # 'triplet' is torchreid's word for "give both": natx computes its own losses.
-        return models.build_model(name, num_classes=num_classes, loss="triplet", pretrained=pretrained, use_gpu=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            net = models.build_model(
+                name, num_classes=num_classes, loss="triplet", pretrained=pretrained, use_gpu=False
+            )
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
             raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"torchreid cannot fetch the pretrained weights of {name} ({first}): {remedy}") from error
+    # Where it has no weights, torchreid warns or says nothing, and goes on with random ones.
+    reason = next((str(warning.message) for warning in caught if "pretrained weights" in str(warning.message)), None)
+    if pretrained and (reason or "pretrained" not in inspect.signature(factory[name]).parameters):
         raise ConfigError(
-            f"torchreid cannot fetch the pretrained weights of {name} ({first}): give a local file with "
-            "task.checkpoint=<file>, or start from random weights with task.pretrained=False"
-        ) from error
+            f"torchreid fetches no pretrained weights of {name}{f' ({reason})' if reason else ''}: {remedy}"
+        )
+    return net
 
 
 def model_names() -> list[str]:

@@ -97,15 +97,20 @@ def _set_last_stride(net: nn.Module, stride: int, name: str) -> None:
     stage = getattr(net, "layer4", None)
     if stride not in (1, 2) or not isinstance(stage, nn.Sequential):
         raise ConfigError(f"last_stride=1 is for ResNets, None for other models; got {stride} for {name}")
-    for module in stage[0].modules():
-        if isinstance(module, nn.Conv2d) and module.stride != (1, 1):
-            module.stride = (stride, stride)
+    strided = [m for m in stage[0].modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
+    if stride != 1 and not strided:
+        raise ConfigError(
+            f"{name} has a last stride of 1 by itself, which cannot be made {stride}: leave last_stride out"
+        )
+    for module in strided:
+        module.stride = (stride, stride)
 
 
 def load_backbone(net: nn.Module, weights: dict[str, Tensor], *, source: str, new_head: bool) -> None:
     """Load all weights but a class layer of other images and a head that is not there.
 
-    Such layers are ``fc`` (torchvision, timm) and ImageNet's 1000 classes in torchreid's own files. Batch norm's
+    Such layers are ``fc`` (torchvision, timm) and ImageNet's 1000 classes in torchreid's own files. A layer ``fc`` of
+    the model's own is between its feature maps and its feature (OSNet): a file may lack it, which is told. Batch norm's
     counters may be missing, as they are in files written before torch 0.4.1.
 
     Raises:
@@ -132,4 +137,6 @@ def load_backbone(net: nn.Module, weights: dict[str, Tensor], *, source: str, ne
             f"{source} cannot start this training: {misfit}; it has {few(weights)}; give backbone weights of the "
             "same model, without the classifier of another set of identities"
         )
+    if any(key.startswith("fc.") and key not in weights and not is_counter(key) for key in initial):
+        say(f"layer fc, which makes the feature, is not in {source}: it begins at random weights")
     net.load_state_dict({key: weights.get(key, value) for key, value in initial.items()})

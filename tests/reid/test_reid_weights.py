@@ -108,6 +108,35 @@ def test_the_head_of_imagenet_is_dropped_and_told(tmp_path: Path, monkeypatch: p
     assert lines[1].startswith("the head of 1000 ImageNet classes in ")
 
 
+def test_the_layer_that_makes_the_feature_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OSNet calls it ``fc``, as others their class layer: a file without it leaves it random."""
+    lines: list[str] = []
+    monkeypatch.setattr("tasks.reid.models.say", lines.append)
+    state = net("osnet_x0_25", 5).state_dict()
+    for name, content in {
+        "whole": state,
+        "cut": {key: value for key, value in state.items() if not key.startswith("fc.")},
+    }.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        ReIDTask("osnet_x0_25", 5, checkpoint=tmp_path / f"{name}.pth", bnneck=False, **SMALL)
+    assert [line for line in lines if "layer fc" in line] == [
+        f"layer fc, which makes the feature, is not in {tmp_path / 'cut.pth'}: it begins at random weights"
+    ]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_x1_0", "mudeep"])
+def test_weights_that_torchreid_has_not_are_no_random_ones(name: str) -> None:
+    """It warns and goes on for the one, and does not look at the word for the other."""
+    with pytest.raises(ConfigError, match=f"torchreid fetches no pretrained weights of {name}.*task.checkpoint=<file>"):
+        ReIDTask(name, 5, pretrained=True, **SMALL)
+
+
+def test_a_last_stride_of_one_by_itself_cannot_be_made_two() -> None:
+    assert ReIDTask("resnet50_fc512", 5, last_stride=1, **SMALL).num_classes == 5
+    with pytest.raises(ConfigError, match="resnet50_fc512 has a last stride of 1 by itself"):
+        ReIDTask("resnet50_fc512", 5, last_stride=2, **SMALL)
+
+
 @pytest.mark.parametrize("file", ["resnet18-5c106cde.pth", "resnet18-f37072fd.pth"])
 def test_files_of_torchvision_start_a_resnet(tmp_path: Path, file: str) -> None:
     """The older ones have no counters of batches and another format of the file."""
