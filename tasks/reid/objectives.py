@@ -33,7 +33,7 @@ class MetricObjective(Sided):
     Args:
         guides: whose clean embeddings guide: the test set's other 'query' images (Bouniot et al.: the attacker needs
             several query images of a person), its 'gallery' images, 'all' images of the set, or those of the 'batch'
-            (training on the current model).
+            (training on the current model). Distractors guide nobody: they are of many people, or of none.
         normalise: measure distances between embeddings of length 1 (cosine) instead of as they are.
         side: see :class:`Sided`.
     """
@@ -80,6 +80,9 @@ class MetricObjective(Sided):
         index = getattr(dataset, "index", None)
         keys = range(len(dataset)) if index is None else torch.as_tensor(index).tolist()
         rows = {key: row for row, key in enumerate(keys)}
+        if (distractor := getattr(dataset, "distractor", None)) is not None:
+            # They are no person's: the mean of many is somebody's as little as it is far from anybody.
+            positions = positions[identities[positions] != distractor]
         pool = Pool.of(embeddings[positions], identities[positions])
         guiding = torch.isin(torch.arange(len(dataset)), torch.as_tensor(positions))
         self._clean = CleanSet(embeddings, identities, guiding, rows, pool)

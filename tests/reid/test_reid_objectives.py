@@ -462,3 +462,28 @@ def test_images_of_another_set_keep_its_index() -> None:
 
     plain, task = attack(FNA(), Set(), Embedding())[0], Embedding()
     assert torch.equal(attack(FNA(), HeldOut(), task)[0], plain)
+
+
+@pytest.mark.parametrize("guides", ["gallery", "all"])
+@pytest.mark.parametrize("objective", [TMA, FNA])
+def test_distractors_are_nobody_to_pull_to(objective: Any, guides: Any) -> None:
+    """The mean of two, of nobody in particular, would be the nearest here, or the furthest."""
+    data, choose = Set(), min if objective is TMA else max
+    data.labels, data.distractor = IDS.clone(), 0
+    data.labels[8:] = 0
+    clean = torch.randn(10, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    clean += 10 * torch.eye(7, dtype=torch.float64)[IDS // 2 - 1]  # each person has an axis
+    clean[8:] = clean[:8].mean(0) + torch.tensor([[5.0], [-5.0]] if objective is TMA else [[50.0], [50.0]])
+    attack = objective(guides=guides)
+    attack.observe(data, clean)
+    pulls = attack.prepare(Embedding(), data.__getitems__(range(5)), x=data.images[:5])["pull"]
+    guiding = range(6, 10) if guides == "gallery" else range(10)
+    everybody = {
+        int(i): clean[[row for row in guiding if data.labels[row] == i]] for i in data.labels[guiding].unique()
+    }
+    for at in range(5):
+        means = {i: rows.mean(0) for i, rows in everybody.items() if i != data.labels[at]}
+        ordered = sorted(means, key=lambda i, at=at, means=means: float((clean[at] - means[i]).norm()))
+        assert choose(ordered, key=ordered.index) == 0  # were they one person
+        people = [i for i in ordered if i != 0]
+        torch.testing.assert_close(pulls[at], means[choose(people, key=people.index)], rtol=0, atol=1e-12)

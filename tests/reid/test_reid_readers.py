@@ -205,8 +205,9 @@ def test_people_who_are_numbered_from_0_are_kept_when_asked(tmp_path: Path) -> N
     kept = Market1501(root, distractors=False, **SIZE)
     assert kept.classes == ("0", "1") and not any("left out" in note for note in kept.notes)
     test = Market1501(root, train=False, distractors=False, **SIZE)
-    assert test.labels[test.queries].tolist() == [0, 2]
-    assert Market1501(root, train=False, **SIZE).labels.tolist() == [2, 0]
+    assert test.labels[test.queries].tolist() == [0, 2] and test.distractor is None
+    usual = Market1501(root, train=False, **SIZE)
+    assert usual.labels.tolist() == [2, 0] and usual.distractor == 0
 
 
 @pytest.mark.parametrize("train", [True, False])

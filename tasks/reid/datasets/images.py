@@ -171,6 +171,7 @@ class RetrievalImages(ReIDImages):
         gallery: images to search in; they follow.
         index: ``index`` of every image in a batch; its position by default.
         cameras_named: whether the cameras are known; else they only tell which images are one picture.
+        distractor: identity that images of many people, and of nobody, share; None where each is a person's.
         **reading: ``height``, ``width``, ``threads`` and ``notes``, see :class:`ReIDImages`.
 
     Attributes:
@@ -189,10 +190,11 @@ class RetrievalImages(ReIDImages):
         *,
         index: Sequence[int] | None = None,
         cameras_named: bool = True,
+        distractor: int | None = None,
         **reading: Any,
     ) -> None:
         super().__init__(root, [*queries, *gallery], **reading)
-        self.cameras_named = cameras_named
+        self.cameras_named, self.distractor = cameras_named, distractor
         self.labels = self.identities
         self.queries = self.probes = torch.arange(len(queries))
         self.gallery = torch.arange(len(queries), len(self))

@@ -87,7 +87,8 @@ def Market1501(
             "no cameras: every gallery image of a query's person is right but the query's own picture, which "
             f"{repeated} of {len(queries)} queries have there"
         )
-    return RetrievalImages(root, queries, gallery, cameras_named=named, **reading)
+    distractor = DISTRACTOR if distractors else None
+    return RetrievalImages(root, queries, gallery, cameras_named=named, distractor=distractor, **reading)
 
 
 def _read_part(folder: Path, notes: list[str], *, without: Sequence[int], cameras: bool) -> list[Shot]:
