@@ -442,6 +442,15 @@ def test_folder_fingerprint_follows_names_and_sizes(folder: Path) -> None:
     assert len({first, second, small(moved).fingerprint()}) == 3
 
 
+def test_crops_of_another_size_are_other_images(folder: Path) -> None:
+    """Copies that were made of them, and answers to them, are not those of these."""
+    usual = small(folder)
+    others = [small(folder, resize=16), small(folder, image_size=6)]
+    assert not torch.equal(usual.__getitems__([0])["inputs"], others[0].__getitems__([0])["inputs"])
+    assert len({data.fingerprint() for data in (usual, *others)}) == 3
+    assert small(folder, train=True).for_evaluation().fingerprint() == usual.fingerprint()
+
+
 def test_imagenet100_list() -> None:
     lines = [line for line in IMAGENET100_LIST.read_text().splitlines() if not line.startswith("#")]
     assert len(lines) == len(set(lines)) == 100 and all(re.fullmatch(r"n\d{8}", line) for line in lines)

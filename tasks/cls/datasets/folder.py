@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +154,8 @@ class ImageFolder(BatchDataset):
     def _inputs(self, index: Tensor) -> Tensor:
         return decode_batch([self.paths[i] for i in index.tolist()], self._decode, threads=self.threads)
 
-    def _content(self) -> Iterable[Any]:
+    def _content(self) -> Iterator[bytes]:
+        yield f"{self.image_size} of {self.resize}\n".encode()
         rows = []
         for path, label in zip(self.paths, self.labels.tolist()):
             try:
@@ -163,7 +163,7 @@ class ImageFolder(BatchDataset):
             except OSError as error:
                 raise DataError(f"cannot read {path} ({brief(error)}); do not change {self.root} in a run") from error
             rows.append(f"{Path(os.path.relpath(path, self.root)).as_posix()}\t{label}\t{size}\n")
-        return (row.encode("utf-8", "surrogateescape") for row in sorted(rows))
+        yield from (row.encode("utf-8", "surrogateescape") for row in sorted(rows))
 
 
 def _text_order(names: Sequence[str]) -> list[str]:
