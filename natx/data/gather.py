@@ -31,7 +31,7 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
     """
     if labels is not None:
         return _tensor(images, "images").detach(), _tensor(labels, "labels").detach(), None
-    classes = getattr(getattr(images, "dataset", images), "classes", None)
+    classes = _names(images)
     # torch's own sets may have the method too, and give lists.
     if hasattr(images, "__getitems__") and len(images) and isinstance(images.__getitems__([0]), dict):
         batch = images.__getitems__(list(range(len(images))))
@@ -43,6 +43,13 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
     if not pairs:
         raise DataError("the loader or data set holds no images")
     return torch.cat([x.detach().cpu() for x, _ in pairs]), torch.cat([y.detach().cpu() for _, y in pairs]), classes
+
+
+def _names(source: Any) -> Sequence[str] | None:
+    """The names of the classes of a source, or of the data set that it shows, or a part of (``Subset``)."""
+    while getattr(source, "classes", None) is None and hasattr(source, "dataset"):
+        source = source.dataset
+    return getattr(source, "classes", None)
 
 
 def _batches(source: Any) -> Iterator[tuple[Tensor, Tensor]]:

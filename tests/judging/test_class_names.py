@@ -11,6 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
 
 import natx
 from natx.analysis.collect import CLEAN as CLEAN_VIEW
@@ -85,6 +87,30 @@ def test_images_are_attacked_for_the_classes_of_the_model(folder: Path, weights:
     with pytest.warns(UserWarning, match="matched by name"):
         attacked = natx.attack(model, reversed_names, attack="FGSM", eps=8 / 255)
     assert torch.equal(attacked, expected)
+
+
+class Pairs(Dataset):
+    """A data set of torch's kind with names of its classes."""
+
+    def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
+        self.images, self.labels, self.classes = images, labels, list(classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.images[i], self.labels[i]
+
+
+@pytest.mark.parametrize(
+    "show",
+    [lambda data: data, DataLoader, lambda data: Subset(data, [0, 3]), lambda data: DataLoader(Subset(data, [3]))],
+)
+def test_names_come_through_loaders_and_subsets(folder: Path, weights: Path, tmp_path: Path, show: Any) -> None:
+    images, labels, _ = gather(build_dataset(config(folder, tmp_path).data.test))
+    data = show(Pairs(images / 255, len(NAMES) - 1 - labels, NAMES[::-1]))
+    result = natx.evaluate(natx.load(weights), data, attacks="FGSM", eps=1 / 255)
+    assert result.accuracies[CLEAN] == 100 and any("matched by name" in note for note in result.notes)
 
 
 def renamed(folder: Path, tmp_path: Path) -> Path:
