@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,14 @@ from torch.utils.data import Dataset
 from natx.batch import Batch
 from natx.errors import ConfigError
 
+WHOLE = ("hold_out", "subset")  # what a set divides itself by
+
 
 class Part(Dataset):
     """Some images of a data set, in the given order; ``index`` stays the position in the whole set.
 
-    Keeping the index means that an image's random start is the same in a subset as in the full evaluation.
+    Keeping the index means that an image's random start is the same in a subset as in the full evaluation. What else
+    the set has is the part's too, its fingerprint among it; a set that divides itself (identities) is divided first.
     """
 
     def __init__(self, dataset: Any, positions: Sequence[int]) -> None:
@@ -43,7 +47,18 @@ class Part(Dataset):
         if name in ("dataset", "positions"):
             raise AttributeError(name)
         value = getattr(self.dataset, name)
+        if name in WHOLE:
+            raise ConfigError(
+                f"a part of {type(self.dataset).__name__} cannot be divided further, as its {name} is of the whole "
+                "set: divide that"
+            )
+        if name == "for_evaluation":
+            return partial(self._shown, value)
         return value[torch.tensor(self.positions, dtype=torch.long)] if name == "labels" else value
+
+    def _shown(self, for_evaluation: Callable[[], Any]) -> Part:
+        """The same images as an evaluation reads them."""
+        return Part(for_evaluation(), self.positions)
 
 
 def hold_out(dataset: Any, count: int, *, seed: int = 0) -> tuple[Part, Part]:

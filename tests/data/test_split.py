@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 
@@ -103,3 +106,31 @@ def test_subset_of_images_sorted_by_class_has_all_classes(monkeypatch: pytest.Mo
 def test_labels_of_a_part_are_those_of_its_images() -> None:
     data = TinyDataset(20)
     assert Part(data, [7, 3]).labels.tolist() == [int(data.labels[7]), int(data.labels[3])]
+
+
+class Views(TinyDataset):
+    """A set that shows its images brighter in an evaluation."""
+
+    def for_evaluation(self) -> Views:
+        view = copy.copy(self)
+        view.images = self.images / 2 + 0.5
+        return view
+
+
+def test_a_part_of_a_part_holds_out_its_own_images() -> None:
+    data = Views(40)
+    part = Part(data, range(1, 40, 2))
+    rest, held = hold_out(part, 6)
+    here, there = rest.__getitems__(range(14)), held.__getitems__(range(6))
+    assert sorted(here["index"].tolist() + there["index"].tolist()) == list(range(1, 40, 2))
+    torch.testing.assert_close(here["inputs"], data.images[here["index"]])
+    torch.testing.assert_close(there["inputs"], data.images[there["index"]] / 2 + 0.5)
+
+
+@pytest.mark.parametrize("divide", [subset, hold_out])
+def test_a_part_of_what_divides_itself_is_not_divided(divide: Any) -> None:
+    class Whole(TinyDataset):
+        hold_out = subset = None  # of identities, say
+
+    with pytest.raises(ConfigError, match="a part of Whole cannot be divided further"):
+        divide(Part(Whole(20), range(10)), 3)
