@@ -73,22 +73,32 @@ def load(
             library's pretrained network by its name, ``timm:resnet18`` or ``torchvision:resnet18``.
         model: the network, where the file does not say which: a module, which gets the weights, or what a config's
             ``task.model`` takes.
-        num_classes: of ``model``, where it does not show.
-        model_args: its further arguments, such as ``dict(in_chans=1)`` of timm's networks.
+        num_classes: of ``model``, or of a library's network, where it does not show.
+        model_args: further arguments of either, such as ``dict(in_chans=1)`` of timm's networks.
         device: where to put it; the CPU by default.
         ema: take the average of the weights that the file holds beside them.
 
     Raises:
         CheckpointError: no such file, damaged, no task named, a task that is unknown, no classifier or not safe to
             build, or weights that do not fit it.
-        ConfigError: a device that this machine does not have, or a model that cannot be built.
+        ConfigError: a device that this machine does not have, a model that cannot be built, or settings of a model
+            where the file says by itself what it is.
     """
     device = pick_device(device or "cpu")
     library, _, name = str(path).partition(":")
     if library in LIBRARIES and model is None:
+        if ema:
+            raise CheckpointError(
+                f"{path} names a library's own weights, which have no average beside them: leave ema out"
+            )
         source = name if library == "timm" else str(path)
-        task = _built({"type": CLASSIFIER, "model": source, "num_classes": num_classes, "pretrained": True})
+        settings = {"model": source, "num_classes": num_classes, "model_args": model_args, "pretrained": True}
+        task = _built({"type": CLASSIFIER, **settings})
         return PixelModel(task, weights=f"pretrained weights of {path}").to(device).eval()
+    if model is None and (num_classes is not None or model_args):
+        raise ConfigError(
+            "num_classes and model_args are of a network that you name: model='resnet18', or leave them out"
+        )
     file = read_weights(path, ema=ema)
     if model is not None:
         settings = {"model": model, "num_classes": num_classes, "model_args": model_args}

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from natx.errors import CheckpointError
+from natx.errors import CheckpointError, ConfigError
 from natx.models.hub import WEIGHTS, model_folder
 
 FORMAT = "natx-1"  # of natx's own files
@@ -209,6 +209,20 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
     top = entry.split(".")[0]
     others = tuple(key for key in (*RAW, *AVERAGED) if entry and key != top and _holds_weights(content.get(key)))
     return WeightFile(path, tensors, entry=entry, others=others, described=described, wrapped=wrapped)
+
+
+def named_weights(checkpoint: str | Path | None, *, ema: bool) -> WeightFile | None:
+    """The weights that a task's ``checkpoint`` names, see :func:`read_weights`; None where it names none.
+
+    Raises:
+        CheckpointError: see :func:`read_weights`.
+        ConfigError: the average of weights that nothing names.
+    """
+    if checkpoint is not None:
+        return read_weights(checkpoint, ema=ema)
+    if ema:
+        raise ConfigError("task.checkpoint_ema takes the average in a file: name it, task.checkpoint=<file>")
+    return None
 
 
 def read_meta(path: Path) -> dict[str, Any]:

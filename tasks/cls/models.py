@@ -16,7 +16,7 @@ from torch import nn
 
 from natx.errors import ConfigError
 from natx.models.weights import WeightFile
-from tasks.cls.anatomy import classifier, input_size, pretrained_cfg
+from tasks.cls.anatomy import classifier, head_weights, input_size, pretrained_cfg
 from tasks.cls.cifar import CIFAR_MEAN, CIFAR_STD, MODELS
 from tasks.cls.weights import from_hub, take_weights
 
@@ -56,7 +56,9 @@ def create_model(
     if weights is not None:
         take_weights(net, name, weights, new_head=new_head)
     elif pretrained:
+        drawn = head_weights(net) if new_head else {}
         net = from_hub(net, name, kwargs)
+        net.load_state_dict(drawn, strict=False)
     net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
     statistics = None if weights is None else weights.normalisation
     if statistics is not None and len(statistics[0]) == input_size(net)[0]:

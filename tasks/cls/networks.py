@@ -88,6 +88,10 @@ def build_network(
         )
     else:
         net = model if isinstance(model, nn.Module) else _own(model, arguments)
+        if isinstance(model, nn.Module) and arguments:
+            raise ConfigError(
+                f"{network_name(model)} is made already: its arguments ({', '.join(arguments)}) are too late"
+            )
         if pretrained:
             raise ConfigError(f"{network_name(model)} has no pretrained weights: give task.checkpoint=<file>")
     if weights is not None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.errors import ConfigError, DataError
 from natx.models.outputs import pick_logits
-from natx.models.weights import read_weights
+from natx.models.weights import named_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
@@ -73,7 +73,7 @@ class ClassificationTask(Task):
         super().__init__()
         if num_classes is not None and num_classes < 2:
             raise ConfigError(f"classification needs at least 2 classes; got num_classes={num_classes}")
-        weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
+        weights = named_weights(checkpoint, ema=checkpoint_ema)
         net = build_network(
             model,
             num_classes=num_classes,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
-from natx.models.weights import read_weights
+from natx.models.weights import named_weights
 from natx.registry import TASKS
 from natx.runtime.progress import say
 from natx.task import Output, Task, channel_values, unit_pixels
@@ -92,8 +92,7 @@ class DetectionTask(Task):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.new_heads = pretrained  # on a backbone that has learnt
         self._frozen_as_drawn = {} if pretrained else _frozen_weights(net.backbone)
-        if checkpoint is not None:
-            file = read_weights(checkpoint, ema=checkpoint_ema)
+        if (file := named_weights(checkpoint, ema=checkpoint_ema)) is not None:
             classes, self.new_heads = load_detector(net, file, model=model, new_head=new_head)
             self.classes = classes or None
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.models.checkpoint import is_counter
-from natx.models.weights import read_weights
+from natx.models.weights import named_weights
 from natx.registry import TASKS
 from natx.runtime.precision import full_precision
 from natx.task import Output, Task, channel_values, unit_pixels
@@ -91,7 +91,7 @@ class ReIDTask(Task):
         mean, std = tuple(mean or IMAGENET_MEAN), tuple(std or IMAGENET_STD)
         if len(mean) != 3 or len(std) != 3:
             raise ConfigError(f"mean {mean} and std {std} need one value for each of 3 channels")
-        weights = None if checkpoint is None else read_weights(checkpoint, ema=checkpoint_ema)
+        weights = named_weights(checkpoint, ema=checkpoint_ema)
         net = create_model(
             model,
             num_classes=num_classes,

@@ -240,6 +240,16 @@ def test_pretrained_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(error.value.__cause__, OSError)
 
 
+def test_a_new_head_is_new_beside_pretrained_weights(tmp_path: Path) -> None:
+    """Where the hub's has as many classes (its place is taken by a file here), too."""
+    source = create_model("test_resnet", num_classes=5)
+    hub = dict(pretrained_cfg_overlay=dict(file=str(saved(source, tmp_path / "hub.safetensors")), num_classes=5))
+    for new_head in (False, True):
+        net = create_model("test_resnet", num_classes=5, pretrained=True, new_head=new_head, **hub)
+        assert torch.equal(net.conv1[0].weight, source.conv1[0].weight)
+        assert torch.equal(classifier(net).weight, classifier(source).weight) == (not new_head)
+
+
 @pytest.mark.parametrize("name", ["resnet18_cifar", "small_cnn"])
 def test_own_nets_have_no_pretrained_weights(name: str) -> None:
     with pytest.raises(CheckpointError) as error:

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from workshop import DIGITS
 
 import natx
-from natx.errors import CheckpointError
+from natx.errors import CheckpointError, ConfigError
 from natx.models.adversary import build_adversary
 from natx.models.checkpoint import load_weights
 from natx.models.weights import read_weights, weights_path
@@ -201,6 +201,21 @@ def test_what_torchs_strict_loading_accepts_is_accepted(tmp_path: Path) -> None:
     torch.save({"kernel": torch.full((2, 2), 3.0), "bias": torch.zeros(2)}, tmp_path / "a.pth")
     load_weights(target, tmp_path / "a.pth")
     assert torch.equal(target.net.weight, torch.full((2, 2), 3.0))
+
+
+def test_settings_that_nothing_could_follow_are_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    for settings in ({"model": "small_cnn"}, {"model": "small_cnn", "checkpoint": None}):
+        with pytest.raises(ConfigError, match="checkpoint_ema takes the average in a file: name it"):
+            ClassificationTask(num_classes=3, checkpoint_ema=True, **settings)
+    with pytest.raises(ConfigError, match="Sequential is made already: its arguments .width. are too late"):
+        natx.load(tmp_path / "a.pth", model=net, model_args={"width": 8})
+    for settings in ({"num_classes": 3}, {"model_args": {"width": 8}}):
+        with pytest.raises(ConfigError, match="are of a network that you name"):
+            natx.load(tmp_path / "a.pth", **settings)
+    with pytest.raises(CheckpointError, match="timm:test_resnet names a library's own weights"):
+        natx.load("timm:test_resnet", ema=True)
 
 
 # --- timm's conversions -----------------------------------------------------------------------------------------------
