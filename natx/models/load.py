@@ -92,8 +92,8 @@ def load(
                 f"{path} names a library's own weights, which have no average beside them: leave ema out"
             )
         source = name if library == "timm" else str(path)
-        settings = {"model": source, "num_classes": num_classes, "model_args": model_args, "pretrained": True}
-        task = _built({"type": CLASSIFIER, **settings})
+        arguments = {"num_classes": num_classes, "model_args": model_args, "pretrained": True}
+        task = _built({"type": CLASSIFIER, "model": source, **arguments})
         return PixelModel(task, weights=f"pretrained weights of {path}").to(device).eval()
     if model is None and (num_classes is not None or model_args):
         raise ConfigError(

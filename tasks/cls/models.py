@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 import timm
@@ -19,6 +20,8 @@ from natx.models.weights import WeightFile
 from tasks.cls.anatomy import classifier, head_weights, input_size, pretrained_cfg
 from tasks.cls.cifar import CIFAR_MEAN, CIFAR_STD, MODELS
 from tasks.cls.weights import from_hub, take_weights
+
+COLOURS = 3
 
 
 def create_model(
@@ -36,7 +39,8 @@ def create_model(
     ``weights`` (a local file) go before ``pretrained`` (timm's weights from the hub). timm's own conversions of foreign
     files are applied. A head of another number of classes, and any with ``new_head``, stays newly initialised; all else
     must fit, but for position embeddings, which timm resamples to ``image_size``, and the first convolution where
-    ``in_chans`` is not that of the file. Pixels are normalised as the file says, where it says so. ``image_size`` is
+    ``in_chans`` is not that of the file. Pixels are normalised as the file says, where it says so; those of other
+    channels than colours by the mean over colours, where the weights are of colour images. ``image_size`` is
     passed on only to models of a fixed input size. Other keywords go to the builder.
 
     Raises ConfigError for a name, size or keyword that does not fit, CheckpointError for weights that cannot
@@ -53,16 +57,23 @@ def create_model(
         raise ConfigError(f"model {name!r} cannot be built: {_one_line(error)}") from error
     if (outputs := classifier(net).out_features) != num_classes:
         raise ConfigError(f"model {name!r} has {outputs} outputs, expected num_classes={num_classes}")
+    of_colour = pretrained
     if weights is not None:
-        take_weights(net, name, weights, new_head=new_head)
+        of_colour = take_weights(net, name, weights, new_head=new_head)
     elif pretrained:
         drawn = head_weights(net) if new_head else {}
         net = from_hub(net, name, kwargs)
         net.load_state_dict(drawn, strict=False)
+    colour = pretrained_cfg(net)
     net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
-    statistics = None if weights is None else weights.normalisation
-    if statistics is not None and len(statistics[0]) == input_size(net)[0]:
-        net.pretrained_cfg = net.default_cfg = {**pretrained_cfg(net), "mean": statistics[0], "std": statistics[1]}
+    channels, named = input_size(net)[0], None if weights is None else weights.normalisation
+    if of_colour and channels != COLOURS:
+        # The first convolution has the sum over colours, so pixels are to be normalised as those were: by their mean,
+        # as timm's loader does.
+        mean, std = named or (colour["mean"], colour["std"])
+        named = (fmean(mean),) * channels, (fmean(std),) * channels
+    if named is not None and len(named[0]) == channels:
+        net.pretrained_cfg = net.default_cfg = {**pretrained_cfg(net), "mean": named[0], "std": named[1]}
     return net
 
 
@@ -103,10 +114,10 @@ def _timm_cfg(name: str) -> Any:
 def _describe(net: Any, *, cifar: bool, in_chans: int, image_size: int | None) -> nn.Module:
     """Set mean, std (of ``in_chans`` values) and input size in ``net.pretrained_cfg``, and return ``net``."""
     cfg: dict[str, Any] = dict(mean=CIFAR_MEAN, std=CIFAR_STD, input_size=(3, 32, 32)) if cifar else pretrained_cfg(net)
-    if in_chans != 3:
+    if in_chans != COLOURS:
         # Statistics per colour mean nothing for other channels.
         cfg.update(mean=(0.5,) * in_chans, std=(0.5,) * in_chans)
-    height, width = (image_size, image_size) if image_size else cfg.get("input_size", (3, 224, 224))[1:]
+    height, width = (image_size, image_size) if image_size else cfg.get("input_size", (COLOURS, 224, 224))[1:]
     cfg["input_size"] = (in_chans, height, width)
     net.pretrained_cfg = net.default_cfg = cfg
     return net

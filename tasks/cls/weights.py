@@ -23,20 +23,25 @@ from tasks.cls.cifar import MODELS
 CONVERTERS = ("checkpoint_filter_fn", "checkpoint_filter_fn_classifier", "_filter_torchvision_pretrained", "_filter_fn")
 
 
-def take_weights(net: Any, name: str, weights: WeightFile, *, new_head: bool) -> None:
-    """Load a file's weights; every key must fit, but for a head of another number of classes or one not wanted."""
+def take_weights(net: Any, name: str, weights: WeightFile, *, new_head: bool) -> bool:
+    """Load a file's weights; every key must fit, but for a head of another number of classes or one not wanted.
+
+    Returns:
+        Whether they are of colour images and the network takes others: the first convolution was adapted.
+    """
     tensors = convert(net, name, weights.under(net.state_dict()))
     head = head_weights(net)
     say(f"model {name}: weights of {weights.source}")
     if head and (new_head or _outputs(tensors, head) != _outputs(head, head)):
         say(f"model {name}: new head of {_outputs(head, head)} classes, not that of {weights.path.name}")
         tensors |= head
-    if name not in MODELS:
-        tensors |= _first_convolutions(net, tensors)
+    adapted = {} if name in MODELS else _first_convolutions(net, tensors)
+    tensors |= adapted
     try:
         load_into(net, tensors, source=str(weights.path))
     except CheckpointError as error:
         raise CheckpointError(f"model {name!r}: {error}") from error
+    return bool(adapted)
 
 
 def load_backbone(net: Any, name: str, tensors: dict[str, Tensor], *, source: str) -> None:

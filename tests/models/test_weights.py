@@ -283,6 +283,28 @@ def test_colour_weights_serve_a_model_of_grey_images(tmp_path: Path) -> None:
     torch.testing.assert_close(grey.net.conv1[0].weight.detach(), first.sum(1, keepdim=True))
 
 
+@pytest.mark.parametrize("route", ["file", "hub"])
+def test_a_grey_image_is_the_same_to_weights_of_colours_as_in_colour(tmp_path: Path, route: str) -> None:
+    """With the same mean and std for each colour the sum over colours is exact, so the logits are."""
+    statistics = {"mean": (0.3,) * 3, "std": (0.2,) * 3}
+    net = timm.create_model("test_resnet", num_classes=5).eval()
+    described = {"architecture": "test_resnet", "num_classes": 5, "pretrained_cfg": statistics}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    save_file(net.state_dict(), tmp_path / "model.safetensors")
+    arguments: dict[str, Any] = {"in_chans": 1}
+    if route == "hub":  # its place is taken by a file
+        overlay = dict(file=str(tmp_path / "model.safetensors"), num_classes=5, **statistics)
+        grey = ClassificationTask(
+            "test_resnet", 5, pretrained=True, model_args={**arguments, "pretrained_cfg_overlay": overlay}
+        )
+    else:
+        grey = ClassificationTask("test_resnet", 5, checkpoint=tmp_path, model_args=arguments)
+    x = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(grey.eval().logits(x), net((x.expand(-1, 3, -1, -1) - 0.3) / 0.2), atol=1e-5, rtol=0)
+    assert ClassificationTask("test_resnet", 5, model_args=arguments).normalisation["mean"] == [0.5]  # of no colours
+
+
 # --- folders with their own mean and std ------------------------------------------------------------------------------
 
 MEAN, STD, NAMES = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ["ant", "bee", "cat", "dog", "eel"]
