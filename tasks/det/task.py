@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from natx.batch import Batch
 from natx.errors import CheckpointError, ConfigError, DataError
@@ -178,10 +179,29 @@ class DetectionTask(Task):
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``."""
+        """Per image: ``boxes`` ``[K, 4]`` in pixels of the original image, ``scores`` and ``labels`` ``[K]``.
+
+        An image of which the network's output is not finite has one detection that is not either: mmdet leaves out
+        scores that are NaN, as it does low ones, and a damaged network would be one that finds nothing.
+        """
         raw = self.network(self.pixels(batch), batch)
         detections = self.reader.predict(raw, self.targets(batch))
-        return [{"boxes": d.bboxes.cpu(), "scores": d.scores.cpu(), "labels": d.labels.cpu()} for d in detections]
+        predictions = [
+            {"boxes": d.bboxes.cpu(), "scores": d.scores.cpu(), "labels": d.labels.cpu()} for d in detections
+        ]
+        for i in (~self._finite(raw)).nonzero().flatten().tolist():
+            nothing = torch.full((1, 5), torch.nan)
+            predictions[i] = {"boxes": nothing[:, :4], "scores": nothing[:, 4], "labels": torch.zeros(1).long()}
+        return predictions
+
+    def _finite(self, raw: Any) -> Tensor:
+        """Of which images the raw output is finite, bool ``[N]``; of none where weights are not.
+
+        Weights, too, since heads of which the raw output is features alone run when it is read.
+        """
+        leaves = [torch.isfinite(leaf).flatten(1).all(1) for leaf in tree_leaves(raw) if isinstance(leaf, Tensor)]
+        weights = torch.stack([torch.isfinite(parameter).all() for parameter in self.net.parameters()]).all()
+        return torch.stack(leaves).all(0) & weights
 
     def classifier(self) -> nn.Linear:
         """See :meth:`Task.classifier`: the class layer of a two-stage detector's second stage.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from detectors import (
     annotation,
     as_batch,
     detector,
+    faster,
     mixed_batch,
     mmdet_data,
     one,
@@ -39,6 +41,7 @@ from natx.terms.nasty import nasty_divergence
 from natx.testing import TinyCNNTask
 from natx.threat import Linf
 from tasks.det import DetectionTask
+from tasks.det.metrics import DetectionMAP
 from tasks.det.readers import Targets
 from tasks.det.readers.ssd import SSDReader
 
@@ -396,3 +399,20 @@ def test_targets_follow_the_padding_that_mmdet_gives_each_image() -> None:
     assert as_batch(batch["data_samples"], (96, 128))["inputs"].equal(batch["inputs"])
     for sample, meta in zip(samples, Targets.of(batch, divisor=32).metas):
         assert {name: tuple(sample.metainfo[name]) for name in meta} == meta
+
+
+# ------------------------------------------------------------------------------------------------ damaged weights
+
+
+@pytest.mark.parametrize("family", [ssd, retina, faster])
+def test_a_network_with_damaged_weights_does_not_pass_for_one_that_finds_nothing(family: Any) -> None:
+    """One class layer's entry is NaN; mmdet drops such scores as it drops low ones."""
+    task, batch = detector(family()).eval(), square_batch()
+    judged = SimpleNamespace(annotations=batch["data_samples"], classes=("a", "b", "c"))
+    assert DetectionMAP()(task.predict(batch), judged)["mAP"] >= 0
+    names = {ssd: "bbox_head.cls_convs.0.0.bias", retina: "bbox_head.retina_cls.bias"}
+    with torch.no_grad():
+        task.net.get_parameter(names.get(family, "roi_head.bbox_head.fc_cls.bias"))[1] = torch.nan
+    with pytest.raises(DataError, match="predicts NaN or infinite boxes or scores") as error:
+        DetectionMAP()(task.predict(batch), judged)
+    assert "\n" not in str(error.value)
