@@ -1,6 +1,6 @@
 # Does the nasty term help at full scale? ResNet-20 on all of CIFAR-10, single-step training (N-FGSM) on adversarial
 # images alone and on the union of clean and adversarial images, each with and without the nasty term, two seeds;
-# beside them PGD-AT with the minutes of NAT. The same 8 epochs, batches and schedule for all but that one.
+# beside them PGD-AT for three epochs, nearly NAT's work. The same 8 epochs, batches and schedule for all but that one.
 # Cells that are not run were beyond the time of one CPU: the command goes on with them.
 # Command: python tools/study.py configs/studies/cifar10_full.py --work-dir work_dirs/cifar10_full
 # Cost: 10 to 30 minutes a training and 20 a judgement on one CPU thread with bfloat16, sixteen of each; --train-only
@@ -28,8 +28,7 @@ def triangle(epochs, peak):
 
 
 eight = {"amp": "bfloat16", "train_cfg.max_epochs": 8, "param_scheduler": triangle(8, 3)}
-# NAT's step costs 5 forwards and 3 backwards, PGD-AT's 11 and 11: three epochs of this take about as long as eight of
-# that, a little longer.
+# NAT's step costs 5 forwards and 3 backwards, PGD-AT's 11 and 11: three epochs of this are about eight of that.
 three = {"amp": "bfloat16", "train_cfg.max_epochs": 3, "param_scheduler": triangle(3, 1)}
 rows = dict(
     vt=dict(name="Vanilla", config="configs/cls/r20_cifar10_vt.py", options=eight),
@@ -59,5 +58,5 @@ rows = dict(
         adversary="vt",
         rival="union",
     ),
-    pgd_at=dict(name="PGD-AT, equal minutes", config="configs/cls/r20_cifar10_pgd_at.py", options=three),
+    pgd_at=dict(name="PGD-AT, 3 epochs", config="configs/cls/r20_cifar10_pgd_at.py", options=three),
 )
