@@ -3,6 +3,8 @@
 # (Trains the adversary r20_cifar10_vt.py first, once.)
 # Cost: 5 forwards and 3 backwards per image and step, 10 units; 15 epochs.
 # Measured: 0.71 hours for 15 epochs, by a step's time on 1 thread of an AMD EPYC in bfloat16.
+# Measured: Clean (10,000) 71.12, PGD-20 (10,000) 30.40, AA (500) 30.00 % after 8 epochs, one seed
+#    (results/cifar10_full.md).
 # Paper's number: none for this model.
 _base_ = ["r20_cifar10_fast_nat.py"]
 method = dict(terms=[_base_.method.terms[0], dict(_base_.method.terms[1], weight=0.006)])

@@ -58,5 +58,5 @@ rows = dict(
         adversary="vt",
         rival="union",
     ),
-    pgd_at=dict(name="PGD-AT, 3 epochs", config="configs/cls/r20_cifar10_pgd_at.py", options=three),
+    pgd_at=dict(name="PGD-AT (3 epochs)", config="configs/cls/r20_cifar10_pgd_at.py", options=three),
 )

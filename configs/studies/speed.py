@@ -30,5 +30,5 @@ rows = dict(
     fgsm_rs=dict(name="FGSM-RS", config="configs/cls/r20_cifar10_fgsm_rs.py", options=eight),
     atas=dict(name="ATAS", config="configs/cls/r20_cifar10_atas.py", options={**eight, "method.warmup": 2}),
     fgsm_pgi=dict(name="FGSM-PGI", config="configs/cls/r20_cifar10_fgsm_pgi.py", options=eight),
-    grad_align=dict(name="GradAlign, 1 epoch", config="configs/cls/r20_cifar10_grad_align.py", options=one),
+    grad_align=dict(name="GradAlign (1 epoch)", config="configs/cls/r20_cifar10_grad_align.py", options=one),
 )

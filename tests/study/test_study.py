@@ -252,6 +252,7 @@ def test_attacks_that_look_at_a_rows_model_get_that_rows_weights(shop: Workshop)
 # Published studies and the folder, in a training's, of the reports that they show.
 PUBLISHED = {
     "cifar10_full": "report",
+    "cifar10_full_audit": "audit",
     "cifar10_small": "report",
     "det_photos": "report",
     "det_small": "report",
