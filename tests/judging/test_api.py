@@ -127,7 +127,7 @@ def test_the_model_is_left_as_it_was() -> None:
     result = natx.evaluate(net, x, labels, attacks=["PGD-3"], eps=0.01)
     assert result.accuracies["Clean"] == 100.0  # judged in eval mode, whatever mode it came in
     with pytest.raises(DataError):
-        natx.evaluate(net, x, labels + 2, attacks=["PGD-3"], eps=0.01)
+        natx.evaluate(net, x, labels + 3, attacks=["PGD-3"], eps=0.01)
     assert [m.training for m in net.modules()] == modes
     assert [p.requires_grad for p in net.parameters()] == flags
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
