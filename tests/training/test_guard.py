@@ -314,7 +314,7 @@ def test_it_is_there_where_single_steps_are_trained_on(tmp_path: Path, monkeypat
     assert any(line.startswith("guard: FGSM against PGD-10") and "goes back" in line for line in lines)
 
 
-def test_stronger_settings_keep_what_the_method_drew() -> None:
+def test_stronger_settings_keep_what_the_method_drew(tmp_path: Path) -> None:
     """An adversary that stays random is the same network before and after going back."""
     term = {"type": "NastyKL", "adversary": {"task": {"type": "RandomTask"}, "state": "random"}}
     runner = build_runner(
@@ -322,7 +322,7 @@ def test_stronger_settings_keep_what_the_method_drew() -> None:
             method={**config().method, "terms": [{"type": "TaskLoss"}, term]},
             guard={"stronger": [{"method.attack.noise": 2.0}]},
         ),
-        Path("nowhere"),
+        tmp_path / "run",
         device=CPU,
         rehearsal=True,
     )
