@@ -281,8 +281,12 @@ class _Judging:
         batch = _batch(self.task, self.dataset, images)
         attacked = attack.judge(self.task, batch)
         predictions, notes = _predict(self.task, {**batch, "inputs": attacked.x_adv}), list(attacked.notes)
-        if isinstance(predictions, Tensor) and (spoilt := int((~_numbers(predictions)).sum())):
+        finite = _numbers(predictions)
+        if spoilt := int((~finite).sum()):
             notes.append(f"{WORST}{spoilt}")
+        if not isinstance(predictions, Tensor):  # what is no number finds nothing
+            rows = zip(predictions, finite.tolist())
+            predictions = [one if fine else {name: values[:0] for name, values in one.items()} for one, fine in rows]
         size = realised(self.task.pixels(batch), attacked.x_adv, self.task.perturbable(batch))
         # Copied, or each would keep the whole batch in memory.
         pixels = {at: attacked.x_adv[row].clone().cpu() for row, at in enumerate(images) if at in shown}
@@ -349,6 +353,9 @@ def _predict(task: Task, batch: dict[str, Any]) -> Any:
     return predictions.cpu() if isinstance(predictions, Tensor) else predictions
 
 
-def _numbers(predictions: Tensor) -> Tensor:
-    """Which images have finite predictions alone, bool ``[n]``."""
+def _numbers(predictions: Tensor | Sequence[Any]) -> Tensor:
+    """Which images have finite predictions alone, bool ``[n]``; detections are dicts of tensors ``[K, ...]``."""
+    if not isinstance(predictions, Tensor):
+        entries = [one.values() if isinstance(one, dict) else () for one in predictions]
+        return torch.tensor([all(bool(torch.isfinite(values).all()) for values in one) for one in entries])
     return torch.isfinite(predictions).flatten(1).all(1) if predictions.dim() > 1 else torch.isfinite(predictions)

@@ -11,6 +11,7 @@ from coco_set import write_coco
 from detectors import detector, faster, retina, ssd
 
 from natx.attacks import PGD
+from natx.attacks.remarks import WORST
 from natx.config import ATTACKS, load_config
 from natx.errors import MemoryShortage
 from natx.evaluation import evaluate_set
@@ -63,6 +64,27 @@ def test_an_attack_that_changes_no_pixel_changes_no_prediction(family: Any, coco
     for clean, attacked in zip(*metric.columns, strict=True):
         assert len(clean["scores"]) and all(torch.equal(clean[key], attacked[key]) for key in clean)
     assert evaluation.attacks[1].success["fooled"] == 0
+
+
+def test_detections_that_an_attack_makes_no_numbers_find_nothing(coco: CocoDetection) -> None:
+    task, metric = detector(retina()).eval(), Recorded()
+    predict, clean = task.predict, {i: task.pixels(coco.__getitems__([i]))[0] for i in range(len(coco))}
+
+    def spoilt(batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+        """NaN for the first image once one of its pixels is another."""
+        predictions = predict(batch)
+        for row, index in enumerate(batch["index"].tolist()):
+            height, width = clean[index].shape[-2:]
+            if index == 0 and not torch.equal(task.pixels(batch)[row][:, :height, :width], clean[0]):
+                predictions[row]["scores"][:] = torch.nan
+        return predictions
+
+    task.predict = spoilt
+    attack = PGD(dict(type="Linf", eps=8 / 255), 1, objective=ImageLoss("loss_cls"))
+    evaluation = evaluate_set(task, coco, [attack], metric=metric)
+    before, after = metric.columns[:2]
+    assert len(before[0]["scores"]) and not len(after[0]["scores"]) and not len(after[0]["boxes"])
+    assert any(note.startswith(WORST) and note.endswith("1") for note in evaluation.attacks[1].notes)
 
 
 def test_detectors_say_how_many_images_are_judged_at_once() -> None:
