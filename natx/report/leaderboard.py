@@ -17,7 +17,7 @@ from natx.errors import DataError
 from natx.evaluation.robust import CLEAN
 from natx.report.cells import WORST, report_cells
 from natx.report.compare import REPORT, Comparison, Run, compare, read_report
-from natx.report.intervals import counts, interval, interval_text
+from natx.report.intervals import counts, interval, interval_cells, set_intervals
 from natx.report.page import TEMPLATES, render_page
 from natx.report.scatter import ScatterPoint, scatter
 from natx.runtime.progress import duration
@@ -116,7 +116,7 @@ def _section(number: int, table: Comparison, *, out: Path) -> dict[str, Any]:
         if number == 1
         else f"{number}. {told['data']}, {told['threat']}",
         "caption": f"{told['measure'][:1].upper()}{told['measure'][1:]} in percent. {told['images']} images, "
-        f"{told['precision']}; beneath each accuracy its 95 % interval over the images.",
+        f"{told['precision']}; beneath a value its 95 % interval.",
         "head": ["Report", *columns, CHECKS, SEED, EPOCHS, COST, TIME],
         "sorted_by": headline,
         "rows": [_row(run, columns, out=out) for run in runs],
@@ -132,14 +132,10 @@ def _lowest(runs: Sequence[Run], columns: Sequence[str]) -> str:
 
 def _row(run: Run, columns: Sequence[str], *, out: Path) -> BoardRow:
     report, settings = run.report, run.report["settings"]
-    values, shares = report_cells(report), counts(report)
+    values = report_cells(report)
     cells = [
-        Cell(
-            "/".join(f"{value:.2f}" for value in values[name]),
-            values[name][0],
-            interval_text(*shares[name]) if name in shares else "",
-        )
-        for name in columns
+        Cell("/".join(f"{value:.2f}" for value in values[name]), values[name][0], ends)
+        for name, ends in zip(columns, interval_cells(report, columns))
     ]
     page = run.path.with_name(PAGE)
     linked = page if run.path.name == REPORT and page.is_file() else run.path
@@ -171,11 +167,18 @@ def _spent(report: dict[str, Any]) -> list[Cell]:
 
 
 def _plot(runs: Sequence[Run], headline: str) -> Any:
-    """Clean accuracy against the worst case, with the intervals of both."""
+    """A point a report: clean against the worst case, with the intervals of both."""
     points = []
     for run in runs:
-        values, shares = report_cells(run.report), counts(run.report)
+        values, ends = report_cells(run.report), _ends(run.report)
         x, y = values[CLEAN][0], values[headline][0]
-        ends = [interval(*shares[name]) if name in shares else (v, v) for name, v in ((CLEAN, x), (headline, y))]
-        points.append(ScatterPoint(run.report["name"], (x, y), *ends))
-    return scatter(points, title="Clean accuracy against the worst case", x_name="clean", y_name="worst case")
+        points.append(ScatterPoint(run.report["name"], (x, y), ends.get(CLEAN, (x, x)), ends.get(headline, (y, y))))
+    return scatter(points, title="Clean against the worst case", x_name="clean", y_name="worst case")
+
+
+def _ends(report: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """The interval of each column's first value, where it has one."""
+    if "cell" not in report:
+        return {name: interval(*share) for name, share in counts(report).items()}
+    ends = {name: by_key.get(report["cell"][0]) for name, by_key in set_intervals(report).items()}
+    return {name: (pair[0], pair[1]) for name, pair in ends.items() if pair}

@@ -68,8 +68,8 @@ def load_table(
     tables = content["tables"]
     if name not in tables:
         raise ConfigError(
-            f"no table is called {name}; there are {', '.join(tables)} (Table 12 is a study: natx study "
-            "studies/table12)"
+            f"no table is called {name}; there are {', '.join(tables)} (Tables 12 and 13 are studies: natx study "
+            "studies/table12, studies/table13)"
         )
     if seeds is not None and seeds < 1 or subset is not None and subset < 1:
         raise ConfigError(f"--seeds and --subset must be at least 1; got {seeds} and {subset}")

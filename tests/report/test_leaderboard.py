@@ -86,6 +86,21 @@ def test_rows_are_sorted_and_say_what_the_reports_hold(folder: Path) -> None:
         assert f"{passes:,.0f}" in row and "not audited" in row
 
 
+def test_values_of_a_set_have_their_intervals_in_table_and_chart(tmp_path: Path) -> None:
+    paths = sorted((RESULTS / "demo_reid").glob("*.json"))
+    for path in paths:
+        shutil.copy(path, tmp_path)
+    page = leaderboard_page(tmp_path, out=tmp_path / "board.html")
+    rows = {row[0]: row for row in Board(page).rows[1:]}
+    for path in paths:
+        report = json.loads(path.read_text())
+        clean = report["columns"][0]
+        ends = "/".join("{:.1f}–{:.1f}".format(*clean["intervals"][key]) for key in report["cell"])
+        assert rows[report["name"]][2].endswith(f" {ends}")
+    bars = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+"></line>', page)
+    assert sum(left != right for left, right in bars) == len(paths)  # the clean values' bars lie across
+
+
 def test_links_lead_from_the_page_to_the_reports(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere" / "board.html"
     board = Board(leaderboard_page(folder, out=out))
