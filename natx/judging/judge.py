@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,8 @@ def judge(
     check(config, JUDGED)
     built = build_attacks(attacks, seed=seed, path=attacks.filename or "attack config")
     checkpoint = weights_path(checkpoint)
+    if checks is not None and checks.vanilla is not None:
+        checks = replace(checks, vanilla=weights_path(checks.vanilla))
     task, meta = load_task(config, checkpoint, ema=ema)
     task.to(device)
     batch_size = images_at_once(batch_size, attacks, task)
@@ -214,6 +216,7 @@ def _judge_set(
 ) -> dict[str, Any]:
     """The report of a task that is measured over a whole set; arguments as for :func:`judge`."""
     metric, first = build_metric(job.config), get_dist_info()[0] == 0
+    vanilla = _undefended(job, checks) if checks is not None else None  # refused before hours of attacks, as above
     evaluation = evaluate_set(
         job.task,
         job.dataset,
@@ -228,7 +231,7 @@ def _judge_set(
     report = make_set_report(evaluation, metric=metric, **job.common)
     if checks is not None:
         report["settings"] |= {"audit": _settings(checks)}
-        report |= audited(_audit_set(job, checks, evaluation=evaluation, metric=metric))
+        report |= audited(_audit_set(job, checks, evaluation=evaluation, metric=metric, vanilla=vanilla))
     if pictures is not None and first and evaluation.examples is not None:
         captions = draw_pictures(pictures, job.dataset, metric, examples=evaluation.examples)
         report |= {"pictures": captions} if captions else {}
@@ -262,12 +265,13 @@ def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: 
     return audited(verdicts)
 
 
-def _audit_set(job: _Job, checks: AuditOptions, *, evaluation: SetEvaluation, metric: Metric) -> list[Verdict]:
+def _audit_set(
+    job: _Job, checks: AuditOptions, *, evaluation: SetEvaluation, metric: Metric, vanilla: Task | None
+) -> list[Verdict]:
     """The verdicts on an evaluation of a whole set; all not applicable where it has no queries."""
     applied = _applied(job.built, evaluation)
     if not evaluation.scores:
         return audit(job.task, job.dataset, attacks=applied)
-    vanilla = _undefended(job, checks)
     return audit_queries(
         job.task,
         job.dataset,
@@ -292,7 +296,7 @@ def _settings(checks: AuditOptions) -> dict[str, Any]:
 def _undefended(job: _Job, checks: AuditOptions) -> Task | None:
     """A normally trained model of the config's task: the one that was named, or the model itself if it is one."""
     if checks.vanilla is not None:
-        vanilla = load_task(job.config, weights_path(checks.vanilla))[0]
+        vanilla = load_task(job.config, checks.vanilla)[0]
         check_classes(
             job.dataset, vanilla.classes, owner="--vanilla", remedy="give an undefended model of these classes"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from workshop import DIGITS, merged
 
+from natx.checks import AuditOptions
 from natx.judging.judge import judge
 from natx.registry import TASKS
 from tasks.cls import ClassificationTask
@@ -19,9 +21,28 @@ from tasks.cls import ClassificationTask
 ATTACKS = Config({"threat": {"type": "Linf", "eps": 1 / 255}, "attacks": [{"type": "FGSM"}]})
 
 
-def report(weights: Path, *, ema: bool = False, **task: Any) -> dict[str, Any]:
+def report(weights: Path, *, ema: bool = False, checks: AuditOptions | None = None, **task: Any) -> dict[str, Any]:
     config = Config(merged(DIGITS, {"task": task}))
-    return judge(config, weights, ATTACKS, device=torch.device("cpu"), subset_size=20, ema=ema)
+    return judge(config, weights, ATTACKS, device=torch.device("cpu"), subset_size=20, ema=ema, checks=checks)
+
+
+def audit_settings(tmp_path: Path, vanilla: Path) -> dict[str, Any]:
+    save_file(state(1), tmp_path / "best.safetensors")
+    checks = AuditOptions(images=4, draws=4, vanilla=vanilla)
+    return report(tmp_path / "best.safetensors", checks=checks)["settings"]["audit"]
+
+
+@pytest.mark.parametrize("named", ["file", "folder", "by the name of its config"])
+def test_the_undefended_model_of_an_audit_is_named_as_every_other_weights_are(tmp_path: Path, named: str) -> None:
+    folder = tmp_path / "adversaries" / "digits_vt-0123456789abcdef"
+    folder.mkdir(parents=True)
+    file = folder / "best.safetensors"
+    save_file(state(2), file)
+    (folder / "done.json").write_text("{}")
+    ways = {"file": file, "folder": folder, "by the name of its config": tmp_path / "digits_vt" / file.name}
+    settings = audit_settings(tmp_path, ways[named])
+    assert settings["vanilla"] == str(file)
+    assert settings["vanilla_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def state(seed: int) -> dict[str, torch.Tensor]:
