@@ -232,8 +232,7 @@ class L2Ball(_EpsBall):
         delta = self._masked(x_adv - self.x)
         norm = delta.flatten(1).norm(dim=1).clamp_min(1e-12)
         factor = (self.threat.eps / norm).clamp(max=1).view(-1, *[1] * (delta.dim() - 1))
-        projected = (self.x + delta * factor).clamp_(0, 1)
-        return projected if self.mask is None else torch.where(self.mask == 0, self.x, projected)
+        return (self.x + delta * factor).clamp_(0, 1)
 
     def distance(self, x_adv: Tensor) -> Tensor:
         """Euclidean length of each image's perturbation ``[N]``."""

@@ -86,7 +86,10 @@ class FreeTraining(Method):
         if perturbation is None or self._epoch != epoch or perturbation.shape != x.shape:
             perturbation = torch.zeros_like(x)
         self._leaf, self._epoch = perturbation.requires_grad_(), epoch
-        x_adv = (x + (self._leaf if mask is None else self._leaf * mask.to(x.dtype))).clamp(0, 1)
+        moved = x + (self._leaf if mask is None else self._leaf * mask.to(x.dtype))
+        # As clamp in the source: gradients pass at 0 and 1 too. Those of torch's clamp do so in some versions only, and
+        # black and white pixels, whose perturbation begins at zero, would never move.
+        x_adv = torch.where((moved < 0) | (moved > 1), moved.detach().clamp(0, 1), moved)
         return [x, x_adv] if "clean" in self.views else [x_adv]
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -134,6 +134,23 @@ def test_l2_starts_are_isotropic_and_their_distance_has_a_draw_of_its_own() -> N
     assert stats.kstest(units[:, 0].square().numpy(), stats.beta(0.5, 5.5).cdf).pvalue > 1e-3
 
 
+def test_l2_steps_and_starts_have_their_length_inside_the_mask() -> None:
+    """What the mask leaves out takes nothing of the length."""
+    x, draws = torch.full((8, 3, 4, 4), 0.5, dtype=torch.float64), torch.linspace(0.1, 0.9, 8)
+    mask = (pixels(8, 1, 4, 4, seed=2) > 0.5).double()
+    ball = L2(0.4).around(x, mask)
+    start, step = ball.start(pixels(8, 3, 4, 4, seed=3), draws) - x, ball.steepest(pixels(8, 3, 4, 4, seed=4) - 0.5)
+    torch.testing.assert_close(start.flatten(1).norm(dim=1), 0.4 * draws.double())
+    torch.testing.assert_close(step.flatten(1).norm(dim=1), torch.ones(8, dtype=torch.float64))
+    assert not (step * (1 - mask)).any() and not (start * (1 - mask)).any()
+
+
+def test_a_ball_without_radius_holds_its_image_alone() -> None:
+    x = pixels(2, 3, 4, 4)
+    for threat in (Linf(0.0), L2(0.0)):
+        assert torch.equal(threat.around(x).project(x), x)
+
+
 def test_extreme_draws_give_starts_inside_the_ball() -> None:
     """The largest and the smallest of 2^24 draws are not at infinity."""
     x = torch.full((2, 1, 2, 2), 0.5)

@@ -134,6 +134,16 @@ def test_a_step_is_the_originals_with_a_copied_model(kind: str, recipe: str) -> 
     assert task.net[1].num_batches_tracked == passes
 
 
+@pytest.mark.parametrize("kind", [AWP, SAM])
+def test_frozen_weights_are_not_moved(kind: type[Method]) -> None:
+    task, seen = TinyCNNTask(double=True, dropout=0.0), list[list[Tensor]]()
+    task.net[0].requires_grad_(False)
+    task.net.register_forward_hook(lambda net, *_: seen.append([net[i].weight.detach().clone() for i in (0, 9)]))
+    step(kind(Standard(), 1.0), task)
+    (frozen, free), (still, moved) = seen  # at the ascent and at the perturbed weights
+    assert torch.equal(frozen, still) and not torch.equal(free, moved)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("kind", [AWP, SAM])
 def test_no_perturbation_is_the_method_inside_bit_for_bit(kind: type[Method], recipe: str) -> None:

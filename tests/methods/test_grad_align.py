@@ -38,10 +38,13 @@ def scene() -> tuple[Double, nn.Sequential, dict[str, Tensor]]:
     return Double(net, 4), net, {"inputs": x, "data_samples": y, "index": torch.arange(5)}
 
 
-@pytest.mark.parametrize(("warmup", "radius"), [(0, EPS), (5, EPS / 2)])
-def test_the_term_is_one_minus_the_cosine_of_the_two_gradients(warmup: int, radius: float) -> None:
-    """In the ball of the epoch: in the third of five epochs of warm-up that has half of eps."""
+@pytest.mark.parametrize(("warmup", "radius", "padded"), [(0, EPS, False), (5, EPS / 2, False), (0, EPS, True)])
+def test_the_term_is_one_minus_the_cosine_of_the_two_gradients(warmup: int, radius: float, padded: bool) -> None:
+    """In the ball of the epoch: in the third of five epochs of warm-up that has half of eps; padding stays."""
     task, net, batch = scene()
+    mask = torch.ones(5, 1, 2, 2, dtype=torch.float64)
+    mask[:, :, :, 1:] = 0.0 if padded else 1.0
+    task.perturbable = lambda batch: mask if padded else None
     inner = {**INNER, "eps_warmup": warmup}
     ours = GradAlign(inner, weight=0.3, seed=4)(task, batch, epoch=2)
     plain = METHODS.build(inner)(task, batch, epoch=2)
@@ -49,7 +52,7 @@ def test_the_term_is_one_minus_the_cosine_of_the_two_gradients(warmup: int, radi
     x, y = batch["inputs"], batch["data_samples"]
     noise = uniform(batch["index"], x.shape[1:], seed=4, epoch=2, stream=31).double()
     rows = []
-    for point in (x, (x + (2 * noise - 1) * radius).clamp(0, 1)):
+    for point in (x, (x + (2 * noise - 1) * radius * mask).clamp(0, 1)):
         leaf = point.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(leaf), y), leaf, create_graph=True)
         rows.append(gradient.flatten(1) / gradient.flatten(1).norm(dim=1, keepdim=True))
@@ -71,6 +74,21 @@ def test_images_without_gradient_do_not_count() -> None:
     assert scalars["loss_grad_align"] == 1.0 and scalars["grad_cos"] == 0.0
     for gradient in torch.autograd.grad(optimised(scalars), list(net.parameters())):
         assert gradient.isfinite().all()
+
+
+class Partly(Double):
+    """Every third image has logits that no pixel moves."""
+
+    def network(self, x: Tensor, batch: dict[str, Any]) -> Tensor:
+        still = (batch["index"] % 3 == 0)[:, None]
+        return torch.where(still, 0.0, super().network(x, batch))
+
+
+def test_the_mean_is_over_the_images_that_have_a_gradient() -> None:
+    task, net, batch = scene()
+    moving = {key: value[[1, 2, 4]] for key, value in batch.items()}
+    ours, theirs = GradAlign(INNER)(Partly(net, 4), batch, epoch=0), GradAlign(INNER)(task, moving, epoch=0)
+    assert float(ours["grad_cos"]) == pytest.approx(float(theirs["grad_cos"]), abs=1e-6) and ours["grad_cos"] > 0
 
 
 def test_two_classes_of_a_linear_model_have_one_direction() -> None:

@@ -97,6 +97,13 @@ def test_choices_follow_the_networks_probabilities() -> None:
     assert independent.abs().max() < 4 / math.sqrt(n)
 
 
+def test_a_draw_that_rounding_puts_beyond_all_options_takes_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("natx.methods.strategy.uniform", lambda index, shape, **_: torch.ones(len(index), *shape))
+    pairs = dict(eps=(4 / 255, 8 / 255), steps=(2, 3), step_size=(1 / 255, 2 / 255))
+    settings, _ = Strategy(constant(torch.zeros(6)), **pairs).draw(images(2), seed=0, epoch=0, stream=0)
+    assert [settings[key].tolist() for key in (EPS, STEPS, STEP_SIZE)] == [[8 / 255] * 2, [3] * 2, [2 / 255] * 2]
+
+
 def test_choices_are_keyed_by_image() -> None:
     strategy, batch = Strategy(chooser(), **SPACE), images(20)
     some = [7, 2, 11]
@@ -180,7 +187,7 @@ def test_rewards_by_hand() -> None:
     task, batch = trained().train(), images(30, noise=0.5, seed=5)
     task.net[8].p = 0.0
     by_hand, before = copy.deepcopy(task), copy.deepcopy(task.state_dict())
-    method = las(probe=dict(type="PGD", steps=3, step_size=2 / 255), copy_lr=0.05)
+    method = las(probe=dict(type="PGD", steps=3, step_size=2 / 255, milestones=(1, 3)), copy_lr=0.05)
     x, y = batch["inputs"].double(), batch["data_samples"]
     x_adv = (x + 12 / 255 * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) - 1)).clamp(0, 1)
     parts = method._rewards(task, batch, x_adv, epoch=0)
@@ -197,6 +204,15 @@ def test_rewards_by_hand() -> None:
     for mine, theirs in zip(parts, (strength, robust, clean)):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-6, atol=0)
     assert 0 < robust < clean < 1
+
+
+def test_no_reward_of_an_attack_is_above_ten() -> None:
+    """Losses have no upper end, and one image would decide the strategy's step."""
+    task, batch = TinyCNNTask(), images(4)
+    task.net[9].bias.data[0] = 90.0
+    batch["data_samples"] = torch.ones(4, dtype=torch.int64)  # cross-entropy is near 90
+    strength, _, _ = las(probe=dict(type="FGSM"), copy_lr=0.0)._rewards(task, batch, batch["inputs"], epoch=0)
+    assert float(strength) == 10
 
 
 def test_a_lesson_climbs_the_weighted_rewards() -> None:
@@ -285,6 +301,8 @@ def test_the_strategy_learns_every_so_many_steps() -> None:
         assert equal(before, method.strategy.state_dict()) != taught[-1]
     assert taught == [False, False, True, False, False, True, False]
     assert int(method.taken) == 7
+    method.load_state_dict({**method.state_dict(), "taken": torch.tensor(2)})
+    assert "reward" in step(method, task)  # the third of the run that was loaded
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.01])

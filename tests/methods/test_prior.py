@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from tiny_runs import interrupted, run, tiny_config
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ from natx.methods.base import Method, Setting, optimised
 from natx.methods.memory import DeviceMemory, DiskMemory
 from natx.registry import METHODS
 from natx.task import Task
-from natx.testing import WrappedTask
+from natx.testing import TinyCNNTask, TinyDataset, WrappedTask
 from natx.threat import L2, Linf
 from natx.training.build import build_runner
 from natx.training.guard import Guard, Look
@@ -95,7 +97,18 @@ def test_prior_guided_training_is_the_sources_loop() -> None:
             assert_close(gradients(optimised(scalars), net), gradients(loss, net))
             prior[rows] = (pictures + following).clamp(0, 1) - pictures
             momentum[rows] = pushed
+        with torch.no_grad():  # gradients shrink, and count in the momentum by their signs' shares all the same
+            net[3].weight.mul_(0.1)
     assert (prior - start).abs().max() > EPS
+
+
+def test_perturbations_begin_uniform_in_the_ball_and_keyed_by_image() -> None:
+    method, rows = begun(ATAS(LINF, reset=0, seed=3)), torch.arange(400)
+    x = torch.zeros(400, 3, SIDE, SIDE, dtype=torch.float64)
+    start = method.uniform({"index": rows}, x, epoch=0)
+    assert stats.kstest(start.flatten().numpy() / EPS, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert torch.equal(method.uniform({"index": rows[5:7]}, x[5:7], epoch=9), start[5:7])  # no reset in between
+    assert not torch.equal(begun(ATAS(LINF, reset=0, seed=4)).uniform({"index": rows}, x, epoch=0), start)
 
 
 def test_priors_begin_anew_at_a_reset() -> None:
@@ -105,6 +118,18 @@ def test_priors_begin_anew_at_a_reset() -> None:
     fresh = (batch["inputs"] + EPS * method.uniform(batch, batch["inputs"], epoch=2).sign()).clamp(0, 1)
     assert torch.allclose(starts[2], fresh) and not torch.allclose(starts[3], starts[2])
     assert not torch.allclose(starts[1], starts[0])
+
+
+@pytest.mark.parametrize("kind", [PriorGuided, ATAS])
+def test_an_image_is_attacked_the_same_beside_any_others(kind: Any) -> None:
+    """By the network in eval mode, whose statistics stay; with bn_mode='train' the others count."""
+    task, batch = TinyCNNTask(double=True).train(), TinyDataset(6).__getitems__(range(6))
+    some, before = {key: value[:2] for key, value in batch.items()}, copy.deepcopy(task.state_dict())
+    views = [begun(kind(LINF, dtype="float64")).make_views(task, part, epoch=0) for part in (batch, some)]
+    assert all(torch.equal(whole[:2], part) for whole, part in zip(*views, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    others = [begun(kind(LINF, bn_mode="train")).make_views(task, part, epoch=0)[-1] for part in (batch, some)]
+    assert not torch.equal(others[0][:2], others[1])
 
 
 @pytest.mark.parametrize("kind", [PriorGuided, ATAS])
@@ -121,7 +146,7 @@ def test_clean_images_stand_beside_the_others_on_the_union(kind: Any) -> None:
 
 
 def test_atas_is_the_sources_loop() -> None:
-    net, settings = network(), {"c": 0.5, "beta": 0.5, "warmup": 1}
+    net, settings = network(), {"c": 0.5, "beta": 0.2, "warmup": 1}
     method = begun(ATAS(LINF, dtype="float64", **settings))
     x, y = images()
     delta = method.uniform({"index": torch.arange(IMAGES)}, x, epoch=0)
@@ -134,7 +159,7 @@ def test_atas_is_the_sources_loop() -> None:
             (gradient,) = torch.autograd.grad(F.cross_entropy(net(start), labels), start)
             sizes = torch.full((3,), EPS, dtype=torch.float64)
             if epoch >= 1:
-                norms[rows] = gradient.flatten(1).norm(dim=1) ** 2 * 0.5 + norms[rows] * 0.5
+                norms[rows] = gradient.flatten(1).norm(dim=1) ** 2 * 0.8 + norms[rows] * 0.2
                 sizes = (1 / (1 + norms[rows].sqrt() / 0.5) * 2 * 8 / 255).clamp(4 / 255, 14 / 255)
                 sizes_seen += sizes.tolist()
             after = start.detach() + sizes.view(-1, 1, 1, 1) * gradient.sign()
@@ -144,6 +169,37 @@ def test_atas_is_the_sources_loop() -> None:
             assert_close(gradients(optimised(scalars), net), gradients(loss, net))
             delta[rows] = after - pictures
     assert len({round(size, 9) for size in sizes_seen}) > 3  # each image has a step of its own
+
+
+def test_atas_steps_shrink_with_the_gradient_between_their_ends() -> None:
+    method = begun(ATAS(LINF, c=0.1, beta=0.0, warmup=0, dtype="float64"))
+    grad = torch.zeros(4, 3, SIDE, SIDE, dtype=torch.float64)
+    grad[:, 0, 0, 0] = torch.tensor([1e-6, 0.05, 0.2, 1e6])
+    sizes = method._sizes(batch_of([0, 1, 2, 3]), grad, epoch=0)
+    torch.testing.assert_close(sizes / EPS, torch.tensor([1.75, 2 / 1.5, 2 / 3, 0.5], dtype=torch.float64))
+
+
+def test_small_gradient_norms_are_kept_at_half_precision() -> None:
+    """A squared norm of 1e-12 is none in float16, which perturbations are stored in."""
+    method, batch = begun(ATAS(LINF, beta=0.5, warmup=0)), batch_of([0])
+    method._sizes(batch, torch.full((1, 3, SIDE, SIDE), 1e-6 / (3 * SIDE**2) ** 0.5, dtype=torch.float64), epoch=0)
+    mean = method.recalled("gradient_norm", batch, epoch=1, fresh=torch.zeros(1, dtype=torch.float64))
+    assert float(mean) == pytest.approx(0.5e-12)
+
+
+def test_atas_remembers_in_the_images_own_frames() -> None:
+    """What an augmented image was moved by goes to the pixels that it was cut from."""
+    method = begun(ATAS(LINF, reset=0, dtype="float64"))
+    learner = Learner(Double(network(), 4), method, augments=[RandomCrop(1, "constant"), RandomFlip()], seed=5)
+    begun(method, moves=learner.moved)
+    batch, index = batch_of(list(range(IMAGES))), torch.arange(IMAGES)
+    own = method.uniform(batch, batch["inputs"], epoch=0)
+    (adv,) = method.make_views(Double(network(), 4), batch, epoch=0)
+    kept = method.recalled("perturbation", batch, epoch=1, fresh=torch.zeros_like(own))
+    places = learner.moved(torch.arange(own.numel(), dtype=torch.float64).view_as(own) + 1, index=index, epoch=0)
+    shown = places > 0  # the others are padding
+    own.view(-1)[places[shown].long() - 1] = (adv - batch["inputs"])[shown]
+    torch.testing.assert_close(kept, own)
 
 
 def test_atas_steps_do_not_depend_on_how_an_update_is_divided(tmp_path: Path) -> None:

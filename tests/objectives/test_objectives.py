@@ -93,6 +93,7 @@ def test_kl_is_zero_with_zero_gradient_at_the_clean_image() -> None:
 
 def test_margin_is_positive_exactly_where_misclassified() -> None:
     score = Margin()(output(LOGITS, LABELS), {}, x=LOGITS)
+    torch.testing.assert_close(Margin()(output(LOGITS - 50, LABELS), {}, x=LOGITS), score)  # all logits below zero
     wrong = torch.tensor([max(range(5), key=lambda j: float(z[j])) != int(y) for z, y in zip(LOGITS, LABELS)])
     assert 0 < int(wrong.sum()) < 12
     assert torch.equal(score > 0, wrong)

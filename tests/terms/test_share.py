@@ -83,8 +83,26 @@ def test_the_share_is_the_ratio_of_the_two_gradients(classes: int, smoothing: fl
     term.prepare(Smoothed(num_classes=classes, smoothing=smoothing), torch.device("cpu"))
     scalars = term([view(z.requires_grad_(), y, smoothing=smoothing)], {})
     expected = 0.05 * tau**2 * closed_form(z.detach(), a, y, tau=tau, smoothing=smoothing)
-    assert float(scalars["nasty_share"]) == pytest.approx(float(expected), rel=1e-4)
+    assert float(scalars["nasty_share"]) == pytest.approx(float(expected), rel=1e-6)
     assert scalars["loss_nasty"].requires_grad and not scalars["nasty_share"].requires_grad
+
+
+@pytest.mark.parametrize("above", [3, 9])
+def test_rows_at_the_cap_have_no_share(above: int) -> None:
+    """The cap holds their divergence still: of 12 rows, the median is 0 where more than half are there."""
+    z, a, y = draw(10, seed=0, scale=3.0), draw(10, seed=1, scale=3.0), labels(10)
+    p, q = (z / 4).softmax(1), (a / 4).softmax(1)
+    divergence = (p * (p.log() - q.log())).sum(1)
+    order = divergence.argsort()
+    cap = float(divergence[order[ROWS - above - 1 :][:2]].mean())  # between two rows
+    shares = []
+    for settings in ({}, {"cap": cap}):
+        term = NastyKL(Fitting(a), 0.05, temperature=4.0, **settings)
+        shares.append(float(term([view(z.clone().requires_grad_(), y)], {})["nasty_share"]))
+    pull = (p * (p.log() - q.log() - divergence[:, None]) / 4).norm(dim=1) * (divergence < cap)
+    expected = 0.05 * 16 * (pull / (z.softmax(1) - F.one_hot(y, 10)).norm(dim=1)).median()
+    assert shares[1] == pytest.approx(float(expected), rel=1e-6) and shares[1] < shares[0]
+    assert (shares[1] == 0) == (above == 9)
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])
