@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from natx.checks.base import RED
 from natx.errors import DataError
 from natx.evaluation.robust import CLEAN
-from natx.report.cells import WORST, report_cells
+from natx.report.cells import WORST, cell_values, cells, column_names, report_cells
 from natx.report.compare import REPORT, Comparison, Run, compare, read_report
 from natx.report.intervals import counts, interval, interval_cells, set_intervals
 from natx.report.page import TEMPLATES, render_page
@@ -87,7 +88,10 @@ def leaderboard_page(folder: Path, *, out: Path, title: str = "Leaderboard") -> 
     """
     runs, remarks = find_reports(folder)
     tables = compare(runs)
-    about = f"{len(runs)} reports, each a row: one checkpoint on one set of images. A column's name sorts by it."
+    shown = sum(len(table.reports) for table in tables)
+    about = f"{shown} reports, each a row: one checkpoint on one set of images. A column's name sorts by it."
+    if shown < len(runs):
+        about += f" {len(runs) - shown} more judge such a checkpoint again in the same way, and are left out."
     if len(tables) > 1:
         about += f" They were measured in {len(tables)} different ways: numbers of different tables cannot be compared."
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
@@ -105,11 +109,11 @@ def leaderboard_page(folder: Path, *, out: Path, title: str = "Leaderboard") -> 
 def _section(number: int, table: Comparison, *, out: Path) -> dict[str, Any]:
     """What the template shows of reports that were measured alike."""
     runs = [run for row in table.rows for run in row.runs]
-    columns = list(report_cells(runs[0].report))
+    columns = column_names(table.reports)
     headline = WORST if WORST in columns else _lowest(runs, columns)
     early = [name for name in (headline, CLEAN) if name in columns]
     columns = [*early, *(name for name in columns if name not in early)]
-    runs.sort(key=lambda run: -report_cells(run.report)[headline][0])
+    runs.sort(key=lambda run: -_value(run, headline, absent=-math.inf))
     told = table.conditions
     return {
         "heading": f"{told['data']}, {told['threat']}"
@@ -120,27 +124,31 @@ def _section(number: int, table: Comparison, *, out: Path) -> dict[str, Any]:
         "head": ["Report", *columns, CHECKS, SEED, EPOCHS, COST, TIME],
         "sorted_by": headline,
         "rows": [_row(run, columns, out=out) for run in runs],
-        "plot": _plot(runs, headline) if WORST in columns else None,
+        "plot": _plot(runs) if WORST in columns else None,
     }
+
+
+def _value(run: Run, column: str, *, absent: float) -> float:
+    """The first number of a report's cell; ``absent`` where it has none, as reports of other versions may."""
+    cell = report_cells(run.report).get(column)
+    return absent if cell is None else cell[0]
 
 
 def _lowest(runs: Sequence[Run], columns: Sequence[str]) -> str:
     """The attack that leaves least of the best model: what a set without a worst case is sorted by."""
-    attacks = [name for name in columns if name != CLEAN] or [CLEAN]
-    return min(attacks, key=lambda name: max(report_cells(run.report)[name][0] for run in runs))
+    values = {name for run in runs for name in report_cells(run.report)}
+    attacks = [name for name in columns if name != CLEAN and name in values] or [CLEAN]
+    return min(attacks, key=lambda name: max(_value(run, name, absent=-math.inf) for run in runs))
 
 
 def _row(run: Run, columns: Sequence[str], *, out: Path) -> BoardRow:
     report, settings = run.report, run.report["settings"]
-    values = report_cells(report)
-    cells = [
-        Cell("/".join(f"{value:.2f}" for value in values[name]), values[name][0], ends)
-        for name, ends in zip(columns, interval_cells(report, columns))
-    ]
+    parts = zip(cells(report, columns), cell_values(report, columns), interval_cells(report, columns))
+    numbers = [Cell(text, None if values is None else values[0], ends) for text, values, ends in parts]
     page = run.path.with_name(PAGE)
     linked = page if run.path.name == REPORT and page.is_file() else run.path
     link = Path(os.path.relpath(linked, out.parent)).as_posix()
-    return BoardRow(report["name"], link, [*cells, _checks(report), *_facts(settings), *_spent(report)])
+    return BoardRow(report["name"], link, [*numbers, _checks(report), *_facts(settings), *_spent(report)])
 
 
 def _checks(report: dict[str, Any]) -> Cell:
@@ -166,13 +174,14 @@ def _spent(report: dict[str, Any]) -> list[Cell]:
     return [Cell(f"{passes:,.0f}", round(passes, 1)), Cell(duration(seconds), seconds)]
 
 
-def _plot(runs: Sequence[Run], headline: str) -> Any:
-    """A point a report: clean against the worst case, with the intervals of both."""
+def _plot(runs: Sequence[Run]) -> Any:
+    """A point a report that has both: clean against the worst case, with the intervals of both."""
     points = []
     for run in runs:
         values, ends = report_cells(run.report), _ends(run.report)
-        x, y = values[CLEAN][0], values[headline][0]
-        points.append(ScatterPoint(run.report["name"], (x, y), ends.get(CLEAN, (x, x)), ends.get(headline, (y, y))))
+        if WORST in values:
+            x, y = values[CLEAN][0], values[WORST][0]
+            points.append(ScatterPoint(run.report["name"], (x, y), ends.get(CLEAN, (x, x)), ends.get(WORST, (y, y))))
     return scatter(points, title="Clean against the worst case", x_name="clean", y_name="worst case")
 
 

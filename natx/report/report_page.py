@@ -93,7 +93,7 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
             "headline": name == WORST,
             "cell": cell,
             "printed": theirs,
-            "percent": min(100.0, max(0.0, values[name][0])) if single else None,
+            "percent": min(100.0, max(0.0, values[name][0])) if single and name in values else None,
             "count": "{} of {}".format(*shares[name]) if name in shares else "",
             "interval": intervals[name],
         }
@@ -107,6 +107,7 @@ def _results(report: dict[str, Any]) -> dict[str, Any]:
             *(["", INTERVAL, "images"] if single else [INTERVAL] * any(intervals.values())),
         ],
         "rows": rows,
+        "single": single,
         "intervals": any(intervals.values()),
         "caption": f"{what} in percent, {report['threat']}",
     }

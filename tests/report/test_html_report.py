@@ -221,6 +221,13 @@ def test_a_column_that_is_not_applicable_is_not_the_lowest(tmp_path: Path) -> No
     assert "worst_case" not in whole and f"Lowest: {lowest['name']}" in text and "not applicable" in text
 
 
+def test_an_attack_that_cannot_attack_a_classifier_has_a_row_without_numbers(tmp_path: Path) -> None:
+    reader = check_page(report_page({**report(), "not_applicable": {"AA": "three classes"}}, folder=tmp_path))
+    assert ["AA", "not applicable", "", "", ""] in reader.rows and ["Worst case", "43.25"] in [
+        r[:2] for r in reader.rows
+    ]
+
+
 def test_a_classifiers_report_has_the_papers_cells_beside_ours(tmp_path: Path) -> None:
     found = {**report(), "paper": {"name": "paper, Table 2: NAT", "cells": {"Clean": "90.86", "Avg.": "63.85"}}}
     reader = check_page(report_page(found, folder=tmp_path))

@@ -133,6 +133,29 @@ def test_the_published_board_is_that_of_the_published_reports() -> None:
     )
 
 
+@pytest.mark.parametrize("first", (True, False))
+def test_a_report_of_a_version_without_a_worst_case_stands_last(tmp_path: Path, first: bool) -> None:
+    kept = [
+        json.loads((RESULTS / "demo_det" / f"ssd112_digits_{stem}.json").read_text()) for stem in ("mtd_nat", "std")
+    ]
+    old = {key: value for key, value in kept[1].items() if not key.startswith("worst_case")}
+    for folder, report in zip("ab", (old, kept[0]) if first else (kept[0], old)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "report.json").write_text(json.dumps(report))
+    board = Board(leaderboard_page(tmp_path, out=tmp_path / "x.html"))
+    head, whole, without = board.rows
+    assert [name.strip() for name in head[:3]] == ["Report", "Worst case", "Clean"] and board.circles == 1
+    low, high = kept[0]["worst_case_intervals"]["mAP"]
+    assert whole[:2] == [kept[0]["name"], f"{kept[0]['worst_case']['mAP']:.2f} {low:.1f}–{high:.1f}"]
+    assert without[:2] == [old["name"], "not run"]
+
+
+def test_a_checkpoint_that_was_judged_twice_is_one_row(folder: Path) -> None:
+    shutil.copytree(folder / "digits_vt", folder / "again")
+    page = leaderboard_page(folder, out=folder / "x.html")
+    assert len(Board(page).rows) == 4 and "3 reports, each a row" in page and "1 more judge" in page
+
+
 def test_a_broken_report_is_told_and_left_out(folder: Path) -> None:
     (folder / "digits_nat" / "test-digits_table" / "report.json").write_text("{}")
     runs, remarks = find_reports(folder)
