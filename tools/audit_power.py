@@ -61,16 +61,16 @@ def render(work: Path, out: Path) -> None:
     from natx.benchmark.audit_power import markdown, settings
     from natx.benchmark.audit_subjects import attacks
     from natx.runtime.device import pick_device
-    from natx.runtime.files import write_text
+    from natx.runtime.files import read_json, write_text
 
-    records = [json.loads(file.read_text()) for file in sorted(work.glob("*.json"))]
+    records = [read_json(file) for file in sorted(work.glob("*.json"))]
     machine = machine_line(machine_facts(pick_device("cpu")))
     command = shlex.join(["python", "tools/audit_power.py", *sys.argv[1:]])
     facts = {"command": command, "machine": machine, "attacks": settings(attacks())}
     # A record a line: the verdicts are many.
     lines = ",\n".join(json.dumps(record) for record in records)
     write_text(out, f'{json.dumps(facts)[:-1]}, "records": [\n{lines}\n]}}\n')
-    write_text(out.with_suffix(".md"), markdown(json.loads(out.read_text())))
+    write_text(out.with_suffix(".md"), markdown(read_json(out)))
     print(f"done: {out} and {out.with_suffix('.md')}")
 
 

@@ -203,7 +203,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
     """What a result depends on: the processor, torch's choice of kernels, versions of natx and of libraries."""
     path = Path("/proc/cpuinfo")
     facts = {
-        **cpu_facts(path.read_text() if path.exists() else ""),
+        **cpu_facts(path.read_text(encoding="utf-8") if path.exists() else ""),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "onednn": torch.backends.mkldnn.is_available(),
         **provenance(device),
@@ -230,7 +230,7 @@ def resident_peak(run: Callable[[], Any]) -> float:
         raise NotRun("needs Linux: the peak is read from /proc/self/status")
 
     def resident(key: str) -> float:
-        match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
         return int(match[1]) * 1024 / 1e6 if match else float("nan")
 
     reset.write_text("5")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from natx.errors import ConfigError
-from natx.runtime.files import write_json, write_text
+from natx.runtime.files import read_json, write_json, write_text
 from natx.runtime.progress import duration
 
 
@@ -24,7 +23,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        items = json.loads(path.read_text())["items"]
+        items = read_json(path)["items"]
         return {result["name"]: result for result in items}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(

@@ -108,7 +108,8 @@ def markdown_checks_beside(reports: dict[str, dict[str, Any]]) -> list[str]:
     """
     lines = ["## Checks", "", *(f"- {name}: {wording(report)}" for name, report in reports.items())]
     by_report = [{check["id"]: check for check in report["checks"]} for report in reports.values()]
-    lines += ["", "| | check | " + " | ".join(reports) + " |", "|---|---|" + "---:|" * len(reports)]
+    names = (name.replace("|", "\\|") for name in reports)
+    lines += ["", "| | check | " + " | ".join(names) + " |", "|---|---|" + "---:|" * len(reports)]
     # Reports of other versions may have other checks.
     for number in dict.fromkeys(number for checks in by_report for number in checks):
         some = next(checks[number] for checks in by_report if number in checks)

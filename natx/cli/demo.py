@@ -11,7 +11,6 @@ reused.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -114,12 +113,13 @@ def report_of(name: str, config, best: Path, *, demo: Demo, device: "torch.devic
     from natx.config import load_config
     from natx.judging.judge import judge
     from natx.report.report import write_report
+    from natx.runtime.files import read_json
     from natx.runtime.progress import Meter
 
     folder = best.parent / f"test-{Path(demo.attacks).stem}"
     if (folder / "report.json").exists():
         console.print(f"{name}: report found in {folder}", soft_wrap=True)
-        return json.loads((folder / "report.json").read_text())
+        return read_json(folder / "report.json")
     console.print(f"{name}: judging")
     meter = Meter(Console(stderr=True), console.print)
     report = judge(

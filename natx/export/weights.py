@@ -81,7 +81,7 @@ def export(
         licence=licence,
     )
     weights, page = out / WEIGHTS[0], out / "README.md"
-    if weights.exists() and not (page.exists() and facts.checkpoint_sha256 in page.read_text()):
+    if weights.exists() and not (page.exists() and facts.checkpoint_sha256 in page.read_text(encoding="utf-8")):
         raise ConfigError(f"{out} holds another model: name another --out, or remove it")
     if theirs:
         header = {"format": "pt", "natx": json.dumps({"format": FORMAT, **meta})}  # transformers asks for the first

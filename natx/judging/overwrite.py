@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from natx.errors import ConfigError
+from natx.runtime.files import read_json
 
 REPORT = ("checkpoint_sha256", "weights", "data", "images_fingerprint", "attack_config", "threat")
 
@@ -27,7 +28,7 @@ def keep_others(path: Path, question: dict[str, Any], *, stored: Callable[[Any],
     if not path.exists():
         return
     try:
-        there = _plain(stored(json.loads(path.read_text())))
+        there = _plain(stored(read_json(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} holds something else: name another place by {option}, or remove it") from error
     for key, value in _plain(question).items():

@@ -22,7 +22,7 @@ OVER_IMAGES = (
 
 def over_what(report: dict[str, Any]) -> str:
     """How the worst case of a set and the intervals of its values are taken, in sentences."""
-    if "worst_case_scores" in report:
+    if any("scores" in column for column in report["columns"]):
         return _over_queries(report)
     worst = f"The worst case {report['worst_case_rule']}." if "worst_case_rule" in report else ""
     return " ".join(text for text in (worst, OVER_IMAGES if set_intervals(report) else "") if text)
@@ -30,15 +30,20 @@ def over_what(report: dict[str, Any]) -> str:
 
 def _over_queries(report: dict[str, Any]) -> str:
     """What the worst case and the intervals of a ranking are."""
-    worst = "The worst case takes the lowest that any column leaves each query, value by value."
-    if apart := [column["name"] for column in report["columns"] if "scores" not in column]:
-        worst += f" It is over the attacks on the queries alone: under {', '.join(apart)} what others find changes too."
+    worst = ""
+    if "worst_case_scores" in report:
+        worst = "The worst case takes the lowest that any column leaves each query, value by value. "
+        if apart := [column["name"] for column in report["columns"] if "scores" not in column]:
+            worst += (
+                f"It is over the attacks on the queries alone: under {', '.join(apart)} what others find changes too. "
+            )
     bootstrap = f"the bootstrap's of means ({RESAMPLES:,} resamples, seed {SEED})"
-    if "query_groups" not in report:
-        return f"{worst} Intervals are over the queries: Wilson's of shares, {bootstrap}."
-    people = len(set(report["query_groups"]))
+    groups = [entry["query_groups"] for entry in (report, *report["columns"]) if "query_groups" in entry]
+    if not groups:
+        return f"{worst}Intervals are over the queries: Wilson's of shares, {bootstrap}."
+    people = " or ".join(dict.fromkeys(str(len(set(of_column))) for of_column in groups))
     return (
-        f"{worst} Intervals are over the {people} people, whose queries are drawn together: {bootstrap}, of shares "
+        f"{worst}Intervals are over the {people} people, whose queries are drawn together: {bootstrap}, of shares "
         "Wilson's with as many queries as independent ones would tell as much."
     )
 

@@ -37,7 +37,7 @@ def paired_table(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -
         rows: reports by row, one a seed.
         column: the column whose outcomes are compared.
     """
-    pairs, groups = _pairs(rows, column), query_groups([report for reports in rows.values() for report in reports])
+    pairs, groups = _pairs(rows, column), query_groups([report for some in rows.values() for report in some], column)
     if not pairs:
         return None
     cells = {names: f"{points:+.2f}, p {p:.2g}" for names, (points, p) in _tested(pairs, groups).items()}
@@ -66,7 +66,7 @@ def findings(rows: Mapping[str, Sequence[Report]], *, column: str = WORST) -> li
         rows: reports by row, one a seed; the first is what the others are held against.
         column: the column that is compared.
     """
-    pairs, groups = _pairs(rows, column), query_groups([report for reports in rows.values() for report in reports])
+    pairs, groups = _pairs(rows, column), query_groups([report for some in rows.values() for report in some], column)
     if not pairs or not _scored(next(iter(pairs.values()))[0][0]):
         return []
     tests = _tested(pairs, groups)
@@ -155,7 +155,7 @@ def _by_seed(reports: Sequence[Report], column: str) -> dict[tuple[str, str, int
 
 def images_of(report: Report, column: str) -> str | None:
     """Which images a column was measured on: its own, where a report's columns differ in them."""
-    entry: dict[str, Any] = next((entry for entry in report["columns"] if entry["name"] == column), {})
+    entry: dict[str, Any] = next(iter(_entries(report, column)), {})
     return entry.get("fingerprint") or report.get("settings", {}).get("images_fingerprint")
 
 
@@ -164,7 +164,7 @@ def outcomes_of(report: Report, column: str) -> Tensor | None:
     if column == WORST:
         text, images = report.get("worst_case_outcomes"), report.get("images")
     else:
-        entry: dict[str, Any] = next((entry for entry in report["columns"] if entry["name"] == column), {})
+        entry: dict[str, Any] = next(iter(_entries(report, column)), {})
         text, images = entry.get("outcomes"), entry.get("images")
     return None if text is None or images is None else unpacked(text, images)
 
@@ -174,13 +174,18 @@ def scores_of(report: Report, column: str) -> Tensor | None:
     if column == WORST:
         scores = report.get("worst_case_scores")
     else:
-        scores = next((entry.get("scores") for entry in report["columns"] if entry["name"] == column), None)
+        scores = next((entry.get("scores") for entry in _entries(report, column)), None)
     return None if scores is None else torch.tensor(scores[report["cell"][0]], dtype=torch.float64)
 
 
-def query_groups(reports: Sequence[Report]) -> list[int] | None:
-    """Which queries belong together, of reports on the same queries; None where none says so."""
-    return next((report["query_groups"] for report in reports if "query_groups" in report), None)
+def query_groups(reports: Sequence[Report], column: str) -> list[int] | None:
+    """Which queries of a column belong together, of reports on the same queries; None where none says so."""
+    entries = (entry for report in reports for entry in (*_entries(report, column), report))
+    return next((entry["query_groups"] for entry in entries if "query_groups" in entry), None)
+
+
+def _entries(report: Report, column: str) -> list[dict[str, Any]]:
+    return [entry for entry in report["columns"] if entry["name"] == column]
 
 
 def units(queries: int, groups: Sequence[int] | None) -> str:

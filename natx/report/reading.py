@@ -74,7 +74,7 @@ def reading(reports: Sequence[Report]) -> list[str]:
         _sentence(column, [tell(report, column) for report in reports], tests=list(zip(tests, adjusted)))
         for column in columns
     ]
-    together = ", those of one person together" if query_groups(reports) else ""
+    together = ", those of one person together" if query_groups(reports, WORST) else ""
     return [*lines, (HOW_QUERIES if queries else HOW).format(count=len(tests), together=together)] if tests else []
 
 
@@ -114,7 +114,7 @@ def _compared(first: Report, second: Report, column: str) -> Comparison:
 
 def _compared_queries(first: Report, second: Report, column: str) -> Comparison:
     gaps = (scores_of(second, column) - scores_of(first, column)).tolist()  # type: ignore[operator]  # both have scores
-    groups = query_groups([first, second])
+    groups = query_groups([first, second], column)
     p, ends = sign_flips(group_sums(gaps, groups)[0].tolist()), mean_interval(gaps, groups=groups)
     return Comparison(column, first, second, sum(gaps) / len(gaps), p, ends)
 

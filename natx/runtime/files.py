@@ -108,6 +108,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(strict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """What :func:`write_json` wrote, in whatever encoding the system writes text; raises ValueError for no JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def strict(value: Any) -> Any:
     """A plain value with None in place of the floats that JSON has no word for (NaN, infinite ones).
 

@@ -18,7 +18,7 @@ from natx.report.set_values import set_values_table
 from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
 from natx.report.tables import Table, TableRow
 from natx.runtime.progress import amount, duration
-from natx.study.rivals import Rivals, rivals_reading, rivals_table
+from natx.study.rivals import Rivals, Tested, differences, rivals_reading, rivals_table
 from natx.study.rows import Row, Study
 from natx.study.run import RowReports, row_reports
 from natx.study.sparse import sparsity_table
@@ -103,9 +103,9 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
     if study.average:
         for one in rows:
             one.reports = [r and with_average(r, study.columns, name=study.average) for r in one.reports]
-    counted = _Counted(options)
+    counted, tested = _Counted(options), differences(_rivals(study, rows))
     groups = [
-        _group(study, title, [one for one in rows if one.row.group == title], counted=counted)
+        _group(study, title, [one for one in rows if one.row.group == title], counted=counted, tested=tested)
         for title in dict.fromkeys(row.group for row in study.rows)
     ]
     present = [report for one in rows for report in one.reports if report]
@@ -118,7 +118,7 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         audited=_audited(study, rows),
         costs=_costs(rows, counted=counted),
         machine=machines([report["provenance"] for report in present]),
-        reading=[*rivals_reading(_rivals(study, rows)), *_rankings_reading(study, rows)],
+        reading=[*rivals_reading(tested), *_rankings_reading(study, rows)],
     )
 
 
@@ -141,7 +141,13 @@ def _rivals(study: Study, rows: Sequence[RowReports]) -> list[Rivals]:
     """The rows that have a rival in the study, with the reports that there are of both."""
     reports = {one.row.key: [report for report in one.reports if report] for one in rows}
     return [
-        Rivals(one.row.name, study.row(one.row.rival).name, reports[one.row.key], reports.get(one.row.rival, []))
+        Rivals(
+            one.row.name,
+            study.row(one.row.rival).name,
+            reports[one.row.key],
+            reports.get(one.row.rival, []),
+            group=one.row.group,
+        )
         for one in rows
         if one.row.rival is not None
     ]
@@ -184,8 +190,10 @@ def _sparsity(study: Study, rows: Sequence[RowReports]) -> Table | None:
     return sparsity_table(study.sparsity, by_row, adversary=study.row(study.sparsity.adversary).name)
 
 
-def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Counted) -> Group:
-    """One group of rows."""
+def _group(
+    study: Study, title: str, rows: Sequence[RowReports], *, counted: _Counted, tested: Sequence[Tested]
+) -> Group:
+    """One group of rows; ``tested`` are the rivals of all groups."""
     columns = [*study.columns, *([study.average] if study.average else [])]
     labelled = {
         f"{one.row.name}, seed {seed}": report
@@ -226,7 +234,10 @@ def _group(study: Study, title: str, rows: Sequence[RowReports], *, counted: _Co
         summary_table(each, names=columns, caption="Each seed") if each and len(study.seeds) > 1 else None,
         paired=paired_table(reports),
         needed=needed_table(reports) if study.judgings else None,
-        rivals=rivals_table(_rivals(study, rows)),
+        rivals=rivals_table(
+            [(pair, by_column) for pair, by_column in tested if pair.group == title],
+            count=sum(len(by_column) for _, by_column in tested),
+        ),
         sparsity=_sparsity(study, rows),
         values=set_values_table(reports),
     )
@@ -314,7 +325,7 @@ def _audited(study: Study, rows: Sequence[RowReports]) -> dict[str, Report]:
     """The reports with checks."""
     several = len(study.seeds) > 1
     return {
-        f"{one.row.name}, seed {seed}" if several else one.row.name: report
+        f"{one.row.label}, seed {seed}" if several else one.row.label: report
         for one in rows
         for seed, report in zip(study.seeds, one.reports)
         if report and "checks" in report
@@ -352,9 +363,8 @@ def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
         if row.config is None:
             continue
         forwards, backwards = counted(row)
-        label = f"{row.group}: {row.name}" if row.group else row.name
         training = f"{amount(forwards)} forwards, {amount(backwards)} backwards"
-        lines.append(TableRow([label, training, *_spent(one, forwards, backwards), _judging(one.reports)]))
+        lines.append(TableRow([row.label, training, *_spent(one, forwards, backwards), _judging(one.reports)]))
     head = ["", "training per image and step", *SPENT, "judging, all attacks"]
     measured = [any(row.cells[place] for row in lines) for place in range(len(head))]  # old reports say nothing of it
     lines = [TableRow([cell for cell, shown in zip(row.cells, measured) if shown]) for row in lines]

@@ -58,7 +58,7 @@ def training_points(study: Study, rows: Sequence[RowReports]) -> dict[str, list[
         for report in filter(None, one.reports):
             x, y = (_coordinate(report, name) for name in (study.plot.x, study.plot.y)) if study.plot else (None, None)
             if x is not None and y is not None:
-                places.setdefault(one.row.name, []).append((x, y))
+                places.setdefault(one.row.label, []).append((x, y))
     return places
 
 

@@ -15,17 +15,19 @@ from natx.report.intervals import interval
 from natx.report.paired import outcomes_of
 
 Report = dict[str, Any]
+OF_ONE = ("worst_case", "not_applicable", "query_groups")  # beginnings of keys that are about one judging's images
 
 
-def column_name(column: str, images: int) -> str:
-    """A column's name with the number of its images: ``AA (500)``."""
-    return f"{column} ({images:,})"
+def column_name(column: str, images: int, threat: str = "") -> str:
+    """A column's name with the number of its images, and its threat model where there are several: ``AA (500)``."""
+    return f"{column} ({images:,}{threat and f', {threat}'})"
 
 
 def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     """One report whose columns say on how many images each was judged; None without reports.
 
-    What several judgings measured, such as the clean accuracy, is the one with the most images. The worst case counts
+    What several judgings measured, such as the clean accuracy, is the one with the most images; attacks under other
+    threat models are others, whatever they are called, and their columns name them. The worst case counts
     the images that all judgings had, the first of the test set, and is there once all judgings are, if they are under
     the same threat model: over several it would be a figure of neither.
 
@@ -35,37 +37,42 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     """
     if not reports:
         return None
-    columns: dict[str, dict[str, Any]] = {}
+    alike = len({report.get("threat") for report in reports}) == 1
+    columns: dict[tuple[str, str], dict[str, Any]] = {}
+    attacks: list[dict[str, Any]] = []
     for report in reports:
+        names = {}
         for column in report["columns"]:
-            count = _images(report, column)
-            if column["name"] not in columns or columns[column["name"]]["images"] < count:
-                columns[column["name"]] = {**column, "images": count, "fingerprint": _fingerprint(report)}
+            threat = "" if alike or column["name"] == CLEAN else report["threat"]
+            name = names[column["name"]] = column_name(column["name"], _images(report, column), threat)
+            before = columns.get((column["name"], threat))
+            if before is None or before["images"] < _images(report, column):
+                columns[column["name"], threat] = {**column, **_of_images(report, column), "name": name}
+        for attack in report["attacks"]:
+            if attack["columns"] != [CLEAN] or not attacks:  # the clean images count once
+                attacks.append({**attack, "columns": [names.get(column, column) for column in attack["columns"]]})
     settings = reports[0]["settings"]
     smallest = min(reports, key=lambda report: report["images"])
-    attacks = [attack for report in reports for attack in report["attacks"]]
     notes = list(dict.fromkeys(note for report in reports for note in report.get("notes", ())))
     absent = {
         column_name(column, report["images"]): why
         for report in reports
         for column, why in report.get("not_applicable", {}).items()
     }
-    first = [attack for attack in attacks if attack["columns"] == [CLEAN]][:1]
     whole: Report = {
-        **{key: value for key, value in reports[0].items() if not key.startswith(("worst_case", "not_applicable"))},
+        **{key: value for key, value in reports[0].items() if not key.startswith(OF_ONE)},
         **{key: text for key in ("threat", "success") if (text := _every(reports, key))},
         **({"notes": notes} if notes else {}),
         **({"not_applicable": absent} if absent else {}),
         "images": smallest["images"],
-        "columns": [{**one, "name": column_name(one["name"], one["images"])} for one in columns.values()],
-        "attacks": [*first, *(attack for attack in attacks if attack["columns"] != [CLEAN])],
+        "columns": list(columns.values()),
+        "attacks": attacks,
         "settings": {
             **settings,
             "data": "; ".join(dict.fromkeys(report["settings"]["data"] for report in reports)),
             "images_fingerprint": _fingerprint(smallest),
         },
     }
-    alike = len({report.get("threat") for report in reports}) == 1
     if len(reports) == of and alike and all(are_first(report["settings"]["data"]) for report in reports):
         whole |= _worst_case(reports, smallest["images"])
     return whole
@@ -80,6 +87,12 @@ def _images(report: Report, column: dict[str, Any]) -> int:
     """On how many images a column was measured; a set's attacks change those that are ``attacked``."""
     count: Any = {"images": report.get("attacked", report["images"]), **column}["images"]
     return int(count)
+
+
+def _of_images(report: Report, column: dict[str, Any]) -> dict[str, Any]:
+    """How many images a column was measured on, which, and which of them belong together."""
+    groups = {key: report[key] for key in ("query_groups",) if key in report and "scores" in column}
+    return {"images": _images(report, column), "fingerprint": _fingerprint(report), **groups}
 
 
 def _fingerprint(report: Report) -> str | None:

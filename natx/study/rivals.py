@@ -14,10 +14,17 @@ from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
 EXPLANATION = (
-    "Each row against its rival: the difference in points, and the p-value of McNemar's exact test on the images of "
-    "the column (with several seeds the sign test, an image counting for the row that more seeds get it right in), "
-    "corrected after Holm for all {count} comparisons. How much other trainings would give is not asked here: the "
-    "differences seed by seed say something of that"
+    "Each row against its rival: the difference in points{value}, and the p-value of {test}, corrected after Holm for "
+    "all {count} comparisons. How much other trainings would give is not asked here: the differences seed by seed say "
+    "something of that"
+)
+IMAGES = (
+    "McNemar's exact test on the images of the column (with several seeds the sign test, an image counting for the row "
+    "that more seeds get it right in)"
+)
+QUERIES = (
+    "a paired permutation test on the queries of the column, those of one person together (signs of their differences "
+    "flipped; their means over the seeds)"
 )
 
 
@@ -58,12 +65,14 @@ class Rivals:
         rival: name of the other.
         reports: the row's, one a seed.
         against: the rival's.
+        group: the section of the study that the row stands in.
     """
 
     name: str
     rival: str
     reports: Sequence[Report]
     against: Sequence[Report]
+    group: str = ""
 
     @property
     def epochs(self) -> tuple[set[int], set[int]]:
@@ -75,59 +84,66 @@ class Rivals:
         return mine, theirs
 
 
-def differences(pairs: Sequence[Rivals]) -> dict[tuple[str, str], dict[str, Difference]]:
-    """Every column in which rivals have outcomes of the same images, by (row, rival) and column."""
-    tests: dict[tuple[str, str, str], tuple[float, tuple[float, ...], float]] = {}
-    for pair in pairs:
-        for column in column_names([*pair.reports, *pair.against]):
+Tested = tuple[Rivals, dict[str, Difference]]
+
+
+def differences(pairs: Sequence[Rivals]) -> list[Tested]:
+    """Every column in which rivals have outcomes of the same images, by column; pairs without any are left out."""
+    tests: dict[tuple[int, str], tuple[float, tuple[float, ...], float]] = {}
+    for number, pair in enumerate(pairs):
+        reports = [*pair.reports, *pair.against]
+        for column in column_names(reports):
             if runs := paired_runs(pair.reports, pair.against, column):
-                points, p = paired_test(runs, query_groups([*pair.reports, *pair.against]))
-                tests[pair.name, pair.rival, column] = (points, tuple(paired_test([run])[0] for run in runs), p)
+                points, p = paired_test(runs, query_groups(reports, column))
+                tests[number, column] = (points, tuple(paired_test([run])[0] for run in runs), p)
     adjusted = holm([p for _, _, p in tests.values()])
-    result: dict[tuple[str, str], dict[str, Difference]] = {}
-    for ((name, rival, column), (points, by_seed, _)), p in zip(tests.items(), adjusted):
-        result.setdefault((name, rival), {})[column] = Difference(points, by_seed, p)
-    return result
+    result: dict[int, dict[str, Difference]] = {}
+    for ((number, column), (points, by_seed, _)), p in zip(tests.items(), adjusted):
+        result.setdefault(number, {})[column] = Difference(points, by_seed, p)
+    return [(pairs[number], by_column) for number, by_column in result.items()]
 
 
-def rivals_table(pairs: Sequence[Rivals]) -> Table | None:
-    """A row a pair of rivals, a column of the study each; None where no pair has outcomes of the same images."""
-    tests = differences(pairs)
-    if not tests:
+def rivals_table(tested: Sequence[Tested], *, count: int) -> Table | None:
+    """A row a pair of rivals, a column of the study each; None without pairs.
+
+    Args:
+        tested: some of :func:`differences`.
+        count: for how many comparisons these were corrected.
+    """
+    if not tested:
         return None
-    names = [
-        name
-        for name in column_names([r for pair in pairs for r in pair.reports])
-        if any(name in t for t in tests.values())
-    ]
+    present = {name for _, by_column in tested for name in by_column}
+    names = [name for name in column_names([r for pair, _ in tested for r in pair.reports]) if name in present]
     rows = [
         TableRow(
-            [f"{name} against {rival}", *(str(by_column[column]) if column in by_column else "" for column in names)]
+            [
+                f"{pair.name} against {pair.rival}",
+                *(str(by_column[column]) if column in by_column else "" for column in names),
+            ]
         )
-        for (name, rival), by_column in tests.items()
+        for pair, by_column in tested
     ]
-    return Table(["", *names], rows, caption=EXPLANATION.format(count=sum(map(len, tests.values()))))
+    cell = tested[0][0].reports[0].get("cell")
+    value, test = (f" of {cell[0]}", QUERIES) if cell else ("", IMAGES)
+    return Table(["", *names], rows, caption=EXPLANATION.format(count=count, value=value, test=test))
 
 
-def rivals_reading(pairs: Sequence[Rivals]) -> list[str]:
+def rivals_reading(tested: Sequence[Tested]) -> list[str]:
     """A sentence a pair of rivals: whether what a row gains over its rival survives the last attack.
 
     The last attack is the last one of the last judging: in a study that goes from PGD to AutoAttack, AutoAttack.
     """
-    tests = differences(pairs)
     return [
-        f"{pair.name} against {pair.rival} ({_conditions(pair, by_column)}): {_verdict(by_column)}."
-        for pair in pairs
-        if (by_column := tests.get((pair.name, pair.rival)))
+        f"{pair.group and f'{pair.group}: '}{pair.name} against {pair.rival} ({_conditions(pair, by_column)}): "
+        f"{_verdict(by_column)}."
+        for pair, by_column in tested
     ]
 
 
 def _conditions(pair: Rivals, by_column: dict[str, Difference]) -> str:
     """At which epochs and seeds two rows are compared, and in which columns on fewer seeds."""
-    mine, theirs = (" or ".join(map(str, sorted(epochs))) for epochs in pair.epochs)
-    epochs = (
-        f"{mine} epochs both" if mine == theirs else f"{mine or 'unknown'} epochs against {theirs or 'unknown'} epochs"
-    )
+    mine, theirs = (" or ".join(map(str, sorted(epochs))) or "unknown" for epochs in pair.epochs)
+    epochs = f"{mine} epochs both" if mine == theirs else f"{mine} epochs against {theirs} epochs"
     counts = {name: len(difference.by_seed) for name, difference in by_column.items()}
     seeds = max(counts.values())
     fewer = [f"{name} {count}" for name, count in counts.items() if count < seeds]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mmengine.config import Config
 
-from natx.config import ATTACKS, STUDY, find_file, frozen_models, load_config, plain_dict, with_options
+from natx.config import ATTACKS, STUDY, find_file, frozen_models, header, load_config, plain_dict, with_options
+from natx.config.text import COMMAND
 from natx.errors import ConfigError
 from natx.evaluation import CLEAN
 from natx.judging.build import build_attacks, paper_row
@@ -58,6 +61,11 @@ class Row:
     note: str = ""
     x: float | None = None
     rival: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, after that of its section where it stands in one: sections may have rows of the same names."""
+        return f"{self.group}: {self.name}" if self.group else self.name
 
     def load(self) -> Config:
         """The training config without the row's options; raises ConfigError where natx runs nothing."""
@@ -243,6 +251,11 @@ def _check_rows(config: Config, path: str | Path) -> None:
     for use, key in uses.items():
         if key not in (None, *config.rows):
             raise ConfigError(f"{path}: {use} is {key}, which is no row")
+    names = Counter((row.get("group", ""), row["name"]) for row in config.rows.values())
+    if twice := [name for (_, name), count in names.items() if count > 1]:
+        raise ConfigError(f"{path}: several rows are called {', '.join(twice)}: give each a name of its own")
+    if not config.seeds or len({*config.seeds}) < len(config.seeds):
+        raise ConfigError(f"{path}: seeds are at least one, each another; got {list(config.seeds)}")
 
 
 def load_study(path: str | Path) -> Study:
@@ -262,10 +275,9 @@ def load_study(path: str | Path) -> Study:
     audit = _section(StudyAudit, config, "audit")
     if audit is not None and len(judgings) > 1:
         raise ConfigError(f"{path}: the checks compare columns of the same images: give one attack config with audit")
-    header = Path(config.filename).read_text().split("# Command:")[0].splitlines()
     return Study(
         title=config.title,
-        about="\n".join(line.lstrip("# ") for line in header),
+        about="\n".join(takewhile(lambda line: not line.startswith(COMMAND), header(Path(config.filename)))),
         rows=rows,
         seeds=list(config.seeds),
         judgings=judgings,

@@ -18,7 +18,7 @@ from natx.errors import ConfigError
 from natx.evaluation.progress import clear_progress
 from natx.judging.judge import judge
 from natx.report.report import write_report
-from natx.runtime.files import sha256, write_json
+from natx.runtime.files import read_json, sha256, write_json
 from natx.runtime.locks import sole_use
 from natx.runtime.progress import Meter
 from natx.study.joined import joined
@@ -45,8 +45,11 @@ def train_row(
     for judging in study.judgings:  # what would be refused after the training is refused now
         judging.config(row)
         done = training.folder / study.report_folder(row, judging) / REPORT
-        if done.exists() and (reason := _otherwise(study, row, judging, json.loads(done.read_text()))):
+        if done.exists() and (reason := _otherwise(study, row, judging, read_json(done))):
             raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
+    outputs = _outputs(training.folder, row)
+    if outputs.exists() and (reason := _measured_otherwise(study, row, read_json(outputs))):
+        raise ConfigError(f"{outputs} {reason}: remove it, or use another --work-dir")
     train_first(training, device=device)
     for judging in study.judgings:
         if not (training.folder / study.report_folder(row, judging) / REPORT).exists():
@@ -128,7 +131,7 @@ def _measure_sparsity(
 ) -> None:
     """Measure a row's outputs once, on one process."""
     adversary = sparsity_adversary(study, work_dir, seed=seed, options=options)
-    path = training.folder / row.report / SPARSITY / REPORT
+    path = _outputs(training.folder, row)
     if adversary is None or study.sparsity is None or path.exists():
         return
     if get_dist_info()[0] == 0:
@@ -140,7 +143,7 @@ def _measure_sparsity(
             device=device,
             meter=_meter(),
         )
-        write_json(path, measured)
+        write_json(path, {**measured, "question": _outputs_question(study, row)})
     barrier()
 
 
@@ -160,7 +163,12 @@ def _question(study: Study, row: Row, judging: Judging) -> str:
     """Hash (16 hex digits) of what is asked of a row, as configs say it: attacks, images and checks."""
     attacks = {key: value for key, value in plain_dict(judging.config(row)).items() if key != "paper"}
     audit = None if study.audit is None else vars(study.audit)
-    text = json.dumps([attacks, judging.subset, audit], sort_keys=True, default=str)
+    return _hash([attacks, judging.subset, audit])
+
+
+def _hash(content: Any) -> str:
+    """16 hex digits of plain values."""
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -172,6 +180,26 @@ def _otherwise(study: Study, row: Row, judging: Judging, report: dict[str, Any])
     return "was judged by other attacks, images or checks"
 
 
+def _outputs(folder: Path, row: Row) -> Path:
+    """Where the measurement of a row's outputs lies, in its training's folder."""
+    return folder / row.report / SPARSITY / REPORT
+
+
+def _outputs_question(study: Study, row: Row) -> str:
+    """Hash of the attack that makes the adversarial images whose outputs are measured, as configs say it."""
+    first = plain_dict(study.judgings[0].config(row))
+    return _hash([first.get("threat"), first["attacks"][0]])
+
+
+def _measured_otherwise(study: Study, row: Row, measured: dict[str, Any]) -> str | None:
+    """That outputs were measured in another way than the study asks now; None where not, or where nothing asks."""
+    if study.sparsity is None or study.missing():
+        return None
+    if measured["asked"] == vars(study.sparsity) and measured.get("question") in (None, _outputs_question(study, row)):
+        return None
+    return "was measured beside another row, on other images or otherwise than the study asks now"
+
+
 def _judged_before(training: Training, row: Row, judging: Judging, study: Study) -> dict[str, Any] | None:
     """The report of the training's other checkpoint where that is the same file: the best epoch was the last."""
     other = row.report.removesuffix("-last") if row.checkpoint == "last" else f"{row.report}-last"
@@ -179,7 +207,7 @@ def _judged_before(training: Training, row: Row, judging: Judging, study: Study)
     weights = training.weights(row.checkpoint)
     if not path.exists():
         return None
-    report = json.loads(path.read_text())
+    report = read_json(path)
     if report["settings"]["checkpoint_sha256"] != sha256(weights):
         return None
     return {**report, "name": row.name, "settings": {**report["settings"], "checkpoint": str(weights)}}
@@ -214,11 +242,14 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
     result, recipe = RowReports(row), recipe_of(row, step_times(study.step_times), options=options)
     for seed in study.seeds:
         parts, sparsity = _read(study, row, work_dir / f"seed{seed}" / row.folder)
-        if parts:
+        if parts or sparsity:
             training = row_training(study, row, work_dir, seed=seed, options=options)
             if reason := training.foreign():
                 result.remarks.append(f"{reason}: not shown")
                 parts, sparsity = {}, None
+        if sparsity and (reason := _measured_otherwise(study, row, sparsity)):
+            result.remarks.append(f"{_outputs(training.folder, row)} {reason}: not shown")
+            sparsity = None
         for judging in [judging for judging in study.judgings if judging in parts]:
             if reason := _otherwise(study, row, judging, parts[judging]):
                 path = training.folder / study.report_folder(row, judging) / REPORT
@@ -240,8 +271,8 @@ def _read(study: Study, row: Row, folder: Path) -> tuple[dict[Judging | None, di
         report = epoch_report(folder, study.columns[0])
         return ({} if report is None else {None: report}), None
     paths = {judging: folder / study.report_folder(row, judging) / REPORT for judging in study.judgings}
-    outputs = folder / row.report / SPARSITY / REPORT
+    outputs = _outputs(folder, row)
     parts: dict[Judging | None, dict[str, Any]] = {
-        judging: json.loads(path.read_text()) for judging, path in paths.items() if path.exists()
+        judging: read_json(path) for judging, path in paths.items() if path.exists()
     }
-    return parts, json.loads(outputs.read_text()) if study.sparsity and outputs.exists() else None
+    return parts, read_json(outputs) if study.sparsity and outputs.exists() else None

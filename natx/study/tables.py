@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from mmengine.config import Config
 
 from natx.config import PAPER_TABLES, SHIPPED, check, find_file
 from natx.errors import ConfigError
+from natx.runtime.files import read_json
 from natx.study.rows import Judging, Row, Study
 
 Scale = Literal["paper", "small"]
@@ -26,7 +26,7 @@ def read_tables(path: str | Path = TABLES) -> dict[str, Any]:
     """
     path = find_file(path) or Path(path)
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except OSError as error:
         raise ConfigError(f"no tables at {path}: the shipped ones are in {TABLES}") from error
     except ValueError as error:

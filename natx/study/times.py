@@ -12,6 +12,7 @@ from natx.config import with_options
 from natx.errors import ConfigError
 from natx.models.checkpoint import load_state
 from natx.models.weights import DONE
+from natx.runtime.files import read_json
 from natx.study.rows import Row
 from natx.study.trainings import method_of
 
@@ -81,7 +82,7 @@ def step_times(path: Path | None) -> dict[str, dict[str, Any]]:
     if path is None or not path.exists():
         return {}
     try:
-        items = json.loads(path.read_text())["items"]
+        items = read_json(path)["items"]
         recipes = (item["details"]["recipes"] for item in items if item["name"] == RECIPES)
         return {recipe["config"]: recipe for recipe in next(recipes, [])}
     except (KeyError, TypeError, ValueError) as error:
@@ -132,7 +133,7 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for path in sorted(folder.glob("*/vis_data/scalars.json"))
-        for line in path.read_text().splitlines()
+        for line in path.read_text(encoding="utf-8").splitlines()
     ]
 
 
@@ -149,7 +150,7 @@ def epoch_report(folder: Path, column: str) -> dict[str, Any] | None:
     seconds = epoch_seconds(folder)
     if seconds is None:
         return None
-    provenance = json.loads((folder / DONE).read_text())["provenance"]
+    provenance = read_json(folder / DONE)["provenance"]
     return {
         "cell": [column],
         "columns": [{"name": column, "values": {column: seconds}}],

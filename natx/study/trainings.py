@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from natx.config import TRAINING, fingerprint, frozen_models, load_config, plain
 from natx.errors import ConfigError
 from natx.methods import Method
 from natx.models.weights import DONE
-from natx.runtime.files import write_json
+from natx.runtime.files import read_json, write_json
 from natx.runtime.locks import exclusive
 from natx.study.rows import Row, Study
 from natx.training.build import build_learner
@@ -70,7 +69,7 @@ class Training:
         path = self.folder / RECIPE
         if not path.exists():
             return None
-        before, now = json.loads(path.read_text())["identity"], self.identity()
+        before, now = read_json(path)["identity"], self.identity()
         if before == now:
             return None
         return f"{self.folder} was trained under other configs or options (fingerprint {before}, now {now})"

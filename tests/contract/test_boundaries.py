@@ -49,6 +49,9 @@ def forbidden(source: str) -> list[str]:
                 found.append(f"{node.lineno}: {node.func.id}()")
             if isinstance(node.func, ast.Attribute) and node.func.attr == "cuda":
                 found.append(f"{node.lineno}: .cuda()")
+            # natx writes UTF-8, whatever the system's encoding is.
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "read_text" and not node.keywords:
+                found.append(f"{node.lineno}: read_text() without an encoding")
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             found.append(f"{node.lineno}: bare except")
     return found
@@ -200,5 +203,6 @@ def test_the_reader_finds_imports(source: str, package: str, expected: str) -> N
 def test_the_reader_finds_what_is_forbidden_and_spares_the_rest() -> None:
     bad = "try:\n    eval('1'); print(2); x.cuda()\nexcept:\n    pass"
     assert forbidden(bad) == ["3: bare except", "2: eval()", "2: print()", "2: .cuda()"]
+    assert forbidden("file.read_text(); file.read_text(encoding='utf-8')") == ["1: read_text() without an encoding"]
     good = "model.eval(); torch.cuda.is_available(); console.print(1)\ntry:\n    pass\nexcept ValueError:\n    pass"
     assert forbidden(good) == []

@@ -140,7 +140,8 @@ def test_every_page_says_why_a_figure_beyond_its_tolerance_is_green(tmp_path: Pa
     assert "| eps (up to 3 points) | green | 5 points (p 0.04) | at 8 points or above |" in markdown
     terminals = [" ".join(printed(console_checks(judged), width=width)) for width in (60, 160)]
     assert all("5 points (p 0.04)" in re.sub(r"[\s│┃]+", " ", text) for text in terminals)
-    beside = "\n".join(markdown_checks_beside({"A": judged, "B": report_without_level()}))
+    beside = "\n".join(markdown_checks_beside({"A": judged, "B|C": report_without_level()}))
+    assert "| | check | A | B\\|C |" in beside
     assert "| G6 | eps (up to 3 points) | 5 / 8, p 0.04 | 0.5 / 1 |" in beside
     assert "| G2 | gap < 6 |  | **red 7.25** / 1 |" in beside
     compared = ChecksBeside({"A": judged})

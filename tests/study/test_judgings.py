@@ -16,11 +16,12 @@ from workshop import Workshop, nat, write_config
 
 from natx.errors import ConfigError
 from natx.evaluation.outcomes import packed, unpacked
+from natx.report.intervals import over_what
 from natx.study.content import machines, threats_text
 from natx.study.joined import joined
-from natx.study.rivals import Rivals, rivals_reading, rivals_table
-from natx.study.rows import Row
-from natx.study.run import RowReports
+from natx.study.rivals import Rivals, differences, rivals_reading, rivals_table
+from natx.study.rows import Row, load_study
+from natx.study.run import RowReports, row_reports, train_row
 from natx.study.times import recipe_of, step_times
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
@@ -121,6 +122,39 @@ def test_studies_that_cannot_be_meant_are_refused(shop: Workshop) -> None:
     assert "the checks compare columns" in shop.run("study.py", study_file(shop, audit={"images": 5})).error()
     line = shop.run("study.py", study_file(shop, sparsity={"adversary": "plain"})).error()
     assert "the adversary of the sparsity is plain, which is no row" in line
+    row = {"name": "VT", "config": str(shop.folder / "vt.py")}
+    line = shop.run("study.py", study_file(shop, rows={"vt": row, "again": row}, sparsity=None)).error()
+    assert "several rows are called VT: give each a name of its own" in line
+    for seeds in ([], [0, 0]):
+        assert f"each another; got {seeds}" in shop.run("study.py", study_file(shop, seeds=seeds)).error()
+
+
+def test_outputs_that_were_measured_otherwise_are_neither_used_nor_shown(shop: Workshop) -> None:
+    study, work = load_study(study_file(shop)), shop.folder / "work"
+    row = study.row("vt")
+    path = work / "seed0" / "vt" / "report" / "sparsity" / "report.json"
+    path.parent.mkdir(parents=True)
+    measured = {"asked": vars(study.sparsity)}
+    path.write_text(json.dumps(measured))
+    assert row_reports(study, row, work, options=None).sparsity == [measured]
+    for other in ({"asked": {**vars(study.sparsity), "images": 15}}, {**measured, "question": "another attack"}):
+        path.write_text(json.dumps(other))
+        result = row_reports(study, row, work, options=None)
+        assert result.sparsity == [None] and "otherwise than the study asks now: not shown" in result.remarks[0]
+        with pytest.raises(ConfigError, match="otherwise than the study asks now: remove it"):
+            train_row(study, row, work, seed=0, device=torch.device("cpu"), options=None)
+
+
+def test_what_a_study_asks_is_said_by_its_first_comment_alone(tmp_path: Path) -> None:
+    rows = """title = "Own"
+seeds = [0]
+attacks = "attacks/linf8_quick"
+rows = dict(a=dict(name="A", config="cls/digits_vt"))"""
+    path = tmp_path / "own.py"
+    path.write_text(f"# Does it help?\n{rows}\n# a remark\n")
+    assert load_study(path).about == "Does it help?"
+    path.write_text(f"# Does it\n# help?\n# Command: none.\n{rows}\n")
+    assert load_study(path).about == "Does it\nhelp?"
 
 
 # --- one report of several --------------------------------------------------------------------------------------------
@@ -175,7 +209,7 @@ def test_columns_keep_the_most_images_and_the_worst_case_the_shared_ones() -> No
     ]
     assert together["worst_case"] == pytest.approx(100 * (a[:500] & b).mean())
     assert (unpacked(together["worst_case_outcomes"], 500).numpy() == (a[:500] & b)).all()
-    assert [attack["columns"] for attack in together["attacks"]] == [["Clean"], ["PGD-20"], ["AA"]]
+    assert [attack["columns"] for attack in together["attacks"]] == [["Clean (900)"], ["PGD-20 (900)"], ["AA (500)"]]
     assert "worst_case" not in (joined(parts[:1], of=2) or {})
     spaced = judged(Clean=clean[:500], AA=b)
     spaced["settings"]["data"] = "Folder, 500 evenly spaced of 900 test images"
@@ -191,6 +225,18 @@ def test_judgings_under_two_threat_models_have_no_worst_case_and_say_both() -> N
     together = joined(parts, of=2)
     assert together is not None and "worst_case" not in together
     assert (together["threat"], together["success"]) == ("Linf 4/255, Linf 8/255", "last, any")
+
+
+def test_attacks_of_one_name_under_two_threat_models_are_two_columns() -> None:
+    right = np.ones(40, dtype=bool)
+    parts = [judged(Clean=right, AA=right), judged(Clean=right, AA=np.arange(40) < 10)]
+    for part, eps in zip(parts, (4, 8)):
+        part["threat"] = f"Linf {eps}/255"
+    together = joined(parts, of=2)
+    assert together is not None
+    assert {column["name"]: column["accuracy"] for column in together["columns"]} == {
+        **{"Clean (40)": 100.0, "AA (40, Linf 4/255)": 100.0, "AA (40, Linf 8/255)": 25.0}
+    }
 
 
 def test_what_every_judging_says_is_in_the_joined_report() -> None:
@@ -214,7 +260,7 @@ def test_a_table_names_the_threat_models_of_its_rows() -> None:
 def test_rivals_are_held_against_each_other_column_by_column() -> None:
     generator = np.random.default_rng(1)
     ours, theirs = whole(generator, aa=0.3, pgd=0.5), whole(generator, aa=0.3, pgd=0.3)
-    table = rivals_table([Rivals("NAT", "AT", [ours], [theirs])])
+    table = rivals_table(differences([Rivals("NAT", "AT", [ours], [theirs])]), count=4)
     assert table is not None and table.head[1:] == ["Clean (900)", "PGD-20 (900)", "AA (500)", "Worst case"]
     p = []
     for column, images in (("Clean (900)", 900), ("PGD-20 (900)", 900), ("AA (500)", 500), ("AA (500)", 500)):
@@ -245,7 +291,7 @@ def test_what_a_reading_says_of_a_gain(aa: float, pgd: float, verdict: str) -> N
     generator = np.random.default_rng(2)
     ours = [whole(generator, aa=aa, pgd=pgd, seed=seed) for seed in (0, 1)]
     theirs = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
-    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs)])
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs)]))
     assert sentence.startswith(f"NAT against AT (8 epochs both, 2 seeds): {verdict}")
     if (aa, pgd) == (0.3, 0.5):
         assert "is not seen beyond chance under the last attack" in sentence
@@ -255,12 +301,50 @@ def test_seeds_are_those_that_both_rows_have() -> None:
     generator = np.random.default_rng(4)
     ours = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
     theirs = [whole(generator, aa=0.3, pgd=0.3, seed=seed) for seed in (0, 1)]
-    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs[:1])])
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs[:1])]))
     assert sentence.startswith("NAT against AT (8 epochs both, 1 seed): ")
     right = generator.random(900) < 0.3
     theirs[1] = joined([judged(1, Clean=right, PGD_20=right)], of=2) or {}  # its AutoAttack has not been run
-    (sentence,) = rivals_reading([Rivals("NAT", "AT", ours, theirs)])
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs)]))
     assert "(8 epochs both, 2 seeds, of AA (500) 1, Worst case 1): " in sentence
+
+
+def test_rows_of_one_name_in_two_sections_are_not_taken_for_each_other() -> None:
+    right, half = np.ones(60, dtype=bool), np.arange(60) < 30
+    high, low = judged(Clean=right, PGD=right), judged(Clean=right, PGD=half)
+    tested = differences(
+        [Rivals("NAT", "AT", [high], [low], group="one"), Rivals("NAT", "AT", [low], [high], group="two")]
+    )
+    first, second = rivals_reading(tested)
+    assert first.startswith("one: NAT against AT (") and "its gain survives PGD" in first and "PGD +50.00" in first
+    assert second.startswith("two: NAT against AT (") and "it is below its rival" in second and "PGD -50.00" in second
+    table = rivals_table(tested[:1], count=4)
+    assert table is not None and "for all 4 comparisons" in table.caption
+    # The two-sided tail of 30 tosses, for the smallest of four p-values.
+    assert table.rows[0].cells[-1] == f"+50.00, p {4 * 2 * 0.5**30:.2g}"
+
+
+def test_rankings_on_other_numbers_of_queries_are_held_against_each_other() -> None:
+    def ranked(queries: int, name: str, gain: float) -> dict[str, Any]:
+        scores, groups = [50.0 + gain] * queries, [query // 2 for query in range(queries)]
+        column = {"name": name, "values": {"mAP": 50.0 + gain}, "scores": {"mAP": scores}}
+        settings = {"data": "Market1501, all", "images_fingerprint": f"q{queries}", "training_seed": 0}
+        of_one = {"worst_case_scores": {"mAP": scores}, "query_groups": groups}
+        attacks = [{"columns": [name], "seconds": 1.0}]
+        return {"cell": ["mAP"], "images": 90, "attacked": queries, "columns": [column], "attacks": attacks} | {
+            **of_one,
+            "settings": settings,
+        }
+
+    both = [[ranked(8, "SMA", gain), ranked(12, "FNA", gain)] for gain in (3.0, 0.0)]
+    ours, theirs = (joined(parts, of=2) for parts in both)
+    assert ours is not None and theirs is not None
+    table = rivals_table(differences([Rivals("NAT", "AMD", [ours], [theirs])]), count=2)
+    # Of four people two of 16 sign patterns are as far out, of six two of 64; Holm takes the smaller one twice.
+    assert table is not None and table.head[1:] == ["SMA (8)", "FNA (12)"]
+    assert table.rows[0].cells[1:] == [f"+3.00, p {2 / 16:.2g}", f"+3.00, p {2 * 2 / 64:.2g}"]
+    assert "points of mAP" in table.caption and "a paired permutation test on the queries" in table.caption
+    assert over_what(ours).startswith("Intervals are over the 4 or 6 people, whose queries are drawn together")
 
 
 def test_every_machine_and_version_is_said() -> None:
@@ -278,7 +362,7 @@ def test_other_epochs_are_said() -> None:
     generator = np.random.default_rng(3)
     ours, theirs = whole(generator, aa=0.3, pgd=0.3), whole(generator, aa=0.3, pgd=0.3)
     theirs["training"]["epochs"] = 3
-    (sentence,) = rivals_reading([Rivals("NAT", "AT", [ours], [theirs])])
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", [ours], [theirs])]))
     assert "(8 epochs against 3 epochs, 1 seed)" in sentence
 
 
