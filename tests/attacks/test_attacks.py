@@ -280,6 +280,30 @@ def test_fgsm_is_one_step_of_eps_from_the_clean_image(threat: ThreatModel) -> No
     torch.testing.assert_close(x_adv, x + threat.eps * step, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.6)], ids=str)
+def test_momentum_is_a_plain_loop_of_mi_fgsm(threat: ThreatModel) -> None:
+    """Each image's gradient over its L1 norm joins 0.6 of the sum so far, which is followed."""
+    task, batch = trained().eval(), images(4)
+    x, labels = batch["inputs"].double(), batch["data_samples"]
+    expected = torch.empty_like(x)
+    for i in range(4):
+        image, current, total = x[i : i + 1], x[i : i + 1], torch.zeros_like(x[i : i + 1])
+        for _ in range(5):
+            leaf = current.clone().requires_grad_()
+            (grad,) = torch.autograd.grad(F.cross_entropy(task.logits(leaf), labels[i : i + 1]), leaf)
+            total = 0.6 * total + grad / grad.abs().sum()
+            if isinstance(threat, Linf):
+                delta = (current + 0.04 * total.sign() - image).clamp(-0.1, 0.1)
+            else:
+                delta = current + 0.2 * total / total.norm() - image
+                delta = delta * min(1.0, 0.6 / float(delta.norm()))
+            current = (image + delta).clamp(0, 1)
+        expected[i] = current[0]
+    size = 0.04 if isinstance(threat, Linf) else 0.2
+    attack = PGD(threat, 5, step_size=size, momentum=0.6, random_start=False)
+    torch.testing.assert_close(attack(task, batch), expected, rtol=0, atol=1e-9)
+
+
 def test_restarts_keep_the_best_start() -> None:
     # A random start alone (no steps) on a linear model: the kept start has the largest margin of all.
     weight, _, batch = two_class_scene()
@@ -526,6 +550,27 @@ def test_training_cost_is_known_in_advance(case: Case) -> None:
     forwards = probe.forwards + ADVERSARY_PROBE.forwards - old[0]
     backwards = probe.backwards + ADVERSARY_PROBE.backwards - old[1]
     assert attack.cost_per_image() == (forwards / 10, backwards / 10)
+
+
+def test_the_worst_is_judged_by_an_objective_that_looks_at_the_clean_image_first() -> None:
+    task, batch = trained(), images()
+    parts = [PGD(LINF, 6, step_size=STEP, objective=dict(type=name)) for name in ("CrossEntropy", "Margin")]
+    views = [part(task, batch) for part in parts]
+    p = task.logits(batch["inputs"].double()).log_softmax(1)
+    far = torch.stack(
+        [F.kl_div(task.logits(x).log_softmax(1), p, log_target=True, reduction="none").sum(1) for x in views]
+    )
+    expected = torch.where((far[1] > far[0]).view(-1, 1, 1, 1), views[1], views[0])
+    attack = WorstOf(LINF, parts, objective=dict(type="KL"))
+    assert torch.equal(attack(task, batch), expected) and 0 < int((far[1] > far[0]).sum()) < 10
+
+
+def test_a_cost_with_an_unknown_part_is_unknown() -> None:
+    """What a library's attack takes depends on the images."""
+    parts = [PGD(LINF, 3), Square(LINF)]
+    assert Square(LINF).cost_per_image() is None
+    assert WorstOf(LINF, parts, objective=dict(type="Margin")).cost_per_image() is None
+    assert WorstOf(LINF, parts[:1], objective=dict(type="Margin")).cost_per_image() == (3 + 1, 3)
 
 
 @rows()

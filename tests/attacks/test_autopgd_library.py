@@ -93,6 +93,20 @@ def test_the_settings_are_the_librarys() -> None:
     assert AutoStep.RISING == library.thr_decr == 0.75 and AutoStep.NEW == 0.75
 
 
+def test_a_step_size_is_halved_by_the_papers_conditions() -> None:
+    """Fewer than three of four steps that rise, or no new best point; each at its end, for four images."""
+    x, step = torch.full((4, 1, 1, 1), 0.5), AutoStep(0.1, steps=STEPS)
+    step.at = {4, 8}
+    before = [(0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2), (3, 1.5, 3, 1.5), (2.5, 1, 4, 1)]
+    # The first finds no new best point. The second does not either, but has just been halved, and gone back to 2: three
+    # steps rise. The third and the last rise twice.
+    after = [(2.9, 1.1, 4, 1.1), (2.8, 1.2, 3, 1.2), (2.9, 1.3, 3.5, 0.9), (2.95, 1.4, 4.5, 1.4)]
+    for scores, sizes in ((before, [0.1, 0.05, 0.1, 0.05]), (after, [0.05, 0.05, 0.05, 0.025])):
+        for row in scores:
+            step(Linf(0.4).around(x), x, torch.ones_like(x), torch.tensor(row))
+        torch.testing.assert_close(step.sizes, torch.tensor(sizes))
+
+
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_iterates_are_the_librarys(threat: ThreatModel) -> None:
     """The library counts rises from another point after a step back, so a few images may part from it late.

@@ -43,6 +43,16 @@ def test_each_image_is_what_its_attack_makes_of_it() -> None:
     assert torch.equal(run(OneOf(LINF, [UP, DOWN], seed=4), few), mixed[few])
 
 
+def test_which_attack_it_is_says_nothing_of_where_the_other_starts() -> None:
+    still = [dict(type="PGD", steps=1, step_size=0.0, random_start=start) for start in (True, False)]
+    x = torch.full((2000, 1, 3, 4), 0.5)
+    rows = {"inputs": x, "data_samples": torch.zeros(2000, dtype=torch.int64), "index": torch.arange(2000)}
+    delta = (OneOf(LINF, still)(task(), rows) - x).flatten(1)
+    started = delta[delta.any(1)]
+    assert 900 < len(started) < 1100
+    assert (started.mean(0).abs() < 5 * 0.1 / (3 * 900) ** 0.5).all()  # uniform from -0.1 to 0.1
+
+
 def test_another_epoch_draws_another_attack() -> None:
     still = [dict(one, random_start=False) for one in (UP, DOWN)]
     first, second = (run(OneOf(LINF, still), list(range(64)), epoch=epoch) for epoch in (0, 1))

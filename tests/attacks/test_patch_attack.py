@@ -118,6 +118,25 @@ def test_restarts_try_other_places_and_cost_what_is_announced() -> None:
     assert all((b >= a).all() for a, b in zip(scores, scores[1:])) and (scores[-1] > scores[0]).any()
 
 
+def test_restarts_on_a_grid_take_its_next_best_places() -> None:
+    """After all of them the best comes again."""
+    weight, _, batch = linear_scene()
+    x, task = batch["inputs"], LinearTask(weight)
+    attack = PatchPGD(Patch(2), 1, place="grid", grid=2, restarts=5)
+    victim = attack.bind(task, batch)
+    attack.prepare(victim)
+    down, right = (side - 2 for side in SHAPE[1:])
+    for i, label in enumerate(batch["data_samples"]):
+        losses = {}
+        for place in [(r, c) for r in (0, down) for c in (0, right)]:
+            grey = x[i : i + 1].clone()
+            grey[..., place[0] : place[0] + 2, place[1] : place[1] + 2] = 0.5
+            losses[place] = float(F.cross_entropy(task.logits(grey), label[None]))
+        best = sorted(losses, key=lambda place: -losses[place])
+        taken = [attack.placed(victim, epoch=0, restart=r).ball.corners[i].tolist() for r in range(5)]
+        assert taken == [list(place) for place in (*best, best[0])]
+
+
 def test_attacks_of_another_kind_of_threat_are_refused_in_one_line() -> None:
     patch = Patch(2)
     for make in (PGD, FGSM, AutoPGD, partial(PerImagePGD, most_steps=2)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from natx.attacks import PGD, AutoAttack
 from natx.attacks.base import Attacked
-from natx.attacks.remarks import merged, square_broke
+from natx.attacks.remarks import FAINT, merged, square_broke
 from natx.checks import CHECKS, Verdict
 from natx.evaluation import Evaluation, evaluate
 from natx.evaluation.robust import AttackResult
@@ -37,7 +37,7 @@ def test_texts_that_only_look_like_a_count_stay_as_they_are() -> None:
 def test_a_list_that_grows_block_by_block_ends_as_all_blocks_at_once() -> None:
     blocks = [["a", BROKE.format(2)], [BROKE.format(5)], ["b", "a"], [BROKE.format(1), "b"]]
     whole = merged(blocks)
-    assert square_broke(whole) == 8
+    assert square_broke(whole) == 8 == square_broke([*whole, f"{FAINT}3"])
     for order in itertools.permutations(blocks):
         grown: list[str] = []
         for block in order:

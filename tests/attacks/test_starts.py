@@ -57,6 +57,32 @@ def test_normal_numbers_are_keyed_by_image() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+# -------------------------------------------------------------------------------------------------- uniform starts
+
+
+def test_how_far_an_l2_start_lies_says_nothing_of_its_direction() -> None:
+    count, task = 3000, LinearTask(torch.ones(3, 3, dtype=torch.float64))
+    batch = {
+        "inputs": torch.full((count, 3, 1, 1), 0.5, dtype=torch.float64),
+        "data_samples": torch.zeros(count, dtype=torch.int64),
+        "index": torch.arange(count),
+    }
+    delta = (PGD(L2(0.3), 1, step_size=0.0)(task, batch) - 0.5).flatten(1)
+    lengths = delta.norm(dim=1)
+    for component in (delta / lengths[:, None]).unbind(1):
+        assert abs(float(torch.corrcoef(torch.stack([lengths, component]))[0, 1])) < 5 / math.sqrt(count)
+
+
+@pytest.mark.parametrize("random_start", [True, "normal"])
+def test_each_restart_begins_elsewhere(random_start: Any) -> None:
+    attack = PGD(Linf(EPS), 1, restarts=2, random_start=random_start)
+    victim = attack.bind(TinyCNNTask(), images())
+    first, second = (attack.start(victim, epoch=0, restart=restart) for restart in (0, 1))
+    assert not (first == second).flatten(1).all(1).any()
+    wide = PGD(Linf(EPS), 1, random_start=random_start, start_std=0.5)
+    victim.ball.verify(wide.start(victim, epoch=0, restart=0))  # a gradient is taken there
+
+
 # --------------------------------------------------------------------------------------------------- normal starts
 
 

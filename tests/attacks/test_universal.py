@@ -104,6 +104,41 @@ def test_one_step_equals_a_plain_loop() -> None:
     torch.testing.assert_close(attack(task, judged), expected, rtol=0, atol=1e-6)
 
 
+def test_a_patch_step_equals_a_plain_loop() -> None:
+    """Sign of the gradients summed over a batch, inside the rectangle, from grey on."""
+    data, task = TinyDataset(9, seed=4), TinyCNNTask(seed=1).double().eval()
+    attack = Universal(Patch(3, corner=(2, 4)), data, epochs=2, batch_size=4, step_size=0.3, seed=3)
+    generator, content = torch.Generator().manual_seed(3), torch.full((1, 3, 3, 3), 0.5, dtype=torch.float64)
+
+    def pasted(inputs: Tensor) -> Tensor:
+        x = inputs.double().clone()
+        x[:, :, 2:5, 4:7] = content
+        return x
+
+    for _ in range(2):
+        for part in torch.randperm(9, generator=generator).split(4):
+            batch = data.__getitems__(part.tolist())
+            x = pasted(batch["inputs"]).requires_grad_()
+            loss = torch.nn.functional.cross_entropy(task.logits(x), batch["data_samples"], reduction="sum")
+            (grad,) = torch.autograd.grad(loss, x)
+            content = (content + 0.3 * grad[:, :, 2:5, 4:7].sum(0, keepdim=True).sign()).clamp(0, 1)
+    judged = TinyDataset(20, seed=5).__getitems__(range(6))
+    torch.testing.assert_close(attack(task, judged), pasted(judged["inputs"]), rtol=0, atol=1e-6)
+
+
+@DATASETS.register_module()
+class Augmented(Greys):
+    """For a training; judged are its first three images."""
+
+    def for_evaluation(self) -> Greys:
+        return Greys(3)
+
+
+def test_it_is_fitted_on_images_as_they_are_judged() -> None:
+    attacked = Universal(Linf(0.1), dict(type="Augmented"), epochs=1).judge(LinearTask(WEIGHT), JUDGED)
+    assert attacked.notes[0].endswith("fitted on 3 of Augmented in 1 pass")
+
+
 def test_a_patch_without_a_corner_is_the_same_at_places_that_differ() -> None:
     x = JUDGED["inputs"]
     x_adv = fitted(Patch(2))(LinearTask(WEIGHT), JUDGED)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from natx.attacks import FGSM, PGD
 from natx.errors import ConfigError
 from natx.methods import Adversarial, Method, Standard
+from natx.methods.base import optimised
 from natx.models.adversary import Adversary
 from natx.registry import METHODS
 from natx.task import Task
@@ -190,6 +191,8 @@ def test_only_losses_are_optimised_and_the_rest_describes_the_views() -> None:
     assert set(scalars) == expected
     torch.testing.assert_close(scalars["total"], (scalars["loss_ce"] + scalars["loss_nasty"]).detach())
     assert [k for k, v in scalars.items() if v.requires_grad] == ["loss_ce", "loss_nasty"]
+    named = {"acc": torch.tensor(5.0), "loss_ce": torch.tensor(1.0), "roi.loss_box": torch.tensor(2.0)}
+    assert optimised(named) == 3  # as mmengine sums
 
     x_adv = reference_pgd(by_hand, batch, random_start(by_hand, batch, epoch=2))
     with torch.no_grad():

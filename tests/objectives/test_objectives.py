@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from natx.errors import ConfigError, UnsupportedError
 from natx.models.adversary import Adversary
-from natx.objectives import DLR, KL, Adaptive, CrossEntropy, Margin, NamedLoss, Objective
+from natx.objectives import DLR, KL, Adaptive, CrossEntropy, ImageLoss, Margin, NamedLoss, Objective
 from natx.registry import OBJECTIVES
 from natx.task import Output
 from natx.testing import LinearTask, TinyCNNTask
@@ -158,6 +158,15 @@ def test_named_loss_is_a_batch_mean_and_says_so() -> None:
     assert not objective.per_image and CrossEntropy().per_image
     with pytest.raises(ConfigError, match=r"loss_mask.*loss_box.*loss_cls"):
         NamedLoss("loss_mask")(out, {}, x=LOGITS)
+
+
+def test_image_losses_are_each_images_own_and_their_sum() -> None:
+    out = output(LOGITS, LABELS)
+    out.image_losses = {"loss_cls": draw(12, seed=2), "loss_box": draw(12, seed=3)}
+    assert torch.equal(ImageLoss("loss_box")(out, {}, x=LOGITS), draw(12, seed=3))
+    torch.testing.assert_close(ImageLoss()(out, {}, x=LOGITS), draw(12, seed=2) + draw(12, seed=3))
+    with pytest.raises(ConfigError, match=r"no per-image loss 'loss_mask'; it has \['loss_box', 'loss_cls'\]"):
+        ImageLoss("loss_mask")(out, {}, x=LOGITS)
 
 
 @pytest.mark.parametrize("name", ["CrossEntropy", "Margin", "DLR", "KL"])

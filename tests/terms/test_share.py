@@ -16,7 +16,7 @@ from natx.errors import ConfigError
 from natx.models.adversary import Adversary
 from natx.task import Output, Task
 from natx.terms import NastyKL, View
-from natx.terms.share import ShareController, gradient_ratio
+from natx.terms.share import EpochMean, ShareController, gradient_ratio
 from natx.testing import TinyCNNTask
 
 ROWS = 12
@@ -166,6 +166,15 @@ def test_a_bound_that_binds_is_told_and_says_what_was_reached() -> None:
     mean = 100 * sum(float(values["nasty_share"]) for values in scalars) / 3
     assert "does not reach share=0.1: its effective weight stood at its bound, largest=1, and" in line
     assert f"{mean:.2g} % of the task's" in line and "raise largest" in line and term.remarks() == []
+
+
+def test_each_epoch_has_a_mean_of_its_own() -> None:
+    meter = EpochMean()
+    for values in ([1.0, 3.0], [10.0], [0.5, 0.25, 0.75]):
+        for value in values:
+            meter.add(torch.tensor(value))
+        assert meter.take() == pytest.approx(sum(values) / len(values))
+    assert meter.take() is None
 
 
 def test_its_state_is_part_of_a_run() -> None:

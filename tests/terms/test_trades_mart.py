@@ -82,6 +82,22 @@ def test_loss_and_gradient_are_those_of_the_formula(make, reference, beta: float
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [TRADES, MART])
+def test_images_count_by_their_weights(make) -> None:
+    clean, adv = draw(1).detach(), draw(2).detach()
+    weights = torch.zeros(IMAGES, dtype=torch.float64)
+    weights[2], weights[7] = 0.5, 0.125
+
+    def total(rows: list[int], weight: Tensor) -> float:
+        settings: dict[str, Any] = dict(labels=LABELS[rows], row_weight=weight)
+        views = [view(name, z[rows], **settings) for name, z in (("clean", clean), ("adv", adv))]
+        return float(sum(value for name, value in make(5.0)(views, {}).items() if "loss" in name))
+
+    one = torch.ones(1, dtype=torch.float64)
+    expected = 0.5 * total([2], one) + 0.125 * total([7], one)
+    assert total(list(range(IMAGES)), weights) == pytest.approx(expected, rel=1e-9)
+
+
 def test_trades_clean_gradient_is_the_closed_form_and_can_be_left_out() -> None:
     """d KL(p||q) / dz_p = p (log p/q - KL), d KL(p||q) / dz_q = q - p."""
     clean, adv = draw(3), draw(4)
