@@ -91,7 +91,7 @@ class MomentumStep(Step):
 class PGD(Attack):
     """PGD on any objective: ``x <- project(x + step_size * sign(grad))`` for Linf, normalised gradient for L2.
 
-    Defaults are the paper's (Sec. 4.1). "C&W" in robustness tables is this attack on the margin (reference 7.2).
+    Defaults are the paper's (Sec. 4.1). "C&W" in robustness tables is this attack on the margin (docs/paper.md).
     A batch with pixels under ``start`` is attacked from there, whatever ``random_start`` says.
 
     Args:

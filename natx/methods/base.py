@@ -51,8 +51,8 @@ class Method(nn.Module):
 
     Args:
         terms: configs of the terms; the task's own loss alone by default.
-        joint_batch: run all views through the network in one forward, so batch norm sees them together (decision
-            A8 of the reference; Eq. 5's union); False runs one forward a view.
+        joint_batch: run all views through the network in one forward, so batch norm sees them together (Eq. 5's
+            union; docs/paper.md); False runs one forward a view.
 
     Attributes:
         views: names of the views, in order.

@@ -39,7 +39,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 @OBJECTIVES.register_module()
 class Margin(Objective):
-    """The Carlini-Wagner margin ``max_{j != y} z_j - z_y`` without clamp (reference 7.2, CW-1)."""
+    """The Carlini-Wagner margin ``max_{j != y} z_j - z_y`` without clamp (Carlini & Wagner 2017)."""
 
     def __call__(self, output: Output, batch: Batch, *, x: Tensor) -> Tensor:
         """See :meth:`Objective.__call__`."""

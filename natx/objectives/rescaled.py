@@ -22,13 +22,13 @@ SMALLEST = 1e-6  # a scale is at least this: two classes may be level
 
 @OBJECTIVES.register_module()
 class RescaledCrossEntropy(Objective):
-    """Cross-entropy of ``z / s``, with ``s`` held fixed in the gradient (reference 7.4).
+    """Cross-entropy of ``z / s``, with ``s`` held fixed in the gradient.
 
     A model with large logits puts a probability of 1 on its class; the gradient of cross-entropy then underflows, and
     attacks on it stand still although the class could be changed. Dividing by the model's own scale undoes that and
     leaves the order of the classes alone; a constant factor in the logits then makes no difference. The scale is each
-    row's own, at the pixels at hand, or one given number, so an image's score does not depend on its batch. (The
-    reference names the mean of the top-2 gap over a set: measure it and give the number.)
+    row's own, at the pixels at hand, or one given number, so an image's score does not depend on its batch. For the
+    mean gap of a set measure it and give the number.
 
     Args:
         scale: 'gap', the distance between the two largest logits of the row: the gap becomes 1; 'deviation', the

@@ -36,7 +36,7 @@ def nasty_divergence(
         adversary: logits ``[M, C]``.
         temperature: tau; both logits are divided by it.
         direction: 'target_adversary' is the paper's KL(p_t || p_a), bounded for a frozen adversary;
-            'adversary_target' is unbounded (reference 1.2).
+            'adversary_target' is unbounded.
         link: 'softmax' for one distribution per row; 'sigmoid' sums Bernoulli divergences over the classes.
     """
     target, adversary = full_precision(target) / temperature, full_precision(adversary) / temperature
@@ -74,8 +74,8 @@ def divergence_gradient(
 class NastyKL(Term):
     """``-weight * tau^2 * KL(p_t^tau || p_a^tau)``, averaged as the classification loss is (Eq. 5).
 
-    The adversary runs in eval mode under no_grad on the same pixels as the target. Its gradient with respect to the
-    target's logits is in the reference, 1.2(2).
+    The adversary runs in eval mode under no_grad on the same pixels as the target. docs/paper.md has its gradient
+    with respect to the target's logits.
 
     Deviation from the paper: it gives no temperature and no tau^2; both come from the official Nasty-Teacher code
     (``train_nasty.py``). The effective weight ``weight * tau^2`` is logged as ``nasty_weight``.
