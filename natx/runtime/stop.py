@@ -11,6 +11,7 @@ from types import FrameType
 from natx.errors import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+GO_ON = "the same command goes on, natx train with --resume"  # studies and demos go on by themselves
 
 
 class StopRequest:
@@ -30,7 +31,7 @@ class StopRequest:
         """Take note of a signal."""
         self.signal = signal.Signals(number).name
         if not self.deferred:
-            raise Stopped(f"stopped by {self.signal}; go on with --resume")
+            raise Stopped(f"stopped by {self.signal}; {GO_ON}")
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -38,7 +39,7 @@ class StopRequest:
         deferred, self.deferred = self.deferred, False
         try:
             if self.signal is not None:
-                raise Stopped(f"stopped by {self.signal}; go on with --resume")
+                raise Stopped(f"stopped by {self.signal}; {GO_ON}")
             yield
         finally:
             self.deferred = deferred

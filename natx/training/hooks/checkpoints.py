@@ -17,6 +17,7 @@ from natx.errors import CheckpointError, Stopped, StorageError
 from natx.models.checkpoint import load_state, save_state, save_weights
 from natx.registry import HOOKS
 from natx.runtime.files import clear_unfinished
+from natx.runtime.stop import GO_ON
 from natx.task import Task
 from natx.training import state
 from natx.training.fingerprints import differing_keys
@@ -150,7 +151,7 @@ class Checkpoints(Hook):
         if stop:
             raise Stopped(
                 f"stopped by {runner.stop.signal or 'a signal to another process'} in epoch {runner.epoch + 1} after "
-                f"iteration {batch_idx + 1}, which {Path(runner.work_dir) / 'last.pth'} holds; go on with --resume"
+                f"iteration {batch_idx + 1}, which {Path(runner.work_dir) / 'last.pth'} holds; {GO_ON}"
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
