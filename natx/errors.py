@@ -38,7 +38,7 @@ class MemoryShortage(UserError):
 
 
 class Stopped(UserError):
-    """A scheduler asked for the end; what was reached is on disk, and the same command goes on (natx train: --resume)."""
+    """A scheduler asked for the end; what was reached is on disk: the same command goes on (natx train: --resume)."""
 
     exit_code = 75  # EX_TEMPFAIL: try again
 
