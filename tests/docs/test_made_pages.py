@@ -133,6 +133,11 @@ def test_messages_that_troubleshooting_quotes_are_the_codes(site: dict[str, Modu
             assert part.strip() in code, text
 
 
+def test_the_words_to_look_for_an_error_by_find_one(site: dict[str, ModuleType]) -> None:
+    typed = re.search(r"docs/_site/errors\.py (.+?) +#", (ROOT / "docs" / "troubleshooting.md").read_text())
+    assert typed and list(site["errors"].main(typed[1].split()))
+
+
 def test_the_cost_page_has_the_figures_of_results(site: dict[str, ModuleType]) -> None:
     page = (ROOT / "docs" / "cost.md").read_text()
     assert site["costs"].filled(page) == page, "python docs/_site/costs.py writes them"
