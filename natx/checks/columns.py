@@ -55,8 +55,15 @@ def step_columns(case: Case, objective: str) -> dict[int, str]:
     return dict(sorted(columns.items()))
 
 
+def require_columns(case: Case) -> None:
+    """NotApplicableError where attacks ran for the worst case alone."""
+    if case.evaluation is not None and case.evaluation.survivors is not None:
+        raise NotApplicableError("the worst case alone was asked for, so there are no columns to compare")
+
+
 def one_column(case: Case, kind: str, what: str) -> tuple[Evaluation, str]:
     """The evaluation and its first column of an attack; NotApplicableError where it has none."""
+    require_columns(case)
     ran = results(case, (kind,))
     if case.evaluation is None or not ran:
         raise NotApplicableError(f"{what} was not run")
@@ -119,6 +126,7 @@ class MarginBelowPGD(Check):
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
+        require_columns(case)
         evaluation, margin, plain = case.evaluation, step_columns(case, "Margin"), step_columns(case, "CrossEntropy")
         if evaluation is None or not margin:
             raise NotApplicableError("PGD on the margin (C&W) was not run")
@@ -175,6 +183,7 @@ class BlackBoxWeaker(Check):
 
     def measure(self, case: Case) -> Finding:
         """See :meth:`Check.measure`."""
+        require_columns(case)
         evaluation = case.evaluation
         black = [column for result in informed(case, "outputs", "other models") for column in result.columns]
         white = [column for result in informed(case, "gradients") for column in result.columns]

@@ -208,5 +208,5 @@ def chance_text(check: dict[str, Any]) -> str:
 
 
 def number_text(value: float) -> str:
-    """Four digits, as many as tell outcomes of 10,000 images apart; no zero is negative."""
-    return f"{value:z.4g}"
+    """Four digits, as many as tell outcomes of 10,000 images apart; zero is neither negative nor a rest of rounding."""
+    return f"{round(value, 9):z.4g}"

@@ -8,6 +8,7 @@ proposed, each with its reason. The config has at most ten lines: change what yo
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +32,7 @@ def main(words: Sequence[str]) -> None:
     from natx.runtime.files import write_text
     from natx.threat import pixel_fraction
 
-    out = Path(arguments.out or f"{Path(arguments.data).resolve().name}_{arguments.method}.py")
+    out = Path(arguments.out or f"{Path(os.path.abspath(arguments.data)).name}_{arguments.method}.py")
     if out.suffix != ".py":
         raise ConfigError(f"configs are Python files (.py); got --out {out}")
     if out.exists():

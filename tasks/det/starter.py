@@ -69,7 +69,7 @@ def starter(data: Path, wish: Wish) -> list[str]:
             f"{side} pixels are what {model} is made for; {batch} images a step"
             + ("" if batch == BATCH else ", all there are"),
         ),
-        *methods(wish, 'views=("clean", "adv"), attack=dict(threat=threat)'),
+        *methods(wish, 'views=("clean", "adv"), attack=dict(threat=threat)', nasty="share=0.1, temperature=4.0, "),
         schedule(wish, boxes.images, batch, warm_up=WARM_UP),
     ]
 

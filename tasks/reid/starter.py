@@ -45,6 +45,6 @@ def starter(data: Path, wish: Wish) -> list[str]:
             f"{INSTANCES} images each of {batch // INSTANCES} people a step"
             + ("" if batch == BATCH else f", half of all: {BATCH // INSTANCES} are usual"),
         ),
-        *methods(wish, "attack=dict(threat=threat)", nasty="weight=0.01, temperature=20.0, "),
+        *methods(wish, "attack=dict(threat=threat)", nasty="share=0.1, temperature=20.0, "),
         schedule(wish, images, batch, warm_up=WARM_UP),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +362,16 @@ def test_what_was_not_run_is_said(trained: Trained) -> None:
     assert found["G2"].reason == "AutoAttack was not run" and found["G5"].reason == "no undefended model was given"
     assert "was not run" in found["G3"].reason and "Square" in found["G8"].reason
     assert found["AA-RAND"].verdict == "not applicable" and found["G2"].figure is None
+
+
+def test_what_ran_for_the_worst_case_alone_is_not_said_not_to_have_run(trained: Trained) -> None:
+    evaluation = outcomes(PGD20=400, AA=350)
+    clean = evaluation.correct["Clean"]
+    evaluation = replace(evaluation, correct={"Clean": clean}, survivors=clean)
+    case = _Case(wrapped(trained.robust), evaluation)
+    for check in (check for check in CHECKS if check.id in ("G2", "G3", "G4", "G8")):
+        verdict = check(case)
+        assert verdict.verdict == "not applicable" and verdict.reason.startswith("the worst case alone was asked for")
 
 
 def test_set_level_tasks_support_no_check() -> None:

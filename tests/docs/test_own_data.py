@@ -109,6 +109,12 @@ def follow(heading: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return typed
 
 
+def nasty(file: Path) -> tuple[float, float]:
+    """Share and temperature of a config's nasty term."""
+    term = next(term for term in load_config(file, kind=TRAINING).method.terms if term.type == "NastyKL")
+    return term.share, term.temperature
+
+
 def proposed(out: str) -> list[str]:
     """The commands that natx init printed."""
     return re.findall(r"^  (natx .*)$", out, re.MULTILINE)
@@ -136,6 +142,7 @@ def test_people(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert len(Path("people_nat.py").read_text().splitlines()) <= 10
     config = load_config("people_nat.py", kind=TRAINING)
     assert (config.task.num_classes, config.task.model, config.data.batch_size) == (4, "osnet_x0_25", 8)
+    assert nasty(Path("people_nat.py")) == nasty(ROOT / "configs" / "reid" / "market_amd_nat.py")
     assert [*place.glob("work_dirs/people_nat/test-reid_table12/report.html")]
 
 
@@ -148,6 +155,7 @@ def test_boxes(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert len(Path(f"{name}_nat.py").read_text().splitlines()) <= 10
         config = load_config(f"{name}_nat.py", kind=TRAINING)
         assert config.task.num_classes == 2 and config.data.test.classes == ["cow", "sheep"]
+        assert nasty(Path(f"{name}_nat.py")) == nasty(ROOT / "configs" / "det" / "ssd300_voc_mtd_nat.py")
         report = json.loads((place / "work_dirs" / f"{name}_nat" / "test-det_loss" / "report.json").read_text())
         assert [column["name"] for column in report["columns"]] == ["Clean", "loss_cls", "loss_loc"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import re
 import runpy
 import shutil
@@ -162,7 +163,10 @@ def test_what_a_check_tolerates_is_said_with_its_side() -> None:
     assert tolerances["G6"] == "up to 1 %" and tolerances["AA-RAND"] == tolerances["G14"] == ""
 
 
-@pytest.mark.parametrize(("value", "text"), [(-0.0, "0"), (0.0, "0"), (-0.25, "-0.25"), (12.3456, "12.35")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.0, "0"), (0.0, "0"), (-8.9e-16, "0"), (math.inf, "inf"), (-0.25, "-0.25"), (12.3456, "12.35")],
+)
 def test_no_zero_is_negative(value: float, text: str) -> None:
     assert number_text(value) == text
 

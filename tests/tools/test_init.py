@@ -99,6 +99,15 @@ def test_what_is_not_said_is_seen_from_the_folder(tmp_path: Path, monkeypatch: p
     assert config.task.pretrained and config.task.new_head and config.task.model == "hf-hub:owner/name"
 
 
+def test_a_config_is_called_as_its_folder_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").symlink_to(class_folders(tmp_path / "disk" / "part1", train=3, test=1))
+    run(monkeypatch, "init", "cls", "--data", "photos")
+    assert load_config("photos_nat.py", kind=TRAINING).data.train.root == "photos/train"
+    monkeypatch.chdir(tmp_path / "disk" / "part1")
+    run(monkeypatch, "init", "cls", "--data", ".")
+    assert Path("part1_nat.py").is_file()
+
+
 def test_what_is_quick_is_a_small_net_on_single_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
