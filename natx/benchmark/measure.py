@@ -233,7 +233,7 @@ def resident_peak(run: Callable[[], Any]) -> float:
         match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
         return int(match[1]) * 1024 / 1e6 if match else float("nan")
 
-    reset.write_text("5")
+    reset.write_text("5", encoding="utf-8")
     before = resident("VmRSS")
     run()
     return resident("VmHWM") - before

@@ -7,6 +7,7 @@ and a misspelt argument do not wait for torch. ``main.py`` picks the command.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -33,21 +34,18 @@ _watching: Watch | None = None  # of a process that is one of several
 
 
 class Options(argparse.Action):
-    """``key=value`` pairs as mmengine's DictAction reads them; one that cannot be read raises ConfigError."""
+    """``key=value`` pairs, see :func:`natx.config.options.parse_option`; given again, the option adds to them."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         """See :class:`argparse.Action`."""
-        from mmengine.config import DictAction
+        from natx.config.options import parse_option
 
-        if any(re.search(r"\w\(", value) for value in values):  # mmengine reads calls as text, or without end
+        if any(re.search(r"\w\(", value) for value in values):  # a call would be text
             raise ConfigError(
                 f"--cfg-options takes numbers, text, lists and tuples; got {' '.join(values)}: write a config with "
                 "_base_ for dicts"
             )
-        try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
-        except (ValueError, AssertionError) as error:
-            raise ConfigError(f"--cfg-options takes key.sub=value; got {' '.join(values)} ({error})") from error
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **dict(map(parse_option, values))})
 
 
 def program(command: str) -> str:
@@ -89,12 +87,15 @@ def add_device_arguments(parser: argparse.ArgumentParser, *, default: str | None
 
 
 def fraction(text: str) -> float:
-    """A number, or a fraction such as ``4/255``, from the command line."""
-    above, _, below = text.partition("/")
+    """A finite number, or a fraction such as ``4/255``, from the command line."""
+    above, slash, below = text.partition("/")
     try:
-        return float(above) / (float(below) if below else 1.0)
-    except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(f"a number or a fraction such as 4/255; got {text!r}") from error
+        number = float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"a number or a fraction such as 4/255; got {text!r}")
+    return number
 
 
 def set_up(arguments: argparse.Namespace) -> torch.device:
@@ -166,11 +167,15 @@ def results_folder(name: str, weights: Path) -> Path:
 
 
 def console(*, quiet: bool = False) -> Console:
-    """A console for results; wide enough for a table where the output is no terminal (a log, a pipe)."""
+    """A console for results; wide enough for a table where the output is no terminal (a log, a pipe).
+
+    It prints text as it is: brackets in the name of a file, a class or a model are no markup.
+    """
     from rich.console import Console
 
-    probe = Console(quiet=quiet)
-    return probe if probe.is_terminal else Console(quiet=quiet, width=160)
+    plain: dict[str, Any] = dict(quiet=quiet, markup=False, emoji=False)
+    probe = Console(**plain)
+    return probe if probe.is_terminal else Console(**plain, width=160)
 
 
 def one_line(error: UserError) -> str:

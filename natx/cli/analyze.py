@@ -51,7 +51,7 @@ def main(words: Sequence[str]) -> None:
             folder,
             device=device,
             ema=arguments.ema,
-            what=arguments.what,
+            what=arguments.what or WHAT,
             attack=attack,
             data=arguments.data,
             subset_size=arguments.subset,
@@ -81,14 +81,18 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("analyze", __doc__)
     parser.add_argument("models", nargs="+", metavar="CONFIG CHECKPOINT", help="training configs and their weights")
     parser.add_argument("--ema", action="store_true", help="take the average of the weights that a file holds too")
-    parser.add_argument("--what", nargs="+", choices=WHAT, default=WHAT, help="parts (default: all)")
+    parser.add_argument("--what", nargs="+", action="extend", choices=WHAT, help="parts (default: all)")
     parser.add_argument("--attacks", help="an attack config, whose first attack is used (default: PGD-20)")
     parser.add_argument("--data", choices=["test", "train"], default="test", help="images (default: test)")
     parser.add_argument("--subset", type=int, metavar="N", help="only N images (the first, or evenly spaced)")
     parser.add_argument("--batch-size", type=int, default=250, help="images per step (default: 250)")
-    parser.add_argument("--temperatures", type=float, nargs="+", help="beside 1 (default: the configs' nasty terms')")
+    parser.add_argument(
+        "--temperatures", type=float, nargs="+", action="extend", help="beside 1 (default: the configs' nasty terms')"
+    )
     parser.add_argument("--class", dest="shown", help="the class whose bars are drawn, by name or number (default: 0)")
-    parser.add_argument("--names", nargs="+", help="names of the models in tables (default: the configs')")
+    parser.add_argument(
+        "--names", nargs="+", action="extend", help="names of the models in tables (default: the configs')"
+    )
     parser.add_argument(
         "--adversary", metavar="NAME", help="the model that Eqs. 7 and 8 are against (default: the first)"
     )

@@ -55,7 +55,9 @@ def main(words: Sequence[str]) -> None:
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     """The arguments."""
     parser = cli.parser("bench", __doc__)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these items (an unknown name lists them all)")
+    parser.add_argument(
+        "--only", nargs="+", action="extend", metavar="NAME", help="only these items (an unknown name lists them all)"
+    )
     parser.add_argument("--model", default="resnet18_cifar", help="a CIFAR network (default: resnet18_cifar)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: 64)")
     parser.add_argument("--repeats", type=int, default=7, help="pairs an item (default: 7)")

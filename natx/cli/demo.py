@@ -93,7 +93,7 @@ def main(words: Sequence[str]) -> None:
         reports.append(report_of(name, config, best, demo=demo, device=device, console=console))
     console.print(console_table(reports))
     lines = [f"- {line}" for line in reading(reports)]
-    console.print("\n".join(lines), soft_wrap=True, markup=False)
+    console.print("\n".join(lines), soft_wrap=True)
     write_text(out / "table.md", "\n".join([markdown_table(reports), "", *lines]) + "\n")
     console.print(f"table: {out}/table.md", soft_wrap=True)
     if arguments.demo == "cls":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ def main(words: Sequence[str]) -> None:
     from natx.data.starter import Wish
     from natx.runtime.device import pick_device
     from natx.runtime.files import write_text
-    from natx.threat import pixel_fraction
+    from natx.threat import Linf, pixel_fraction
 
     out = Path(arguments.out or f"{Path(os.path.abspath(arguments.data)).name}_{arguments.method}.py")
     if out.suffix != ".py":
@@ -38,6 +39,8 @@ def main(words: Sequence[str]) -> None:
     if out.exists():
         raise ConfigError(f"{out} exists: name another file with --out")
     cli.output_folder(out.parent)
+    if arguments.eps is not None:
+        Linf(arguments.eps)  # refused now, and not in the config
     own = (arguments.model, arguments.image_size, arguments.method, arguments.eps, arguments.epochs, arguments.quick)
     wish = Wish(out, *own)
     try:
@@ -51,10 +54,12 @@ def main(words: Sequence[str]) -> None:
     if arguments.task == "cls":  # the attack configs of the other tasks name their radii in their columns
         attacks = attacks if config.task.num_classes >= AUTOATTACK else FEW_CLASSES
         attacks += f" --eps {pixel_fraction(config.threat.eps)}"
-    run = Path("work_dirs", out.stem)
-    train, test, export = (f"  {cli.program(command)} {out}" for command in ("train", "test", "export"))
+    typed, run, exported = (
+        shlex.quote(str(path)) for path in (out, Path("work_dirs", out.stem), Path("export", out.stem))
+    )
+    train, test, export = (f"  {cli.program(command)} {typed}" for command in ("train", "test", "export"))
     steps = [f"{train} --dry-run", train, f"{test} {run} --attacks attacks/{attacks}"]
-    steps += [f"{export} {run} --out {Path('export', out.stem)}"] if arguments.task == "cls" else []
+    steps += [f"{export} {run} --out {exported}"] if arguments.task == "cls" else []
     cli.write("\n".join([*lines, "", f"written: {out}", "next:", *steps]))
     if arguments.task == "cls" and not arguments.quick and pick_device(None).type == "cpu":
         cli.write(

@@ -24,7 +24,7 @@ def main(words: Sequence[str]) -> None:
         raise ConfigError(f"--out is the page to write, an .html file; got {out}")
     page = leaderboard_page(folder, out=out, title=arguments.title)
     write_text(cli.output_folder(out.parent) / out.name, page)
-    cli.console().print(f"written: {out}", soft_wrap=True, markup=False)
+    cli.console().print(f"written: {out}", soft_wrap=True)
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:

@@ -29,10 +29,10 @@ def main(words: Sequence[str]) -> None:
     console = cli.console()
     for table in tables:
         if table.reason:
-            console.print(f"a table of its own: {table.reason}", soft_wrap=True, markup=False)
+            console.print(f"a table of its own: {table.reason}", soft_wrap=True)
         for note in table.notes:
-            console.print(f"note: {note}", soft_wrap=True, markup=False)
-    console.print(f"written: {arguments.out}", soft_wrap=True, markup=False)
+            console.print(f"note: {note}", soft_wrap=True)
+    console.print(f"written: {arguments.out}", soft_wrap=True)
 
 
 def page_file(out: Path) -> Path:

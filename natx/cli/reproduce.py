@@ -8,6 +8,7 @@ been run says so. Keys of rows, for --rows, are in the output of --dry-run.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from natx import cli
@@ -44,14 +45,15 @@ def main(words: Sequence[str]) -> None:
     work_dir = Path(arguments.work_dir)
     out = markdown_file(arguments.out or work_dir / f"{arguments.table}-{arguments.scale}.md")
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
-    rows, first = study.chosen(arguments.rows), get_dist_info()[0] == 0
+    rows, seeds = study.chosen(arguments.rows), study.chosen_seeds(arguments.seed)
+    first = get_dist_info()[0] == 0
     if arguments.dry_run:
         if first:
-            cli.write("\n".join(describe_study(study, rows, work_dir, options=options)))
+            cli.write("\n".join(describe_study(replace(study, seeds=seeds), rows, work_dir, options=options)))
         return
     if not arguments.report:
         check_rows(study, rows, work_dir, options=options)
-    for seed in study.seeds if arguments.seed is None else [arguments.seed]:
+    for seed in seeds:
         for row in rows if not arguments.report else ():
             run_row(study, row, work_dir, seed=seed, device=device, options=options)
     if first:
@@ -59,7 +61,7 @@ def main(words: Sequence[str]) -> None:
         if study.axis and draw_figure(out.with_suffix(".png"), study, work_dir, options=options):
             picture = out.with_suffix(".png")
         text = write_study(out, content, figure=picture)
-        cli.console().print(text, markup=False, soft_wrap=True)
+        cli.console().print(text, soft_wrap=True)
 
 
 def command(arguments: argparse.Namespace) -> str:
@@ -77,7 +79,9 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("reproduce", __doc__)
     parser.add_argument("table", help="table1 to table11, figure2, controls or methods")
     parser.add_argument("--scale", choices=["paper", "small"], default="paper", help="full configs, or those for CPUs")
-    parser.add_argument("--rows", nargs="+", metavar="KEY", help="only these rows; * stands for anything: 'cifar10/*'")
+    parser.add_argument(
+        "--rows", nargs="+", action="extend", metavar="KEY", help="only these rows; * stands for anything: 'cifar10/*'"
+    )
     parser.add_argument("--seeds", type=int, metavar="N", help="so many seeds from 0 (default: the table's number)")
     parser.add_argument("--attacks", metavar="CONFIG", help="another attack config, e.g. attacks/linf8_quick")
     parser.add_argument("--subset", type=int, metavar="N", help="judge on N test images (default: the table's number)")

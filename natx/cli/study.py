@@ -33,11 +33,11 @@ def main(words: Sequence[str]) -> None:
     work_dir = Path(arguments.work_dir or Path("work_dirs") / Path(arguments.study).stem)
     out = markdown_file(arguments.out or work_dir / "study.md")
     options = {"launcher": arguments.launcher, **(arguments.cfg_options or {})}
-    rows = study.chosen(arguments.rows)
+    rows, seeds = study.chosen(arguments.rows), study.chosen_seeds(arguments.seed)
     do = train_row if arguments.train_only else run_row
     if not arguments.report:
         check_rows(study, rows, work_dir, options=options)
-    for seed in study.seeds if arguments.seed is None else [arguments.seed]:
+    for seed in seeds:
         for row in rows if not arguments.report else ():
             do(study, row, work_dir, seed=seed, device=device, options=options)
     if get_dist_info()[0] == 0:
@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> None:
         picture = out.with_suffix(".png")
         drawn = study.plot is not None and draw_plot(picture, study, work_dir, options=options)
         text = write_study(out, content, figure=picture if drawn else None)
-        cli.console().print(text, markup=False, soft_wrap=True)
+        cli.console().print(text, soft_wrap=True)
 
 
 def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = cli.parser("study", __doc__)
     parser.add_argument("study", help="a study config, e.g. studies/cifar10_small")
     parser.add_argument("--work-dir", help="where to train (default: work_dirs/<study name>)")
-    parser.add_argument("--rows", nargs="+", help="only these rows")
+    parser.add_argument("--rows", nargs="+", action="extend", help="only these rows")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--train-only", action="store_true", help="train what is missing, judge nothing yet")
     part.add_argument("--report", action="store_true", help="train nothing, render what is there")

@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> None:
     if first and len(cases) > 1:
         text = write_curve(folder, reports, [f"{place.name}/report.html" for place in cases])
         written = f"written: {folder / 'curve.html'}, {folder / 'curve.md'}"
-        console.print(f"{text}{written}", soft_wrap=True, markup=False)
+        console.print(f"{text}{written}", soft_wrap=True)
 
 
 def judge_into(
@@ -182,7 +182,9 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--save-adv", metavar="DIR", help="attack once more and save the images: float32 and PNG")
     parser.add_argument("--out", help="folder of report.html, .md and .json (default: beside the checkpoint)")
     parser.add_argument("--name", help="name of the row in the table (default: the config's name)")
-    parser.add_argument("--eps", nargs="+", type=cli.fraction, help="another radius, as 4/255; several: a curve")
+    parser.add_argument(
+        "--eps", nargs="+", action="extend", type=cli.fraction, help="another radius, as 4/255; several: a curve"
+    )
     cli.add_common_arguments(parser)
     arguments = parser.parse_args(words)
     if arguments.save_adv and arguments.eps and len(arguments.eps) > 1:

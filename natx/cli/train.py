@@ -4,6 +4,7 @@ Configs are code: run only those you trust.
 """
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,8 +35,8 @@ def main(words: Sequence[str]) -> None:
         return
     best = train(config, work_dir, device=device, resume=arguments.resume)
     if get_dist_info()[0] == 0:
-        judging = f"{cli.program('test')} {arguments.config} {best} --attacks attacks/..."
-        cli.write(f"done: {best}\nnext: {judging}")
+        judged = shlex.join([arguments.config, str(best)])
+        cli.write(f"done: {best}\nnext: {cli.program('test')} {judged} --attacks attacks/...")
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:

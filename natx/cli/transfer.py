@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> None:
         if first:
             write_transfer(folder, report)
     if first:
-        console.print(markdown(report), markup=False, soft_wrap=True)
+        console.print(markdown(report), soft_wrap=True)
         console.print(
             f"written: {folder / 'transfer.md'}, {folder / 'transfer.html'}, {folder / 'transfer.json'}", soft_wrap=True
         )

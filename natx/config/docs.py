@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic.fields import FieldInfo
 
@@ -90,7 +90,7 @@ def _type(field: FieldInfo) -> str:
         name = f"*{built[0].registry.name}*"
         return f"list of {name}" if built[0].several else name
     bounds = [
-        f"{sign} {getattr(entry, name):g}"
+        f"{sign} {getattr(entry, name):.12g}"
         for entry in field.metadata
         for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if hasattr(entry, name)
@@ -101,6 +101,8 @@ def _type(field: FieldInfo) -> str:
 def _words(annotation: Any) -> str:
     """A type in words."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _words(parts[0])
     if origin is Literal:
         return " or ".join(f"`{part!r}`" for part in parts)
     if origin in (typing.Union, types.UnionType):

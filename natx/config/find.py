@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -31,7 +32,10 @@ def find_config(name: str | Path) -> Path:
         close = get_close_matches(Path(name).stem, [short.rpartition("/")[2] for short in shipped_configs()], n=2)
         full = [short for short in shipped_configs() if short.rpartition("/")[2] in close]
         hint = f"; close: {', '.join(full)}" if full else ""
-        raise ConfigError(f"no config at {name}: shipped configs are under {FOLDER}/ (natx configs lists them){hint}")
+        raise ConfigError(
+            f"no config at {str(name) or repr(name)}: shipped configs are under {FOLDER}/ (natx configs lists them)"
+            f"{hint}"
+        )
     if file.suffix != ".py":
         raise ConfigError(f"configs are Python files (.py); got {file}")
     return file
@@ -46,8 +50,8 @@ def find_file(name: str | Path, *, suffix: str = "") -> Path | None:
     """
     for root in (Path(), SHIPPED):
         for place in (root / name, root / FOLDER / name):
-            for file in (place, place.with_name(f"{place.name}{suffix}")):
-                if file.is_file():
+            for file in (place, Path(f"{place}{suffix}")):
+                if os.path.isfile(file):  # False, and no error, for what cannot be a name
                     return file
     return None
 

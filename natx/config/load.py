@@ -50,7 +50,7 @@ def with_options(config: Config, options: dict[str, Any], *, kind: Kind | None =
         check_options(options, kind, path=path)
     try:
         config.merge_from_dict(copy.deepcopy(plain_dict(options)))  # it takes _delete_ out of them
-    except (KeyError, TypeError, AssertionError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, AssertionError, IndexError) as error:
         raise ConfigError(f"the options {options} do not fit {path}: {error}") from error
     if kind is not None:
         check(config, kind, path=path)

@@ -106,7 +106,7 @@ def methods(wish: Wish, arguments: str, *, nasty: str = "") -> list[str]:
     reason = "this config without defence, trained first, once"
     terms = f'[dict(type="TaskLoss"), dict(type="NastyKL", {nasty}adversary=_adversary)]'
     return [
-        line("_adversary", f'dict(config="{wish.file.name}", options={without})', reason),
+        line("_adversary", f"dict(config={wish.file.name!r}, options={without})", reason),
         line("method", f"dict({arguments}, terms={terms})"),
     ]
 

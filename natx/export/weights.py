@@ -80,20 +80,22 @@ def export(
         repository=repository,
         licence=licence,
     )
+    descriptions = {name: content for name, content in theirs.items() if name != WEIGHTS[0]}
+    descriptions = descriptions or {DESCRIPTIONS[0]: described}
     weights, page = out / WEIGHTS[0], out / "README.md"
-    if weights.exists() and not (page.exists() and facts.checkpoint_sha256 in page.read_text(encoding="utf-8")):
-        raise ConfigError(f"{out} holds another model: name another --out, or remove it")
+    files = [weights, *(out / name for name in descriptions), page]
+    ours = page.is_file() and facts.checkpoint_sha256 in page.read_text(encoding="utf-8", errors="replace")
+    if not ours and (others := [file.name for file in files if file.exists()]):
+        raise ConfigError(f"{out} holds another {' and '.join(others)}: name another --out, or remove it")
     if theirs:
         header = {"format": "pt", "natx": json.dumps({"format": FORMAT, **meta})}  # transformers asks for the first
         save_tensors(weights, theirs[WEIGHTS[0]], header=header)
     else:
         save_weights(weights, task, meta=meta)
-    descriptions = {name: content for name, content in theirs.items() if name != WEIGHTS[0]}
-    descriptions = descriptions or {DESCRIPTIONS[0]: described}
     for name, content in descriptions.items():
         write_json(out / name, content)
     write_text(page, card(facts))
-    return [weights, *(out / name for name in descriptions), page]
+    return files
 
 
 def portable_settings(task: Task, settings: dict[str, Any]) -> dict[str, Any]:

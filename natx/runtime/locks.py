@@ -23,10 +23,10 @@ UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # a file system wi
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; wait while another process holds it."""
+    """Hold a lock file; wait while another process holds it. Nothing is held on a file system without locks."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("w", encoding="utf-8") as file:
+        _lock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -63,17 +63,14 @@ def _taken(folder: Path, *, work: str) -> tuple[TextIO | None, str | None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            file = path.open("a+")
+            file = path.open("a+", encoding="utf-8")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 file.close()
                 return None, f"{folder} is being written to by {holder}: wait for its end, or name another folder"
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise
             if _is(path, file):  # else its holder removed it between the two calls
                 break
             file.close()
@@ -83,6 +80,15 @@ def _taken(folder: Path, *, work: str) -> tuple[TextIO | None, str | None]:
         return file, None
     except OSError as error:
         return None, str(storage_error(path, error))
+
+
+def _lock(file: TextIO, operation: int) -> None:
+    """Lock a file; nothing on a file system without locks."""
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def _is(path: Path, file: TextIO) -> bool:

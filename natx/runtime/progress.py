@@ -69,11 +69,11 @@ class Meter:
         self.bar: Progress | None = None
         if enabled and (console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)):
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=console,
             )
         self.task: TaskID | None = None

@@ -21,8 +21,11 @@ OPTIONAL = ("mmdet", "mmcv-lite", "mmcv")  # named where they are installed
 
 
 def git_revision(folder: Path | None = None) -> str:
-    """Commit of the source tree, with ``+changes`` where files differ; 'unknown' outside a checkout."""
-    folder = folder or Path(__file__).resolve().parent
+    """Commit of natx's checkout, with ``+changes`` where files differ; 'unknown' outside one.
+
+    An installed package may lie in the environment of somebody else's checkout, whose commit says nothing of natx.
+    """
+    folder = folder or Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -30,6 +33,8 @@ def git_revision(folder: Path | None = None) -> str:
         ).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():
+            return "unknown"
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

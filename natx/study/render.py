@@ -14,12 +14,15 @@ from natx.runtime.files import write_text
 from natx.study.content import Group, StudyContent
 
 PAGE = ".html"
+MARKDOWN = (".md", ".markdown")  # what may be overwritten
 READING = "In short"
 
 
 def markdown_file(path: str | Path) -> Path:
-    """The Markdown file of a study; raises ConfigError for the name that its page gets."""
+    """The Markdown file of a study; raises ConfigError for the name that its page gets, a folder or another file."""
     file = Path(path)
+    if file.is_dir() or (file.exists() and file.suffix.lower() not in MARKDOWN):
+        raise ConfigError(f"--out is the Markdown file to write; {file} is there and is none: name another")
     if file.suffix == PAGE:
         raise ConfigError(f"--out is the Markdown file, and its page gets the same name with {PAGE}; got {file}")
     return file

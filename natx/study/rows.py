@@ -210,6 +210,16 @@ class Study:
                 raise ConfigError(f"no row is called {pattern}; the rows are {keys}")
         return [row for row in self.rows if patterns is None or any(fnmatchcase(row.key, p) for p in patterns)]
 
+    def chosen_seeds(self, seed: int | None) -> list[int]:
+        """One of the study's seeds; all for None.
+
+        Raises:
+            ConfigError: a seed that is none of them, whose trainings no table would show.
+        """
+        if seed is not None and seed not in self.seeds:
+            raise ConfigError(f"--seed {seed} is none of the study's seeds: {', '.join(map(str, self.seeds))}")
+        return list(self.seeds) if seed is None else [seed]
+
 
 def _columns(attacks: Config) -> list[str]:
     """The columns that an attack config fills; the weights of the models that its attacks look at may be missing."""

@@ -269,6 +269,15 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_files_of_a_folder_that_are_no_export_stay(tmp_path: Path) -> None:
+    checkpoint = run(tmp_path / "run", SMALL)
+    for name in ("README.md", "config.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ConfigError, match=f"holds another .*{name}"):
+            export(config(SMALL), checkpoint, tmp_path)
+        assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_file_cannot_make_timm_read_another_one(tmp_path: Path) -> None:
     path = run(tmp_path / "run", SMALL)
     bad = dict(SMALL, model_args=dict(checkpoint_path="/tmp/evil.pth"))

@@ -106,3 +106,5 @@ def test_another_seed_has_another_work_dir(shop: Workshop, monkeypatch: pytest.M
         lines = shop.run("train.py", path, *plan, *arguments).out.splitlines()
         assert lines[1].endswith(name), lines[1]
     assert "seed should be greater than or equal to 0; got -1" in shop.run("train.py", path, "--seed", "-1").error()
+    assert "seed should be less than 4294967296; got" in shop.run("train.py", path, "--seed", 2**32).error()
+    assert "heldout_seed" in shop.run("train.py", path, "--cfg-options", f"heldout_seed={2**64}").error()

@@ -23,7 +23,7 @@ from workshop import Workshop, environment
 from natx.errors import StorageError
 from natx.models.checkpoint import load_state, save_state
 from natx.runtime.files import write_atomic, write_json
-from natx.runtime.locks import IN_USE, sole_use
+from natx.runtime.locks import IN_USE, exclusive, sole_use
 from natx.training.hooks import ProgressHook
 
 
@@ -162,6 +162,18 @@ def test_a_second_run_is_refused_while_the_first_lives_and_a_dead_ones_lock_does
     with sole_use(folder, work="a training"):
         assert f"process {os.getpid()}" in (folder / IN_USE).read_text()
     assert not (folder / IN_USE).exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("natx.runtime.locks.fcntl.flock", flock)
+    with exclusive(tmp_path / "store" / ".lock"), sole_use(tmp_path / "run", work="a training"):
+        assert (tmp_path / "run" / IN_USE).exists()
 
 
 def test_two_evaluations_do_not_share_a_folder(shop: Workshop) -> None:

@@ -100,6 +100,17 @@ def test_one_row_brings_its_adversary_and_the_rest_is_not_run(shop: Workshop) ->
     assert "| NAT, seed 0 | 0 | not run |" in text
 
 
+def test_what_a_study_would_lose_is_refused_before(shop: Workshop) -> None:
+    study, other = study_file(shop), shop.folder / "mine.py"
+    other.write_text("seed = 1\n")
+    for words, part in (
+        (["--out", other], "mine.py is there"),
+        (["--seed", 9], "--seed 9 is none of the study's seeds"),
+    ):
+        assert part in shop.run("study.py", study, "--work-dir", shop.folder / "work", "--report", *words).error()
+    assert other.read_text() == "seed = 1\n"
+
+
 def test_an_adversary_has_the_network_of_its_row(shop: Workshop) -> None:
     wider = {"task.model_args.width": 6}
     row = {"config": str(shop.folder / "nat.py"), "adversary": "vt", "options": wider}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -128,6 +129,20 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
     assert [quick_epochs(n) for n in (0, 450, 4_000, 100_000)] == [60, 60, 10, 1]
 
 
+def test_commands_can_be_pasted_whatever_the_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = 'it\'s "new" (2)'
+    class_folders(tmp_path / name, train=10, test=5)
+    run(monkeypatch, "init", "cls", "--data", name, "--quick")
+    file = f"{name}_nat.py"
+    assert frozen_models(load_config(file, kind=TRAINING)).__next__()["config"] == str(tmp_path / file)
+    steps = [shlex.split(line) for line in capsys.readouterr().out.split("next:\n")[1].splitlines()]
+    words = [["natx", "train", file, "--dry-run"], ["natx", "train", file]]
+    words += [["natx", "test", file, f"work_dirs/{name}_nat", "--attacks", "attacks/linf8_quick", "--eps", "8/255"]]
+    assert steps == [*words, ["natx", "export", file, f"work_dirs/{name}_nat", "--out", f"export/{name}_nat"]]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -136,6 +151,9 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
         (["cls", "--data", "nowhere"], "there is no such folder"),
         (["cls", "--data", "photos", "--out", "a.txt"], "Python files"),
         (["cls", "--data", "photos", "--eps", "0"], "--eps must be above 0"),
+        (["cls", "--data", "photos", "--eps", "nan"], "a number or a fraction such as 4/255; got 'nan'"),
+        (["cls", "--data", "photos", "--eps", "4/"], "a number or a fraction such as 4/255; got '4/'"),
+        (["cls", "--data", "photos", "--eps", "8"], "write eps=8/255"),
         (["reid", "--data", "photos", "--quick"], "--quick is for cls"),
         (["reid", "--data", "photos"], "no folder bounding_box_train"),
     ],

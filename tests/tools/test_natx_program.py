@@ -90,6 +90,12 @@ def test_a_name_that_is_no_config_says_what_is_close(elsewhere: Path) -> None:
         find_config("cls/digits_nta")
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", "x" * 300, "a\0b"])
+def test_what_cannot_be_a_name_is_no_config(elsewhere: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no config at"):
+        find_config(name)
+
+
 def test_bases_are_found_beside_the_file_and_then_among_the_shipped_ones(elsewhere: Path) -> None:
     (elsewhere / "mine.py").write_text("seed = 3\n")
     (elsewhere / "bases.py").write_text('_base_ = ["mine.py", "_base_/models/resnet8_cifar", "_base_/methods/mart"]\n')

@@ -10,6 +10,7 @@ import mmengine.dataset  # noqa: F401  registers its samplers
 import mmengine.optim  # noqa: F401  registers optimisers, wrappers and schedules
 import mmengine.visualization  # noqa: F401  registers the writers of logs
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS
+from pydantic import Field
 
 from natx.config.schema.built import PARTS, Built
 from natx.config.schema.parts import Attack, FrozenModel, Method, OptionalAttack, Task, Threat
@@ -17,6 +18,9 @@ from natx.config.schema.section import Keys, Section, entry
 from natx.registry import AUGMENTS, DATASETS, METRICS, SAMPLERS
 
 Dataset = Annotated[Any, Built(DATASETS)]
+
+
+SEEDS = 2**32  # how many numpy's generator takes
 
 
 class Imports(Section):
@@ -161,7 +165,9 @@ class Training(Section):
         ),
     ] = entry("mmengine's wrapper of the `optimizer` (a class of torch.optim), `clip_grad`, `paramwise_cfg`")
     train_cfg: TrainCfg = entry("length")
-    seed: int = entry("of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0)
+    seed: int = entry(
+        "of weights, batches, augmentations and attacks that name none; `--seed` overrides it", ge=0, lt=SEEDS
+    )
     param_scheduler: Annotated[
         Any, Built(PARAM_SCHEDULERS, several=True, supplied=("optimizer",), also=("convert_to_iter_based",))
     ] = entry("mmengine's schedules of the learning rate, one or several", default=())
@@ -171,7 +177,9 @@ class Training(Section):
         "`'heldout'` chooses on held-out training images, `'paper'` on the test set, which reports say",
         default="heldout",
     )
-    heldout_seed: int | Literal["run"] = entry("which images are held out; `'run'`: drawn from `seed`", default=0)
+    heldout_seed: Annotated[int, Field(ge=0, lt=SEEDS)] | Literal["run"] = entry(
+        "which images are held out; `'run'`: drawn from `seed`", default=0
+    )
     metric: Annotated[Any, Built(METRICS)] = entry("of tasks that are measured over a whole set", default=None)
     ema: Ema | None = entry("average of the weights, for any method: `--cfg-options ema.decay=0.995`", default=None)
     guard: Guard | None = entry(
