@@ -261,6 +261,18 @@ def test_damaged_predictions_are_refused(damage: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("hits", [1, 2])
+def test_intervals_of_percentages_end_at_0_and_100_and_those_of_counts_do_not(hits: int) -> None:
+    """Resamples of three images miss all or find all, and are shifted to the value: below 0, or above 100."""
+    alarms = [(FAR, 1, 0.5)] * 150
+    predictions = [found((BOX, 0, 0.9), *alarms)] * hits + [found()] * (3 - hits)
+    values, intervals = DetectionMAP().with_intervals(predictions, dataset(*[objects((BOX, 0))] * 3))
+    assert intervals["mAP"][hits == 1] == (100 if hits == 1 else 0)
+    assert all(0 <= low <= values[name] <= high for name, (low, high) in intervals.items())
+    assert all(high <= 100 for name, (_, high) in intervals.items() if name != "false alarms")
+    assert intervals["false alarms"][1] > values["false alarms"] == 50 * hits and intervals["false alarms"][1] > 100
+
+
 def test_a_set_without_objects_is_refused() -> None:
     with pytest.raises(DataError, match="no image of the test set has an object"):
         DetectionMAP()([found()], dataset(objects((BOX, 0, True))))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from natx.attacks import FGSM, PGD, Attack, Attacked, Square, Victim
+from natx.attacks import FGSM, PGD, Attack, Attacked, Patch, PatchPGD, Square, Victim
 from natx.errors import ConstraintError
 from natx.evaluation import evaluate
 from natx.evaluation.refill import refills, worthwhile
@@ -126,8 +126,10 @@ class Own(PGD):
         PGD(LINF, 3, bn_mode="train"),
         Own(LINF, 3),
         Square(LINF),
+        PGD(LINF, 3, objective=dict(type="NamedLoss", name="loss_ce")),
+        PatchPGD(Patch(3), 3),
     ],
-    ids=["restarts", "momentum", "bn_mode", "own loop", "library"],
+    ids=["restarts", "momentum", "bn_mode", "own loop", "library", "batch loss", "patch"],
 )
 def test_attacks_that_get_whole_batches(attack: Attack) -> None:
     assert not refills(attack)

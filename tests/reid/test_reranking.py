@@ -111,14 +111,15 @@ def pair(data: Street, q: int) -> tuple[Tensor, Tensor]:
     return data.labels[q], data.cameras[q]
 
 
-def test_the_metric_reports_it_beside_the_plain_values() -> None:
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_metric_reports_it_beside_the_plain_values(distance: str) -> None:
     data = Street(0)
-    plain = Retrieval()(data.features, data)
-    values = METRICS.build(dict(type="Retrieval", rerank=dict(k1=8, k2=3)))(data.features, data)
+    plain = Retrieval(distance)(data.features, data)
+    values = METRICS.build(dict(type="Retrieval", distance=distance, rerank=dict(k1=8, k2=3)))(data.features, data)
     assert {key: values[key] for key in plain} == plain
     assert set(values) == {*plain, *(f"{key} re-ranked" for key in plain)}
     keep = data.gallery[data.labels[data.gallery] != -1]
-    distances = plainly(data.features[:10], data.features[keep], k1=8, k2=3, weight=0.3, normalise=True)
+    distances = plainly(data.features[:10], data.features[keep], k1=8, k2=3, weight=0.3, normalise=distance == "cosine")
     assert values["mAP re-ranked"] == pytest.approx(average_precision(distances, data), abs=0.05)
     assert Retrieval(rerank=True).rerank == KReciprocal(20, 6, 0.3)
 
