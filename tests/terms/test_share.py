@@ -123,7 +123,7 @@ def test_a_share_is_held_whatever_the_classes_and_the_smoothing(classes: int, sm
     term, optimiser = NastyKL(Fitting(a), temperature=20.0, share=0.1), torch.optim.Adam([z], lr=0.05)
     term.prepare(Smoothed(classes, smoothing), torch.device("cpu"))
     shares = []
-    for _ in range(400):
+    for _ in range(200):
         seen = view(z, y, smoothing=smoothing)
         scalars = term([seen], {})
         optimiser.zero_grad()
