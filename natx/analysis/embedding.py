@@ -57,7 +57,7 @@ def silhouette(features: Tensor, labels: Tensor) -> float | None:
 
 
 def knn_accuracy(features: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float | None:
-    """Accuracy (%) of the nearest neighbours (cosine) among the clean rows; None with fewer than 10 of these.
+    """Accuracy (%) of the nearest neighbours (cosine) among the clean rows; None with fewer than 10, or one a class.
 
     The rows of each class are dealt out to 5 folds in turn, and each fold is classified by the other folds' clean rows,
     so that an attacked image never meets its own clean version, which would give its label away. Where the queries are
@@ -76,7 +76,9 @@ def knn_accuracy(features: Tensor, labels: Tensor, queries: Tensor, query_labels
     fold, right, names = np.empty_like(y), 0, np.unique(y)
     for label in names:
         fold[y == label] = np.arange((y == label).sum()) % FOLDS
-    for held in range(FOLDS):
+    if fold.max() == 0:  # one row a class, with none of its own to be near to
+        return None
+    for held in range(fold.max() + 1):  # fewer than 5 where no class has 5 rows
         training = fold != held
         model = KNeighborsClassifier(
             max(1, min(NEIGHBOURS, int(training.sum()) // len(names))), metric="cosine", algorithm="brute"

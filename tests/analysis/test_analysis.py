@@ -275,6 +275,10 @@ def test_nearest_neighbours_never_see_the_image_itself() -> None:
     assert embedding.knn_accuracy(clusters, labels, clusters.roll(1, 1), labels) == 0
     assert embedding.knn_accuracy(x[:9], labels[:9], x[:9], labels[:9]) is None
     assert embedding.knn_accuracy(x, labels, x[:50], labels[:50]) is None
+    twins, of_two = torch.eye(6).repeat(2, 1), torch.arange(6).repeat(2)  # fewer rows a class than folds
+    assert embedding.knn_accuracy(twins, of_two, twins, of_two) == 100
+    assert embedding.knn_accuracy(twins, of_two, twins.roll(1, 1), of_two) == 0
+    assert embedding.knn_accuracy(torch.eye(12), torch.arange(12), torch.eye(12), torch.arange(12)) is None
 
 
 def test_without_umap_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
