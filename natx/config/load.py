@@ -69,7 +69,8 @@ def _read(path: Path) -> Config:
     except SyntaxError as error:
         raise ConfigError(f"{path} is no valid Python config: line {error.lineno}: {error.msg}") from error
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: a _base_ file is missing: {error}") from error
+        own = (place := _place(error, path)) != str(path)  # the config's own code opens a file
+        raise ConfigError(f"{place}: {'' if own else 'a _base_ file is missing: '}{error}") from error
     except ImportError as error:
         root: BaseException = error
         while root.__context__ is not None:  # mmengine's own text lists sys.path and leaves out the reason

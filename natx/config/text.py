@@ -20,9 +20,9 @@ def resolved_text(name: str | Path) -> str:
     Raises:
         ConfigError: see :func:`natx.config.load.load_config`.
     """
+    content = plain_dict(load_config(name))
     lines = header(find_config(name))
     about = lines[: next((i for i, line in enumerate(lines) if line.startswith(COMMAND)), len(lines))]
-    content = plain_dict(load_config(name))
     lines = [*(f"# {line}" for line in about), *(f"{key} = {_literal(value)}" for key, value in content.items())]
     return "\n".join(lines) + "\n"
 

@@ -431,6 +431,12 @@ def test_folder_errors(folder: Path, tmp_path: Path) -> None:
     fails(ConfigError, lambda: small(folder, threads=-1), "threads")
 
 
+def test_a_class_whose_name_no_file_can_hold_is_refused(folder: Path) -> None:
+    """From an archive with names in Latin-1: the results were lost when they were to be written."""
+    (folder / os.fsdecode(b"caf\xe9")).mkdir()
+    fails(DataError, lambda: ImageFolder(folder), "'caf\\udce9'", "rename it")
+
+
 def test_folder_fingerprint_follows_names_and_sizes(folder: Path) -> None:
     first = small(folder).fingerprint()
     moved = folder.rename(folder.parent / "moved")

@@ -89,6 +89,17 @@ def test_weights_come_from_the_checkpoint(tmp_path: Path) -> None:
         build_adversary(other)
 
 
+def test_options_that_a_training_would_have_do_not_keep_its_weights_away(tmp_path: Path) -> None:
+    """natx init names an adversary with the method of its training."""
+    save_file(TinyCNNTask(seed=9).net.state_dict(), tmp_path / "vanilla.safetensors")
+    (tmp_path / "nat.py").write_text(f"task = {CONFIG}\nmethod = dict(type='Adversarial', views=('adv',))\n")
+    options = {"method": dict(_delete_=True, type="Standard")}
+    config = dict(config=str(tmp_path / "nat.py"), options=options, checkpoint=str(tmp_path / "vanilla.safetensors"))
+    assert build_adversary(config).tasks[0].num_classes == 5
+    with pytest.raises(ConfigError, match="is read by nothing"):
+        build_adversary({**config, "options": {"methods": 1}})
+
+
 def test_members_make_an_ensemble() -> None:
     given = Adversary([TinyCNNTask(seed=1)], origin="given")
     ensemble = build_adversary(dict(members=[given, dict(task=dict(CONFIG, seed=2), state="random")]))

@@ -109,6 +109,16 @@ def test_bases_are_found_beside_the_file_and_then_among_the_shipped_ones(elsewhe
         load_config("twice")
 
 
+def test_what_a_configs_own_code_does_is_told_with_its_line(elsewhere: Path) -> None:
+    (elsewhere / "opens.py").write_text('seed = 1\nfile = open("nowhere.txt")\n')
+    with pytest.raises(ConfigError, match=r"opens\.py, line 2: .*No such file.*nowhere\.txt"):
+        load_config("opens")
+    (elsewhere / "latin.py").write_bytes("# Caf\xe9\nseed = 1\n".encode("latin-1"))
+    for read in (load_config, resolved_text):
+        with pytest.raises(ConfigError, match=r"latin\.py: UnicodeDecodeError"):
+            read("latin")
+
+
 def test_an_adversary_is_named_relative_to_the_config(shop: Workshop, elsewhere: Path) -> None:
     vanilla = shop.digits("vanilla.py", seed=5)
     config = load_config(shop.digits("nat.py", method=nat({"config": "vanilla.py"})))

@@ -129,6 +129,11 @@ class ImageFolder(BatchDataset):
         if not folders:
             raise DataError(f"{type(self).__name__}: {self.root} has no class folders; {layout}: sort images so")
         if class_list is None:
+            if undecoded := [name for name in folders if any("\ud800" <= letter <= "\udfff" for letter in name)]:
+                raise DataError(
+                    f"{self.root} has a class folder {undecoded[0]!a}, whose name is in another encoding, so that no "
+                    "report could hold it: rename it"
+                )
             return tuple(folders)
         listed, present = _read_class_list(Path(class_list).expanduser()), set(folders)
         absent = [name for name in listed if name not in present]
