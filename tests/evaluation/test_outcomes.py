@@ -11,6 +11,7 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 
 from natx.data import subset
+from natx.data.split import Part
 from natx.evaluation.outcomes import discordant, image_fingerprint, packed, unpacked
 from natx.evaluation.statistics import wilson
 from natx.judging.judge import judge
@@ -47,6 +48,11 @@ def test_other_images_have_another_fingerprint() -> None:
     assert whole == image_fingerprint(data, subset(data, 20)) != image_fingerprint(data, subset(data, 19))
     other = TinyDataset(20, seed=7)
     assert whole != image_fingerprint(other, other)
+    first, second = Part(data, [0, 1]), Part(data, [1, 2])
+    assert image_fingerprint(data, first) != image_fingerprint(data, second)
+    first.attacked, alike = [0], Part(data, [0, 1])
+    alike.attacked = [1]
+    assert image_fingerprint(data, first) != image_fingerprint(data, alike)
 
 
 def test_a_report_holds_every_images_outcome_and_intervals(tmp_path: Path) -> None:

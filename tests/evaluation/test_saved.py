@@ -15,7 +15,7 @@ from torch import Tensor
 
 from natx.attacks import PGD
 from natx.errors import ConfigError, DataError
-from natx.evaluation.saved import read_saved, save_adversarial, sentence
+from natx.evaluation.saved import Tally, read_saved, save_adversarial, sentence
 from natx.models.checkpoint import save_weights
 from natx.testing import LinearTask, TinyCNNTask, TinyDataset, fit
 from natx.threat import L2, Linf
@@ -127,6 +127,13 @@ def test_each_column_of_a_trajectory_is_saved(tmp_path: Path) -> None:
     images, _, _ = read_saved(tmp_path / "L2")
     length = (images - data.images).flatten(1).norm(dim=1).max().item()
     assert length <= 0.8 + 1e-4 and found[-1]["distance"] == pytest.approx(length, abs=1e-6)
+
+
+def test_the_furthest_image_is_that_of_all_blocks() -> None:
+    total = Tally()
+    for block in (Tally(3, 2, 1, 0.1, 0.2), Tally(4, 1, 1, 0.3, 0.1), Tally(1, 0, 0, 0.2, 0.3)):
+        total.add(block)
+    assert total == Tally(8, 3, 2, 0.3, 0.3)
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

@@ -153,6 +153,14 @@ def test_where_there_is_no_worst_case(settings: dict[str, Any]) -> None:
     assert evaluation.worst is None and "worst_case" not in report(evaluation)
 
 
+def test_queries_have_no_worst_case_without_an_attack() -> None:
+    columns = {"Clean": {"mAP": torch.tensor([50.0, 90.0])}, "first": {"mAP": torch.tensor([60.0, 10.0])}}
+    evaluation = SetEvaluation({}, [], 2, 2, [], scores=columns)
+    assert evaluation.worst_scores()["mAP"].tolist() == [50.0, 10.0]
+    del columns["first"]
+    assert evaluation.worst_scores() == {}
+
+
 def test_intervals_are_measured_only_where_they_are_asked_for() -> None:
     plain = evaluated(intervals=False)
     assert plain.intervals == {"Clean": {}, "first": {}, "second": {}} and plain.worst.intervals == {}

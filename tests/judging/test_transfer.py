@@ -367,6 +367,15 @@ def test_a_transfer_is_flagged_beyond_chance(count: int, own: int, transferred: 
         assert found[0] == pytest.approx({**found[0], **accuracies}) and found[0]["missed"] == own - 1
 
 
+def test_a_transfer_is_flagged_among_as_many_as_there_are() -> None:
+    """The more sources are looked at, the more often one seems stronger by chance."""
+    place = torch.arange(1000)
+    correct = {("PGD", "t", "t"): place < 500, ("PGD", "s", "t"): place >= 570, ("PGD", "u", "t"): place < 500}
+    one = Matrix(["t", "s"], ["t"], ["PGD"], correct).flags()
+    two = Matrix(["t", "s", "u"], ["t"], ["PGD"], correct).flags()
+    assert two[0]["p_value"] == pytest.approx(2 * one[0]["p_value"]) and len(one) == len(two) == 1
+
+
 def test_attacks_of_one_name_are_refused() -> None:
     """Their columns differ, but a matrix knows attacks by name."""
     threat = Linf(EPS)

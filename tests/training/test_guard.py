@@ -181,6 +181,7 @@ def test_pgd_is_measured_once_where_it_chooses_the_best_epoch() -> None:
     other = Guard(Selection(images, "8", attack=PGD(threat, 20)), threat)
     assert chosen.shares_pgd and not other.shares_pgd
     assert chosen(task, robust=12.5).pgd == 12.5 and other(task, robust=12.5).pgd == 100
+    assert chosen(task).pgd == 100  # in an epoch that is not scored
     # A clean forward, FGSM's forward and backward, and PGD-10's ten of each where nothing has them.
     assert (chosen.cost(scored=True), chosen.cost(scored=False)) == (8 * 3, 8 * 23)
     assert other.cost(scored=True) == other.cost(scored=False) == 8 * 23
