@@ -182,6 +182,7 @@ def test_pgd_is_measured_once_where_it_chooses_the_best_epoch() -> None:
     assert chosen.shares_pgd and not other.shares_pgd
     assert chosen(task, robust=12.5).pgd == 12.5 and other(task, robust=12.5).pgd == 100
     assert chosen(task).pgd == 100  # in an epoch that is not scored
+    assert Guard(chosen.selection, threat, seed=3).pgd.seed == 3
     # A clean forward, FGSM's forward and backward, and PGD-10's ten of each where nothing has them.
     assert (chosen.cost(scored=True), chosen.cost(scored=False)) == (8 * 3, 8 * 23)
     assert other.cost(scored=True) == other.cost(scored=False) == 8 * 23

@@ -42,9 +42,12 @@ def test_schedules_that_end_with_the_training_need_no_remark(schedules: list[dic
         ([{"type": "MultiStepLR", "milestones": [5, 10, 15]}], ["milestones at epoch 10, 15"]),
         ([{"type": "MultiStepLR", "milestones": [30, 50], "by_epoch": False}], ["milestones at iteration 50"]),
         ([{"type": "CosineAnnealingLR", "T_max": 30}], ["CosineAnnealingLR ends at epoch 30", "cut off"]),
-        (
-            [{"type": "LinearLR", "end": 2}, {"type": "StepLR", "begin": 12, "step_size": 1}],
-            ["StepLR begins at epoch 12"],
+        *(
+            (
+                [{"type": "LinearLR", "end": 2}, {"type": "StepLR", "begin": begin, "step_size": 1}],
+                [f"StepLR begins at epoch {begin}", "does nothing"],
+            )
+            for begin in (10, 12)
         ),
         ([{"type": "LinearLR", "end": 2}, {"type": "LinearLR", "begin": 2, "end": 5}], ["ends after 50% of"]),
         ([{"type": "CosineAnnealingLR", "T_max": 4}], ["ends after 40% of"]),
