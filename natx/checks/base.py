@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, final
 
 from natx.checks.applicable import NotApplicableError
 from natx.checks.case import Case
-from natx.checks.chance import LEVEL, Tested
+from natx.checks.chance import LEVEL, Tested, worst
 
 Colour = Literal["green", "red", "not applicable"]
 GREEN: Colour = "green"
@@ -38,11 +38,19 @@ class Finding:
     points: tuple[tuple[float, float], ...] = ()
 
 
-def finding(tested: Tested, reason: str, *, points: tuple[tuple[float, float], ...] = ()) -> Finding:
-    """What a test found, as a finding; NotApplicableError where so few images cannot be red."""
-    if not tested.possible:
+def finding(tested: Tested, reason: str, *others: Tested, points: tuple[tuple[float, float], ...] = ()) -> Finding:
+    """What a test found, as a finding; NotApplicableError where so few images cannot be red.
+
+    Args:
+        tested: the test whose figure is shown.
+        reason: one line.
+        others: the check's other tests, one of which may be the worst answer.
+        points: see :class:`Finding`.
+    """
+    tests = [tested, *others]
+    if not any(test.possible for test in tests):
         raise NotApplicableError(f"too few images to tell a fault from chance ({reason})")
-    return Finding(tested.figure, tested.red, reason, tested.limit, tested.p_value, points)
+    return Finding(tested.figure, any(t.red for t in tests), reason, tested.limit, worst(tests).p_value, points)
 
 
 @dataclass(frozen=True)

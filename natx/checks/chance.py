@@ -142,9 +142,10 @@ def mean_above(values: Tensor, tolerance: float, *, comparisons: int = 1) -> Tes
         comparisons: how many the check makes.
     """
     images = len(values)
-    mean, error = float(values.double().mean()), float(values.double().std()) / math.sqrt(images)
+    mean = float(values.double().mean())
     if images < 2:  # one image has no deviation
         return Tested(mean, 1.0, math.inf, possible=False)
+    error = float(values.double().std()) / math.sqrt(images)
     if error == 0 or not math.isfinite(error):  # all alike, so that no chance is at work, or no numbers at all
         return Tested(mean, 1.0 if mean <= tolerance else 0.0, math.nextafter(tolerance, math.inf))
     p_value = min(1.0, comparisons * float(t.sf((mean - tolerance) / error, images - 1)))

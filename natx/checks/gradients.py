@@ -54,9 +54,8 @@ class Alignment(Check):
         aligned = mean_below(cosine, self.tolerance, comparisons=2)
         climbs = share_below(rise, self.agreement, comparisons=2)
         reason = f"mean cosine {aligned.figure:z.3f}, the loss rises along the gradient for {climbs.figure:.1f} % of "
-        reason += f"the images (red at {climbs.limit:.1f} % or below)"
-        p_value = min(aligned.p_value, climbs.p_value)
-        return Finding(aligned.figure, aligned.red or climbs.red, reason, aligned.limit, p_value)
+        reason += "the images" + (f" (red at {climbs.limit:.1f} % or below)" if climbs.limit >= 0 else "")
+        return finding(aligned, reason, climbs)
 
     def _look(self, case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
         victim = case.victim(batch)

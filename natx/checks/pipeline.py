@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -212,7 +213,9 @@ class RandomSearch(Check):
         reason += f"{int(by_pgd[:searched].sum())} under PGD-20"
         if searched < len(order):
             reason += f"; whatever the other {len(order) - searched} do is no surprise"
-        return finding(self._tested(by_pgd[:searched], by_chance[:searched]), reason)
+        # That no more were searched is no lack of images.
+        enough = self._tested(torch.zeros_like(by_pgd), torch.ones_like(by_pgd)).possible
+        return finding(replace(self._tested(by_pgd[:searched], by_chance[:searched]), possible=enough), reason)
 
     def _tested(self, by_pgd: Tensor, by_chance: Tensor) -> Tested:
         return difference(by_chance, by_pgd, tolerance=self.tolerance, unit=len(by_pgd))

@@ -43,8 +43,7 @@ class EpsSweep(Check):
         curve = ", ".join(f"{value:.1f} at {name}" for name, value in zip(names, values))
         points = tuple((float(eps), value) for eps, value in zip(SWEEP if linf else sizes, values))
         reason = f"{curve}{'; a larger eps leaves more' if rose else ''}"
-        p_value = worst([last, *rises]).p_value
-        return Finding(last.figure, last.red or rose, reason, last.limit, p_value, points)
+        return finding(last, reason, *rises, points=points)
 
 
 class LogitScale(Check):
@@ -110,4 +109,4 @@ class Convergence(Check):
         late = mean_above(end - before - self.tolerance / 100 * (end - begin), 0.0, comparisons=2)
         share, limit = (self.tolerance + 100 * value / climb for value in (late.figure, late.limit))
         reason += f", {round(share, 1) + 0.0:.1f} % of the climb in the last fifth"  # no zero is negative
-        return Finding(share, late.red, reason, limit, late.p_value)
+        return finding(replace(late, figure=share, limit=limit), reason)

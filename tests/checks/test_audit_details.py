@@ -106,6 +106,30 @@ def test_random_points_are_tried_around_images_of_all_classes(spaced: bool, monk
     assert len(set(tried)) > 3 if spaced else set(tried) <= {0, 1, 2}  # of 20 images a class the first 40
 
 
+def test_a_search_that_may_stop_soon_is_not_short_of_images() -> None:
+    """PGD broke all images, so that nothing that random points do could make the check red."""
+    data = TinyDataset(60, num_classes=3, shape=(1, 3, 3))
+    task = LinearTask(torch.eye(3, 9)).eval()
+    data.labels = task.logits(data.images).argmax(1)  # all are right
+    with attack_mode(task):
+        verdicts = [
+            RandomSearch()(Case(task, data, attacks=[], threat=Linf(0.9), images=images, draws=1)) for images in (60, 5)
+        ]
+    assert [verdict.verdict for verdict in verdicts] == ["green", "not applicable"]
+    assert "whatever the other 39 do is no surprise" in verdicts[0].reason and "of 1 images" in verdicts[0].reason
+    assert verdicts[1].reason.startswith("too few images to tell a fault from chance (of 1 images ")
+
+
+def test_one_image_makes_no_check_green_that_tests() -> None:
+    data = TinyDataset(60, num_classes=3, shape=(1, 3, 3))
+    task = LinearTask(torch.randn(3, 9, generator=torch.Generator().manual_seed(0))).eval()
+    data.labels = task.logits(data.images).argmax(1)
+    for images, checks in ((1, {"G6", "G12", "G13"}), (2, set())):
+        verdicts = {v.id: v for v in audit(task, data, attacks=[PGD(LINF, 10)], images=images, draws=1)}
+        assert {key for key in ("G6", "G12", "G13") if "too few images" in verdicts[key].reason} == checks
+        assert "inf" not in verdicts["G12"].reason
+
+
 class OffTheGrid(nn.Module):
     """Class 0 for pixels that are whole 255ths, and no number at all for others."""
 
