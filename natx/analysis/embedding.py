@@ -11,7 +11,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from natx.errors import ConfigError, DataError
+from natx.errors import ConfigError
 
 NEIGHBOURS, FOLDS = 15, 5
 FIT = (
@@ -100,13 +100,13 @@ def embed(features: Tensor, *, seed: int = 0) -> Tensor:
     """UMAP of features ``[M, D]`` to the plane, ``[M, 2]`` float32: 15 neighbours, distance 0.1, cosine, a fixed seed.
 
     Raises:
-        ConfigError: umap-learn is not installed.
-        DataError: fewer than 5 rows.
+        ConfigError: fewer than 5 rows, or umap-learn is not installed.
 
     Source: McInnes et al. 2018.
     """
     if len(features) < 5:
-        raise DataError(f"UMAP needs at least 5 images; got {len(features)}: raise --subset")
+        count = f"at least 5 rows, clean and adversarial ones together; got {len(features)}"
+        raise ConfigError(f"the UMAP picture needs {count}: raise --subset")
     try:
         umap: Any = import_module("umap")
     except ImportError as error:

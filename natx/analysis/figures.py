@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from natx.analysis.boundary import feature_margins
 from natx.analysis.collect import CLEAN
+from natx.report.pictures import drawn
 from natx.runtime.files import write_atomic
 
 DOTS = 110  # an inch
@@ -49,17 +51,19 @@ def draw_figures(
             files[title] = file
 
     title = subjects[0].classes[chosen]
+    subjects = [_drawn(one) for one in subjects]
+    shown = subjects[0].classes[chosen]
     if "sparsity" in sections[0]:
         keep("mean_output.png", "mean output of each true class, tau=1 (Figs. 3 and 8)", _outputs(subjects, sections))
         keep("profiles.png", "sorted probabilities (Fig. 3)", _profiles(subjects, sections))
         bars = [section["sparsity"][CLEAN][0]["mean_output"][chosen] for section in sections]
-        figure = _bars(subjects, bars, f"mean clean output of class {title}, tau=1", "probability", positive=True)
+        figure = _bars(subjects, bars, f"mean clean output of class {shown}, tau=1", "probability", positive=True)
         keep("class_output.png", f"mean output of class {title} (Fig. 8)", figure)
     linear = [(one, section) for one, section in zip(subjects, sections) if one.collected.weight is not None]
     if linear and "boundaries" in linear[0][1]:
         models = [one for one, _ in linear]
         bars = [section["boundaries"][CLEAN]["signed_distance"][chosen] for _, section in linear]
-        figure = _bars(models, bars, f"clean rows of class {title}: mean signed distance, Eq. 10", "distance")
+        figure = _bars(models, bars, f"clean rows of class {shown}: mean signed distance, Eq. 10", "distance")
         keep("signed_distance.png", f"signed distances of class {title}, Eq. 10 (Fig. 6)", figure)
         keep("margins.png", "margins in feature and pixel space", _margins(models))
     if linear and "weights" in linear[0][1]:
@@ -73,6 +77,17 @@ def draw_figures(
     if pictured:
         keep("umap.png", "UMAP of the features (Fig. 5)", _scatter(pictured))
     return files
+
+
+def _drawn(subject: Any) -> Any:
+    """A model whose name, and whose classes', are drawn as they are."""
+    other = copy.copy(subject)
+    other.name, other.classes, other.outputs = (
+        drawn(subject.name),
+        tuple(map(drawn, subject.classes)),
+        tuple(map(drawn, subject.outputs)),
+    )
+    return other
 
 
 def _figure(rows: int, columns: int, *, width: float = 4.2, height: float = 3.8) -> tuple[Figure, np.ndarray]:

@@ -17,7 +17,7 @@ from natx.batch import to_device
 from natx.data import some_positions
 from natx.evaluation.robust import CLEAN, Evaluation
 from natx.models.mode import attack_mode
-from natx.report.pictures import file_names
+from natx.report.pictures import drawn, file_names
 from natx.runtime.files import write_atomic
 from natx.task import Task
 
@@ -99,6 +99,6 @@ def _draw(path: Path, x: Tensor, x_adv: Tensor, captions: Sequence[tuple[str, ..
         for panel, pixels, text in zip(panels[row], columns, (before, after, largest if row == 0 else "")):
             channels = pixels.permute(1, 2, 0).numpy()
             panel.imshow(channels[..., 0] if channels.shape[2] == 1 else channels, cmap="gray", vmin=0, vmax=1)
-            panel.set_title(text, fontsize=7, pad=2)
+            panel.set_title(drawn(text), fontsize=7, pad=2)
             panel.set_axis_off()
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=DOTS, metadata={"Software": None}))

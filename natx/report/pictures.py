@@ -23,6 +23,15 @@ def draw_pictures(folder: Path, dataset: Any, metric: Metric, *, examples: Examp
     return written
 
 
+def drawn(text: str) -> str:
+    """A name as matplotlib takes it to draw it as it is: ``$`` begins no formula, and no legend leaves it out.
+
+    Legends pass over labels that begin with an underscore.
+    """
+    plain = text.replace("$", r"\$")
+    return rf"$\_${plain[1:]}" if plain.startswith("_") else plain
+
+
 def file_names(attacks: Iterable[str]) -> dict[str, str]:
     """A picture's file name for each attack: ``examples-SMA-8-255.png`` for SMA 8/255.
 

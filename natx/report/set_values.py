@@ -31,14 +31,15 @@ def set_values_table(rows: Mapping[str, Sequence[Report]]) -> Table | None:
     for name, reports in shown.items():
         by_report = [_columns(report) for report in reports]
         for column in dict.fromkeys(column for columns in by_report for column in columns):
-            several = [columns[column] for columns in by_report if column in columns]
+            several = [columns.get(column, {}) for columns in by_report]
             ends = set_intervals(reports[0]).get(column, {}) if len(reports) == 1 else {}
             cells = [_cell([values.get(key) for values in several], ends.get(key)) for key in explained]
             lines.append(TableRow([f"{name}: {column}", *cells, _added(reports, column)]))
     head = ["", *(f"{key} ({units[key]})" if key in units else key for key in explained), OUTCOMES["alarms"]]
-    seeds = any(len(reports) > 1 for reports in shown.values())
-    how = "mean and deviation over the seeds" if seeds else "in brackets 95 % intervals over the images"
-    caption = f"Every value (%), {how}. {'. '.join(f'{key}: {text}' for key, text in explained.items())}"
+    counts = [len(reports) for reports in shown.values()]
+    how = ["mean and deviation over the seeds"] * (max(counts) > 1)
+    how += ["in brackets 95 % intervals over the images" + " where there is one seed" * bool(how)] * (1 in counts)
+    caption = f"Every value (%), {', '.join(how)}. {'. '.join(f'{key}: {text}' for key, text in explained.items())}"
     return Table(head, lines, caption=caption)
 
 
@@ -65,5 +66,5 @@ def _added(reports: Sequence[Report], column: str) -> str:
     for report in reports:
         attack: Report = next((attack for attack in report["attacks"] if column in attack["columns"]), {})
         alarms = report.get("worst_case_alarms") if column == WORST else attack.get("alarms")
-        values += [alarms["added"]] if alarms else []
-    return mean_and_deviation(values) if values else ""
+        values.append(alarms["added"] if alarms else None)
+    return _cell(values, None)

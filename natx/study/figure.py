@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from natx.report.cells import cell_values
 from natx.report.intervals import counts, interval
+from natx.report.pictures import drawn
 from natx.runtime.files import write_atomic
 from natx.study.rows import Study
 from natx.study.run import RowReports, row_reports
@@ -99,11 +100,11 @@ def draw_plot(path: Path, study: Study, work_dir: Path, *, options: dict[str, An
                 fmt=MARKERS[number % len(MARKERS)],
                 color=f"C{number % 10}",
                 elinewidth=0.7,
-                label=name if seed == 0 else None,
+                label=drawn(name) if seed == 0 else None,
             )
-    axes.set_xlabel("minutes of training" if study.plot.x == MINUTES else f"{study.plot.x}, accuracy in %")
-    axes.set_ylabel(f"{study.plot.y}, accuracy in %")
-    axes.set_title(f"{study.title}: each training, 95 % intervals", fontsize=9)
+    axes.set_xlabel("minutes of training" if study.plot.x == MINUTES else drawn(f"{study.plot.x}, accuracy in %"))
+    axes.set_ylabel(drawn(f"{study.plot.y}, accuracy in %"))
+    axes.set_title(drawn(f"{study.title}: each training, 95 % intervals"), fontsize=9)
     _save(path, figure, axes)
     return True
 
@@ -124,12 +125,11 @@ def draw_figure(path: Path, study: Study, work_dir: Path, *, options: dict[str, 
     for (column, checkpoint), line in lines.items():
         x, mean, deviation = zip(*sorted(line))
         colour = f"C{study.columns.index(column)}"
-        axes.errorbar(
-            x, mean, deviation, fmt="o" + STYLES[checkpoint], color=colour, capsize=3, label=f"{column}, {checkpoint}"
-        )
-    axes.set_xlabel(study.axis)
+        label = drawn(f"{column}, {checkpoint}")
+        axes.errorbar(x, mean, deviation, fmt="o" + STYLES[checkpoint], color=colour, capsize=3, label=label)
+    axes.set_xlabel(drawn(study.axis or ""))
     axes.set_ylabel("accuracy (%)")
-    axes.set_title(study.title, fontsize=10)
+    axes.set_title(drawn(study.title), fontsize=10)
     _save(path, figure, axes)
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,13 @@ def timed_by_step(report: dict[str, Any], recipe: dict[str, Any] | None) -> dict
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    """What a training logged."""
-    return [
-        json.loads(line)
-        for path in sorted(folder.glob("*/vis_data/scalars.json"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    """What a training logged; a line that a full disk or a lost machine left unfinished is passed over."""
+    records = []
+    for path in sorted(folder.glob("*/vis_data/scalars.json")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                records.append(json.loads(line))
+    return records
 
 
 def epoch_report(folder: Path, column: str) -> dict[str, Any] | None:

@@ -286,7 +286,7 @@ def test_without_umap_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError, match="pip install") as error:
         embedding.embed(draw(20, 3))
     assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match="at least 5"):
+    with pytest.raises(ConfigError, match="at least 5"):
         embedding.embed(draw(4, 3))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from natx.analysis import figures
+from natx.report.pictures import drawn
 
 NAMES = tuple(f"a class with a rather long name {i}" for i in range(10))
 
@@ -33,6 +37,17 @@ def test_titles_and_class_names_of_matrices_are_inside_the_picture(tmp_path: Pat
     matrices = [torch.rand(10, 10, generator=torch.Generator().manual_seed(i)) for i in range(count)]
     figures._write(tmp_path / "a.png", figures._matrices(models(count), matrices, "a distance"))
     assert margin(tmp_path / "a.png") >= 5
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "5$ to 10$", "_mine", "_$x$", "plain"])
+def test_names_are_drawn_as_they_are_and_stand_in_the_legend(name: str) -> None:
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    axes: Any = figure.add_subplot()
+    axes.plot([0, 1], label=drawn(name))
+    (text,) = axes.legend().get_texts()
+    figure.savefig(io.BytesIO())  # a formula that is none would raise here
+    assert text.get_text().replace(r"$\_$", "_").replace(r"\$", "$") == name
 
 
 def test_titles_and_class_names_of_bars_are_inside_the_picture(tmp_path: Path) -> None:

@@ -204,10 +204,16 @@ def test_a_study_shows_all_values_of_its_rows() -> None:
     assert list(lines) == ["NAT: Clean", "NAT: first", "NAT: second", "NAT: Worst case"]
     assert lines["NAT: Clean"] == ["70.00 (65.0–75.0)", "0.50", ""]
     assert lines["NAT: Worst case"] == ["56.00 (51.0–61.0)", "0.40", "1.75"]
-    other = {**one, "columns": [{"name": "Clean", "values": {"mean": 50.0, "least": 0.5}}]}
+    other = {key: value for key, value in one.items() if not key.startswith("worst_case")}
+    other["columns"] = [{"name": "Clean", "values": {"mean": 50.0, "least": 0.5}}]
     several = set_values_table({"NAT": [one, other]})
     assert several is not None and "over the seeds" in several.caption
     assert several.rows[0].cells[1] == "60.00 ± 14.14"
+    assert several.rows[-1].cells[1:] == ["56.00 (1 of 2 seeds)", "0.40 (1 of 2 seeds)", "1.75 (1 of 2 seeds)"]
+    parts = set_values_table({"NAT": [one, one], "other": [one]})
+    assert (
+        parts is not None and "over the seeds, in brackets 95 % intervals over the images where there" in parts.caption
+    )
     assert set_values_table({"NAT": [{key: value for key, value in one.items() if key != "meanings"}]}) is None
 
 

@@ -442,6 +442,8 @@ def test_seconds_of_an_epoch_are_those_of_its_steps(tmp_path: Path) -> None:
         path = tmp_path / begun / "vis_data" / "scalars.json"
         path.parent.mkdir(parents=True)
         path.write_text("\n".join([*lines, json.dumps({"select/clean": 80.0, "step": 1})]))
+    with (tmp_path / "20260101_000000" / "vis_data" / "scalars.json").open("a") as file:
+        file.write('\n{"time": 0.')  # the disk was full
     save_state(tmp_path / "last.pth", {"weights": {"w": torch.zeros(1)}, "meta": {"epoch": 2, "iter": 50}})
     assert epoch_seconds(tmp_path) is None  # not finished
     write_json(tmp_path / "done.json", {"provenance": {"device": "a GPU", "threads": 1}})
