@@ -16,6 +16,7 @@ from natx.report.summary import mean_and_deviation
 
 REPORT = "report.json"
 NEEDED = ("name", "threat", "images", "columns", "attacks", "settings", "provenance")
+UNKNOWN = "unknown"  # a seed that the checkpoint does not tell
 SHARED = ("device", "packages")  # of the provenance: what may differ within a table, and is then said
 
 
@@ -209,7 +210,7 @@ def _shared_notes(table: Comparison) -> list[str]:
 def _seed_notes(row: Row) -> list[str]:
     """Remarks on the seeds of a row."""
     settings = [run.report["settings"] for run in row.runs]
-    seeds = [s["training_seed"] for s in settings if "training_seed" in s]
+    seeds = [seed for s in settings if (seed := s.get("training_seed")) not in (None, UNKNOWN)]
     notes = []
     if len(set(map(str, seeds))) < len(seeds):
         notes.append(f"{row.name}: some of its checkpoints were trained with the same seed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from natx.checks.chance import FAMILY
+from natx.checks.columns import BlackBoxWeaker
 from natx.report.cells import settings_text
 from natx.report.intervals import widest
 from natx.report.page import render_page
@@ -22,7 +24,7 @@ def markdown(report: dict[str, Any]) -> str:
         lines += ["", f"## {attack['name']}", "", *_matrix(report, attack).markdown()]
         lines += ["", _cost(attack), "", f"Settings: {settings_text(attack['settings'])}."]
     lines += ["", "## Where transfer beats the white-box attack", ""]
-    lines += [f"- {text}" for text in _flags(report)] or ["Nowhere."]
+    lines += [f"- {text}" for text in _flags(report)] or ["Nowhere beyond chance."]
     lines += ["", "## Models", "", *(f"- {name}: {text}" for name, text in _models(report))]
     return "\n".join(lines) + "\n"
 
@@ -54,9 +56,11 @@ def _explanation(report: dict[str, Any]) -> str:
     return (
         f"Accuracy in percent under **{report['threat']}** on {report['images']} of {report['of']} test images: a row "
         "is the model that the attack was run on, a column the model that was asked about the result. **Bold** is the "
-        "white-box attack: in its column no other number should be below it. One that is by more than 0.2 points (!) "
-        "says that the white-box attack was hindered, as by masked gradients, and not that the model is robust. The "
-        f"95 % interval of an accuracy (Wilson) reaches at most {widest(report['images']):.1f} points to a side."
+        "white-box attack: in its column no other number should be below it. One that is by more than "
+        f"{BlackBoxWeaker.tolerance:g} points, and by more than chance explains (!, p at most {FAMILY:g} over all "
+        "comparisons), says that the white-box attack was hindered, as by masked gradients, and not that the model is "
+        "robust. The 95 % interval of an accuracy (Wilson) reaches at most "
+        f"{widest(report['images']):.1f} points to a side."
     )
 
 
@@ -85,7 +89,8 @@ def _flags(report: dict[str, Any]) -> list[str]:
     """Where a transferred attack breaks more than the white-box one."""
     return [
         f"{flag['attack']}, {flag['source']} to {flag['target']}: {flag['transfer']:.2f} below "
-        f"{flag['white_box']:.2f}; {flag['missed']} images that only the transferred pixels break"
+        f"{flag['white_box']:.2f}; {flag['missed']} images that only the transferred pixels break, "
+        f"p {flag['p_value']:.2g}"
         for flag in report["flags"]
     ]
 

@@ -93,8 +93,8 @@ def step_times(path: Path | None) -> dict[str, dict[str, Any]]:
 def recipe_of(row: Row, times: dict[str, dict[str, Any]], *, options: dict[str, Any] | None) -> dict[str, Any] | None:
     """The benchmark's line whose step is that of a row's training; None where it has none.
 
-    It measures the configs as they are, in bfloat16: a step of another network, of a method that spends more or less on
-    an image, or in another precision is another.
+    It measures the configs as they are, in bfloat16: a step of another network, on a batch of another size, of a method
+    that spends more or less on an image, or in another precision is another.
 
     Args:
         row: a row of a study.
@@ -105,7 +105,7 @@ def recipe_of(row: Row, times: dict[str, dict[str, Any]], *, options: dict[str, 
     if recipe is None:
         return None
     plain, trained = row.load(), with_options(row.load(), {**row.options, **(options or {})})
-    if plain.task != trained.task or trained.get("amp") != PRECISION:
+    if plain.task != trained.task or trained.get("amp") != PRECISION or recipe["batch"] != trained.data.batch_size:
         return None
     if plain.method != trained.method and step_units(method_of(plain)) != step_units(method_of(trained)):
         return None

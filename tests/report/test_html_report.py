@@ -467,6 +467,15 @@ def test_runs_that_are_no_seeds_of_one_training_are_not_averaged(tmp_path: Path)
     assert "device differ: a CPU | a GPU" in table.notes
 
 
+def test_seeds_that_nothing_tells_are_not_said_to_be_the_same(tmp_path: Path) -> None:
+    for seed, same in (("unknown", False), (7, True)):
+        reports = [report(clean, 40.0, training_seed=seed) for clean in (90.0, 91.0)]
+        files = [write(tmp_path / f"{seed}" / str(i), content) for i, content in enumerate(reports)]
+        (table,) = compare(read_runs(files))
+        assert len(table.rows[0].runs) == 2
+        assert any("trained with the same seed" in note for note in table.notes) == same
+
+
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     good = write(tmp_path / "run" / "test-quick", report())
     (tmp_path / "text.json").write_text("no json")

@@ -77,10 +77,11 @@ def test_the_page_of_a_transfer_matrix_has_its_numbers_and_warnings() -> None:
     report["flags"] = [
         {"attack": "PGD", "source": "r8_cifar10_nat", "target": "r8_cifar10_vt", "transfer": 1.0, "white_box": 2.0}
     ]
-    report["flags"][0]["missed"] = 3
+    report["flags"][0] |= {"missed": 3, "p_value": 0.0123}
     reader = check_page(transfer_page(report))
     assert page_rows(reader) == markdown_rows(transfer_text(report))
-    assert "3 images that only the transferred pixels break" in reader.text
+    assert "3 images that only the transferred pixels break, p 0.012" in reader.text
+    assert "by more than chance explains (!, p at most 0.05 over all comparisons)" in reader.text
     assert any(cell.endswith(" !") for row in reader.rows for cell in row)
 
 

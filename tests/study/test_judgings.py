@@ -104,12 +104,12 @@ def test_rows_are_trained_first_and_judged_in_parts(shop: Workshop) -> None:
     assert {"Rows against their rivals", "In short"} <= {*re.findall(r">([^<>]+)<", (work / "study.html").read_text())}
 
     # Minutes by steps that were measured in one run; a training that is not among them keeps its own clock.
-    recipes = [{"config": "nat", "batch": 16, "step, s": 3.0}]
+    recipes = [{"config": "nat", "batch": 40, "step, s": 3.0}]
     times = shop.folder / "times.json"
     times.write_text(json.dumps({"items": [{"name": "recipe_hours", "details": {"recipes": recipes}}]}))
     study_file(shop, attacks=few_at_once, batch_size=25, step_times=str(times))
     assert shop.run("study.py", study, "--work-dir", work, "--report").code == 0
-    minutes = whole["training"]["images"] / 16 * 3 / 60
+    minutes = whole["training"]["images"] / 40 * 3 / 60
     text = (work / "study.md").read_text()
     assert re.search(rf"\| NAT \| .* forwards, .* backwards \| {minutes:.2f} \|", text)
     assert "minutes are of the steps alone, a step's processor time" in text and "or processor time" in text
@@ -369,7 +369,7 @@ def test_other_epochs_are_said() -> None:
 def test_a_step_of_the_benchmark_is_no_other_networks_methods_or_precisions(shop: Workshop) -> None:
     method = {"type": "Adversarial", "attack": {**PGD, "threat": THREAT}, "views": ["adv"]}
     config = str(shop.digits("at.py", amp="bfloat16", method=method))
-    times = {"at": {"config": "at", "batch": 16, "step, s": 3.0}}
+    times = {"at": {"config": "at", "batch": 40, "step, s": 3.0}}
 
     def found(options: dict[str, Any]) -> bool:
         return recipe_of(Row("at", "AT", config, options=options), times, options=None) is not None
@@ -378,6 +378,7 @@ def test_a_step_of_the_benchmark_is_no_other_networks_methods_or_precisions(shop
     assert (
         not found({"method.attack.steps": 4}) and not found({"amp": None}) and not found({"task.model_args.width": 3})
     )
+    assert not found({"data.batch_size": 32})
     assert recipe_of(Row("vt", "VT", str(shop.digits("vt.py"))), times, options=None) is None
 
 
