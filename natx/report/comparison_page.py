@@ -70,7 +70,7 @@ def _table(one: Comparison) -> Table:
         for paper in [run.report["paper"] for run in row.runs if "paper" in run.report][:1]:
             rows.append(TableRow([paper["name"], "", *paper_cells(paper, columns)], "part"))
     measure, threat, data = (one.conditions[key] for key in ("measure", "threat", "data"))
-    caption = f"{measure[:1].upper() + measure[1:]} (%), {threat}, {data}"
+    caption = f"{measure.capitalize() if measure.islower() else measure} (%), {threat}, {data}"
     return Table(["", "seeds", *columns], rows, caption=caption)
 
 

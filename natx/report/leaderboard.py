@@ -119,8 +119,8 @@ def _section(number: int, table: Comparison, *, out: Path) -> dict[str, Any]:
         "heading": f"{told['data']}, {told['threat']}"
         if number == 1
         else f"{number}. {told['data']}, {told['threat']}",
-        "caption": f"{told['measure'][:1].upper()}{told['measure'][1:]} in percent. {told['images']} images, "
-        f"{told['precision']}; beneath a value its 95 % interval.",
+        "caption": f"{told['images']} images, {told['measure']} in percent, {told['precision']}; beneath a value its "
+        "95 % interval.",
         "head": ["Report", *columns, CHECKS, SEED, EPOCHS, COST, TIME],
         "sorted_by": headline,
         "rows": [_row(run, columns, out=out) for run in runs],

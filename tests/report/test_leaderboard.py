@@ -91,6 +91,7 @@ def test_values_of_a_set_have_their_intervals_in_table_and_chart(tmp_path: Path)
     for path in paths:
         shutil.copy(path, tmp_path)
     page = leaderboard_page(tmp_path, out=tmp_path / "board.html")
+    assert ", mAP/Rank-1 in percent" in page  # no capital letter at a name
     rows = {row[0]: row for row in Board(page).rows[1:]}
     for path in paths:
         report = json.loads(path.read_text())
