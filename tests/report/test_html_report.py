@@ -447,6 +447,12 @@ def test_what_all_reports_remark_on_is_said_once(tmp_path: Path) -> None:
     assert comparison_page([table]).count(f"Note: {shared}.") == 1
 
 
+def test_the_names_of_measures_are_written_as_they_are() -> None:
+    published = Path(__file__).resolve().parents[2] / "results" / "demo_reid"
+    page = comparison_page(compare(read_runs(sorted(published.glob("*.json")))))
+    assert "mAP/Rank-1 (%), Linf 8/255" in page and "MAP/" not in page
+
+
 def test_runs_that_are_no_seeds_of_one_training_are_not_averaged(tmp_path: Path) -> None:
     reports = [
         report(90.0, 40.0),
