@@ -73,7 +73,7 @@ def main(words: Sequence[str]) -> None:
     """The command with its arguments."""
     arguments = parse_arguments(words)
     # After the arguments, so that --help and mistakes in them do not wait for torch.
-    from natx.config import load_config
+    from natx.config import TRAINING, load_config
     from natx.report.reading import reading
     from natx.report.text import console_table, markdown_table
     from natx.runtime.files import write_text
@@ -86,7 +86,7 @@ def main(words: Sequence[str]) -> None:
     for name, path in demo.rows.items():
         options = {"log_interval": 1000, "adversary_dir": str(out), "seed": arguments.seed or 0}
         options.update(demo.options.get(name, {}), **(arguments.cfg_options or {}))
-        config = load_config(path, options=options)
+        config = load_config(path, kind=TRAINING, options=options)
         # Trained where an adversary would be, so that NAT finds the undefended model there and reuses it.
         best = train_once(config, out, device=device) / "best.safetensors"
         trained[name] = (config, best)

@@ -44,7 +44,7 @@ def _essence(node: Any, drop: set[str]) -> Any:
     for key, value in node.items():
         if key in drop:
             continue
-        if key == "checkpoint" and isinstance(value, str) and Path(value).exists():
+        if key == "checkpoint" and isinstance(value, (str, Path)) and Path(value).exists():
             value = sha256(Path(value))
         inner = VOLATILE_DATA if key in ("train", "test", "generated") else VOLATILE if key == "data" else set()
         essence[key] = _essence(value, inner)

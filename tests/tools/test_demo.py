@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workshop import Workshop
 
 from natx.cli.demo import DEMOS
 
@@ -46,3 +47,9 @@ def test_rows_that_have_not_run_are_not_shown(readme: dict[str, Any]) -> None:
 def test_a_missing_block_is_told(readme: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="0 blocks <!-- study table -->"):
         readme["filled"]("nothing")
+
+
+def test_an_option_that_nothing_reads_is_refused(shop: Workshop) -> None:
+    ran = shop.run("demo.py", "--work-dir", shop.folder / "demo", "--cfg-options", "bogus=1")
+    assert "the option bogus is read by nothing" in ran.error()
+    assert not (shop.folder / "demo").exists()
