@@ -7,6 +7,7 @@ and a misspelt argument do not wait for torch. ``main.py`` picks the command.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import re
@@ -193,6 +194,9 @@ def run(main: Callable[[], None], *, debug: bool) -> None:
     """
     if os.getcwd() not in sys.path:  # modules that a user's config imports; last, so that they hide nothing
         sys.path.append(os.getcwd())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that the terminal's encoding lacks is no reason to end
+            stream.reconfigure(errors="replace")
     try:
         main()
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from workshop import ROOT, Workshop, environment, nat
 
+from natx.cli import console, run
 from natx.cli.main import COMMANDS, start
 from natx.config import find, find_config, fingerprint, frozen_models, load_config, plain_dict, shipped_configs
 from natx.config.text import resolved_text
@@ -51,6 +53,15 @@ def test_the_program_answers_without_loading_a_library(line: str) -> None:
         assert "error: natx has no command 'tran': is 'train' meant?" in ran.stderr
     else:
         assert f"natx {line.split()[0]}" in ran.stdout and "python tools" not in ran.stdout
+
+
+def test_signs_that_the_terminals_encoding_lacks_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A judging ended in a traceback where its table was printed."""
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", screen)
+    run(lambda: console().print("55.6 \u2013 74.4"), debug=False)
+    screen.seek(0)
+    assert screen.read().strip() == "55.6 ? 74.4"
 
 
 def test_threads_wait_asleep_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
