@@ -2,7 +2,6 @@
 # whose trainings and reports it shares: the same ResNet-20 on all of CIFAR-10 for eight epochs (free training: eight
 # updates a batch in one; ATAS with two of its warm-up epochs, as its five are of thirty); PGD-AT for three epochs, and
 # GradAlign, whose second derivatives are slow, for one.
-# Cells that are not run were beyond the time of one CPU: the command goes on with them.
 # Command: python tools/study.py configs/studies/speed.py --work-dir work_dirs/cifar10_full --out results/speed.md
 # Cost: beside cifar10_full.py's, 5 trainings of 8 to 35 minutes on one CPU thread with bfloat16, and 20 minutes a
 # judgement.
