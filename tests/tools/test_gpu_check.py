@@ -31,6 +31,27 @@ def test_the_tiny_check_runs_on_the_cpu(shop: Workshop, tmp_path: Path) -> None:
     assert "| classification: loss" in out.with_suffix(".md").read_text() and "# GPU check" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("model", "device", "counts"),
+    [("resnet8_cifar", "cpu", False), ("resnet8_cifar", "cuda", False), ("resnet18_cifar", "cuda", True)],
+)
+def test_only_the_whole_check_on_a_gpu_judges_times(
+    model: str, device: str, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tiny check takes a few milliseconds a step: a slow moment of the machine is no fault of the device."""
+    slow = {"ratio": {"median": 0.7, "min": 0.6, "max": 0.9}, "limit": 0.4, "bound": "at most", "met": False}
+    monkeypatch.setattr(checks, "run_item", lambda *arguments: slow)
+    monkeypatch.setattr(checks, "trainer", lambda *arguments, **options: lambda batch: None)
+    monkeypatch.setattr(checks, "images", lambda bench: {})
+    monkeypatch.setattr(checks, "stopwatch", lambda place: lambda work: (1000.0, work()))
+    bench = checks.Bench(torch.device(device), model, 4, 1, 2)
+    lines = [*checks.ratio("single_vs_multi_step", bench, {}), *checks.epoch("PGD-10", bench, steps=1)]
+    assert [line.met for line in lines] == ([False, False] if counts else [None, None])
+    assert [line.wanted for line in lines] == ["at most 0.4", "at most 12 s on an H200-class card"]
+    others = [*checks.ratio("nat_step_vs_union", bench, {})]
+    assert [(line.met, line.wanted) for line in others] == [(None, "")]
+
+
 def test_without_a_gpu_the_whole_check_is_refused(shop: Workshop, tmp_path: Path) -> None:
     assert "--device cpu --tiny" in shop.run("gpu_check.py").error()
     assert "--out ends with .json" in shop.run("gpu_check.py", "--tiny", "--out", tmp_path / "x.txt").error()
