@@ -7,25 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from natx.benchmark.training import step_units
-from natx.config import with_options
-from natx.methods import Method
-from natx.report.cells import NOT_RUN
 from natx.report.intervals import over_what
 from natx.report.needed import needed_table
 from natx.report.paired import findings, paired_table
 from natx.report.set_values import set_values_table
 from natx.report.summary import Beside, mean_and_deviation, summary_table, with_average
-from natx.report.tables import Table, TableRow
-from natx.runtime.progress import amount, duration
+from natx.report.tables import Table
+from natx.runtime.progress import amount
+from natx.study.costs import Counted, costs_table, minutes
 from natx.study.rivals import Rivals, Tested, differences, rivals_reading, rivals_table
-from natx.study.rows import Row, Study
+from natx.study.rows import Study
 from natx.study.run import RowReports, row_reports
 from natx.study.sparse import sparsity_table
-from natx.study.trainings import method_of
 
 Report = dict[str, Any]
-SPENT = ("training in all", "minutes of training")
 
 
 @dataclass
@@ -103,7 +98,7 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
     if study.average:
         for one in rows:
             one.reports = [r and with_average(r, study.columns, name=study.average) for r in one.reports]
-    counted, tested = _Counted(options), differences(_rivals(study, rows))
+    counted, tested = Counted(options), differences(_rivals(study, rows))
     groups = [
         _group(study, title, [one for one in rows if one.row.group == title], counted=counted, tested=tested)
         for title in dict.fromkeys(row.group for row in study.rows)
@@ -116,7 +111,7 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         missing=study.missing() or "",
         groups=groups,
         audited=_audited(study, rows),
-        costs=_costs(rows, counted=counted),
+        costs=costs_table(rows, counted=counted),
         machine=machines([report["provenance"] for report in present]),
         reading=[*rivals_reading(tested), *_rankings_reading(study, rows)],
     )
@@ -191,7 +186,7 @@ def _sparsity(study: Study, rows: Sequence[RowReports]) -> Table | None:
 
 
 def _group(
-    study: Study, title: str, rows: Sequence[RowReports], *, counted: _Counted, tested: Sequence[Tested]
+    study: Study, title: str, rows: Sequence[RowReports], *, counted: Counted, tested: Sequence[Tested]
 ) -> Group:
     """One group of rows; ``tested`` are the rivals of all groups."""
     columns = [*study.columns, *([study.average] if study.average else [])]
@@ -208,7 +203,7 @@ def _group(
     if "units" in study.beside:
         beside.append(Beside("units", {one.row.name: amount(counted.units(one.row)) for one in trained}))
     if "minutes" in study.beside:
-        beside.append(Beside("minutes", {one.row.name: _minutes(one) for one in trained}))
+        beside.append(Beside("minutes", {one.row.name: minutes(one) for one in trained}))
     table = summary_table(
         {one.row.name: one.reports if one.row.config else one.row.reason for one in rows},
         names=columns,
@@ -330,74 +325,3 @@ def _audited(study: Study, rows: Sequence[RowReports]) -> dict[str, Report]:
         for seed, report in zip(study.seeds, one.reports)
         if report and "checks" in report
     }
-
-
-class _Counted:
-    """Passes of a training step, counted once for each config and its options."""
-
-    def __init__(self, options: dict[str, Any] | None) -> None:
-        self.options: dict[str, Any] = options or {}
-        self.methods: dict[tuple[str | None, str], Method] = {}
-
-    def __call__(self, row: Row) -> tuple[float, float]:
-        """(forwards, backwards) per image and step."""
-        return self.method(row).cost()
-
-    def units(self, row: Row) -> float:
-        """An image's work in a step."""
-        return step_units(self.method(row))
-
-    def method(self, row: Row) -> Method:
-        """The method of a row's training."""
-        key = (row.config, repr(row.options))
-        if key not in self.methods:
-            self.methods[key] = method_of(with_options(row.load(), {**row.options, **self.options}))
-        return self.methods[key]
-
-
-def _costs(rows: Sequence[RowReports], *, counted: _Counted) -> Table:
-    """What each row spent in training (counted) and in judging (measured, with the first seed)."""
-    lines = []
-    for one in rows:
-        row = one.row
-        if row.config is None:
-            continue
-        forwards, backwards = counted(row)
-        training = f"{amount(forwards)} forwards, {amount(backwards)} backwards"
-        lines.append(TableRow([row.label, training, *_spent(one, forwards, backwards), _judging(one.reports)]))
-    head = ["", "training per image and step", *SPENT, "judging, all attacks"]
-    measured = [any(row.cells[place] for row in lines) for place in range(len(head))]  # old reports say nothing of it
-    lines = [TableRow([cell for cell, shown in zip(row.cells, measured) if shown]) for row in lines]
-    clocks = {
-        report["training"]["clock"] for one in rows for report in one.reports if report and report.get("training")
-    }
-    caption = "Training is counted; judging is measured with the first seed"
-    caption += f"; minutes are of the steps alone, {' or '.join(sorted(clocks))}" if clocks else ""
-    return Table([name for name, shown in zip(head, measured) if shown], lines, caption=caption)
-
-
-def _spent(one: RowReports, forwards: float, backwards: float) -> list[str]:
-    """What a row's trainings took in all, one training each: passes of one image, and minutes, mean and deviation."""
-    spent = [report["training"] for report in one.reports if report and report.get("training")]
-    if not spent:
-        return ["", ""]
-    images = spent[0]["images"] / 1e6
-    passes = f"{images * forwards:.3g} M forwards, {images * backwards:.3g} M backwards"
-    return [passes, _minutes(one)]
-
-
-def _minutes(one: RowReports) -> str:
-    """Minutes of a row's trainings, mean and deviation; empty where reports do not say."""
-    spent = [report["training"]["minutes"] for report in one.reports if report and report.get("training")]
-    return mean_and_deviation(spent) if spent else ""
-
-
-def _judging(reports: Sequence[Report | None]) -> str:
-    """What judging cost, with the first seed that was judged."""
-    report = next(filter(None, reports), None)
-    if report is None:
-        return NOT_RUN
-    if not report["attacks"]:
-        return "none"
-    total = {key: sum(attack[key] for attack in report["attacks"]) for key in ("forwards", "backwards", "seconds")}
-    return f"{total['forwards']} forwards, {total['backwards']} backwards, {duration(total['seconds'])}"
