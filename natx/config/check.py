@@ -96,7 +96,7 @@ def check_options(options: Iterable[str], kind: Kind, *, path: str | Path) -> No
             raise ConfigError(f"{path}: the option {option} {kind.schema.refused[first]}")
         if first not in known:
             raise ConfigError(f"{path}: the option {option} {unread(first, known)}")
-        if kind.reads is not None and not any(_within(option, key) for key in kind.reads):
+        if kind.reads is not None and not any(within(option, key) for key in kind.reads):
             raise ConfigError(
                 f"{path}: the option {option} is read by nothing in {kind.use}, which reads {', '.join(kind.reads)}"
                 f"{kind.hint}"
@@ -123,6 +123,6 @@ def _has(content: Any, key: str) -> bool:
     return isinstance(content, dict) and content.get(first) is not None and (not rest or _has(content[first], rest))
 
 
-def _within(option: str, key: str) -> bool:
+def within(option: str, key: str) -> bool:
     """Whether an option sets a key, what is below it, or what it is part of."""
     return f"{option}.".startswith(f"{key}.") or f"{key}.".startswith(f"{option}.")

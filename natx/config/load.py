@@ -14,6 +14,7 @@ from mmengine.config import Config
 from natx.config.check import Kind, check, check_options, plain_dict
 from natx.config.find import find_config, find_file, shadow
 from natx.config.frozen import frozen_models
+from natx.config.threats import check_threat_options
 from natx.errors import ConfigError
 
 
@@ -54,6 +55,7 @@ def with_options(config: Config, options: dict[str, Any], *, kind: Kind | None =
         raise ConfigError(f"the options {options} do not fit {path}: {error}") from error
     if kind is not None:
         check(config, kind, path=path)
+        check_threat_options(config, options, kind=kind, path=path)
     return config
 
 

@@ -79,6 +79,12 @@ class Facts:
         """The kind of the method that made its views, which says whether it saw attacks; None where none is named."""
         return _innermost(self.config).get("type")
 
+    @property
+    def trained_against(self) -> str | None:
+        """The threat model of its training where that is not the config's, as the checkpoint says it."""
+        trained, named = self.meta.get("threat"), threat_of(self.config)
+        return None if trained is None or trained == str(named) else str(trained)
+
 
 def card(facts: Facts) -> str:
     """The card as Markdown, with the header that model hubs read."""
@@ -88,6 +94,7 @@ def card(facts: Facts) -> str:
         reports=facts.reports,
         data=facts.data,
         threat=None if threat is None else str(threat),
+        trained_against=facts.trained_against,
         checkpoint_sha256=facts.checkpoint_sha256,
         library=facts.library,
         licence=facts.licence,
@@ -144,7 +151,8 @@ def _origin(facts: Facts) -> str:
     lines = [
         f"trained by: {method_text(method) if method else 'unknown'}",
         f"threat model: {threat or 'none named in the config'}"
-        + (", for judging only: it learned from clean images" if plain else ""),
+        + (", for judging only: it learned from clean images" if plain else "")
+        + (f"; it trained against {facts.trained_against}" if facts.trained_against else ""),
         f"classes: {facts.described['num_classes']}" + _classes(facts.described.get("label_names")),
         f"epochs: {meta.get('epoch', 'unknown')}, selected on {meta.get('selected_on', 'unknown')}, "
         f"seed {meta.get('seed', 'unknown')}",

@@ -22,6 +22,7 @@ def metadata(
     data: str,
     threat: str | None,
     checkpoint_sha256: str,
+    trained_against: str | None = None,
     library: str | None = None,
     licence: str | None = None,
     trained: bool = False,
@@ -34,11 +35,13 @@ def metadata(
         data: class of the training images' data set.
         threat: the threat model, in words.
         checkpoint_sha256: hash of the checkpoint that was exported.
+        trained_against: the threat model of its training where that is another one.
         library: which loads the weights; None where natx alone does.
         licence: of the weights, in the hub's words.
         trained: whether it learned from adversarial images.
     """
     figures = [figure for report in reports for figure in _figures(report, data)]
+    ours = {"version": __version__, "threat": threat, "data": data or None, "checkpoint_sha256": checkpoint_sha256}
     return ModelCardData(
         license=licence,
         library_name=library,
@@ -47,7 +50,7 @@ def metadata(
         datasets=[DATA_SETS[data]] if data in DATA_SETS else None,
         model_name=name if figures else None,
         eval_results=figures or None,
-        natx={"version": __version__, "threat": threat, "data": data or None, "checkpoint_sha256": checkpoint_sha256},
+        natx=ours | ({"trained_against": trained_against} if trained_against else {}),
     )
 
 

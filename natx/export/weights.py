@@ -22,7 +22,7 @@ from natx.runtime.progress import say
 from natx.task import Task
 
 # What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
-KEPT = ("epoch", "seed", "selected_on", "fingerprint", "ema", "holds", "input_size")
+KEPT = ("epoch", "seed", "selected_on", "fingerprint", "recipe", "ema", "holds", "input_size", "threat")
 
 
 def export(

@@ -164,6 +164,16 @@ def test_the_images_that_a_model_learned_from_are_told(tmp_path: Path) -> None:
     assert "threat model: Linf 8/255, for judging only" in text  # a model that saw no attack claims none
 
 
+@pytest.mark.parametrize("trained", ["Linf 4/255", "L2 0.5", "Linf 8/255"])
+def test_a_training_under_another_threat_model_is_told(trained: str, tmp_path: Path) -> None:
+    """The config's own is what its data set is judged under; a run may have trained against another."""
+    out = tmp_path / "out"
+    export(config(SMALL), run(tmp_path / "run", SMALL, threat=trained), out)
+    text = (out / "README.md").read_text()
+    assert "threat model: Linf 8/255" in text
+    assert (f"; it trained against {trained}" in text) == (trained != "Linf 8/255") == ("trained_against: " in text)
+
+
 def test_the_card_has_the_numbers_of_these_very_weights(tmp_path: Path) -> None:
     path, out = run(tmp_path / "run", SMALL), tmp_path / "out"
 

@@ -198,6 +198,30 @@ def test_options_that_a_use_does_not_read(training: Path) -> None:
     with_options(load_config(training), {"threat.eps": 0.1, "data.train.test_fraction": 0.5}, kind=ANALYSED)
 
 
+def test_an_option_of_a_threat_that_does_not_reach_the_attack_is_refused(shop: Workshop) -> None:
+    """Attacks that name a threat model do not look at the config's: the method would train at its old radius."""
+    line = refusal(ROOT / "configs/cls/digits_pgd_at.py", TRAINING, threat__eps=0.1)
+    assert "the option threat.eps is not enough" in line and "set method.attack.threat as well" in line
+    awp = refusal(ROOT / "configs/cls/r18_cifar10_awp.py", TRAINING, threat__eps=0.1)
+    assert "set method.method.attack.threat as well" in awp
+    own = {
+        "threat": {"type": "Linf", "eps": 0.1},
+        "attacks": [{"type": "FGSM", "threat": {"type": "Linf", "eps": 0.1}}],
+    }
+    assert "no attack takes" in refusal(shop.write("own.py", own), ATTACKS, threat__eps=0.2)
+    assert "no attack takes" in refusal(shop.digits(select=None), TRAINING, threat__eps=0.2)
+
+
+def test_an_option_of_a_threat_that_attacks_take(shop: Workshop) -> None:
+    linf = {"type": "Linf", "eps": 0.1}
+    taking = shop.write("taking.py", {"threat": linf, "attacks": [{"type": "FGSM", "threat": linf}, {"type": "FGSM"}]})
+    assert load_config(taking, options={"threat.eps": 0.2}, kind=ATTACKS).threat.eps == 0.2
+    both = {"threat.eps": 0.2, "method.attack.threat.eps": 0.2}  # for what reads the run's config afterwards
+    assert load_config(ROOT / "configs/cls/digits_pgd_at.py", options=both, kind=TRAINING).threat.eps == 0.2
+    chosen = {"select.attack": {"type": "FGSM"}, "threat.eps": 0.2}  # the attack that chooses the best epoch takes it
+    assert load_config(ROOT / "configs/cls/digits_vt.py", options=chosen, kind=TRAINING).threat.eps == 0.2
+
+
 def test_attack_and_study_configs(shop: Workshop) -> None:
     attack = {**PGD, "objective": {"type": "Margin"}}
     assert "attacks.0.objective.type is an unknown objective 'Margn'" in refusal(

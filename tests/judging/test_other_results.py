@@ -72,6 +72,19 @@ def test_another_threat_model_is_told(shop: Workshop, run: Path) -> None:
     assert not any("was trained under" in note for note in notes(shop.folder / "both"))
 
 
+def test_an_export_remembers_its_training(shop: Workshop, run: Path) -> None:
+    """What a checkpoint says of its training goes with it: its threat model and its recipe."""
+    config = next(run.glob("*.py"))
+    assert shop.run("export.py", config, run / "best.safetensors", "--out", shop.folder / "model").code == 0
+    weights = shop.folder / "model" / "model.safetensors"
+    other = {**ATTACKS, "threat": {"type": "L2", "eps": 1.0}}
+    made = {"attack": {**PGD, "steps": 1}}
+    judge(shop, weights, "--out", shop.folder / "l2", attacks=other, method={"type": "Adversarial", **made}, seed=7)
+    told = " ".join(notes(shop.folder / "l2"))
+    assert "the model was trained under Linf 51/255 and is judged under L2 255/255" in told
+    assert "the checkpoint was trained with other settings of" in told
+
+
 def test_another_image_size_is_told(shop: Workshop, run: Path) -> None:
     test = {"type": "Digits", "train": False, "upscale": 2}
     assert judge(shop, run / "best.safetensors", "--out", shop.folder / "out", data={"test": test}).code == 0
