@@ -39,12 +39,17 @@ def starter(data: Path, wish: Wish) -> list[str]:
         wish: what is decided already.
 
     Raises:
-        DataError: another layout, or folders whose classes differ.
+        DataError: another layout, folders whose classes differ, or one class.
     """
     train, test = _parts(data)
     learned, judged = ImageFolder(train, image_size=1, resize=1), ImageFolder(test, image_size=1, resize=1)
     if differing := sorted(set(learned.classes) ^ set(judged.classes)):
         raise DataError(f"{train} and {test} have different classes ({differing[0]} is in one): make them agree")
+    if len(learned.classes) < 2:
+        raise DataError(
+            f"{train} has one class, {learned.classes[0]}: put the images of each class into a folder of their own, "
+            "also those that belong to none"
+        )
     classes, stored = learned.classes, side(learned.paths)
     size = wish.image_size or (QUICK_SIDE if wish.quick else min(LARGEST, max(LEAST, stored // STEP * STEP)))
     resize = round(size * 8 / 7) if size >= LARGEST else size
@@ -77,7 +82,7 @@ def starter(data: Path, wish: Wish) -> list[str]:
             "data",
             f"dict({', '.join(parts)})",
             f"the largest usual batch that makes {STEPS_AN_EPOCH} steps an epoch, {BATCHES[-1]} at least; "
-            f"1 image in {HELD_OUT} is held out to choose the epoch",
+            + (f"1 image in {HELD_OUT} is held out to choose the epoch" if held else "too few to hold any out"),
         ),
         *methods(wish, arguments),
         line(

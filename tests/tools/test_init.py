@@ -90,6 +90,7 @@ def test_what_is_not_said_is_seen_from_the_folder(tmp_path: Path, monkeypatch: p
     config = load_config("a.py", kind=TRAINING)
     assert (config.task.model, config.task.image_size, config.threat.eps) == ("resnet18", 224, 4 / 255)
     assert (config.data.train.resize, config.data.augments[0].type) == (256, "RandomResizedCrop")
+    assert "too few to hold any out" in Path("a.py").read_text() and config.data.heldout == 0
     run(monkeypatch, "init", "cls", "--data", "large", "--eps", "2/255", "--epochs", 7, "--out", "b.py")
     config = load_config("b.py", kind=TRAINING)
     assert config.threat.eps == config.method.attack.threat.eps == 2 / 255
@@ -166,6 +167,17 @@ def test_what_cannot_be_a_start_is_one_line(
     with pytest.raises(SystemExit):
         run(monkeypatch, "init", *words)
     assert part in capsys.readouterr().err and not [*tmp_path.glob("*.py")]
+
+
+def test_one_class_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training refuses it: there would be nothing to tell apart."""
+    for part in ("train", "val"):
+        picture(tmp_path / "cats" / part / "cat/1.png", number=0, height=40, width=40, shade=20)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "init", "cls", "--data", "cats")
+    assert "cats/train has one class, cat: put" in capsys.readouterr().err and not [*tmp_path.glob("*.py")]
 
 
 def test_the_readme_shows_the_command() -> None:
