@@ -186,6 +186,29 @@ def test_an_image_in_which_nothing_is_detected_has_no_mislabelling(learnt: tuple
     assert float(score(task, empty, build_objective(dict(type="TOGMislabelling")))) == 0.0
 
 
+def test_nothing_detected_counts_nothing_where_background_has_a_loss() -> None:
+    """RetinaNet's loss of an image without objects is that of its background, which is not to be climbed here."""
+    task, batch = detector(retina()).eval(), square_batch()
+    with torch.no_grad():  # about 0.27 for every class everywhere
+        task.net.bbox_head.retina_cls.weight.zero_()
+        task.net.bbox_head.retina_cls.bias.fill_(-1.0)
+    assert detections(task, batch) == [[], [], []]
+    assert (score(task, batch, build_objective(dict(type="TOGVanishing"))) < -1).all()
+    assert float(score(task, batch, build_objective(dict(type="TOGMislabelling"))).abs().max()) == 0.0
+
+
+def test_random_classes_are_those_of_the_seed(learnt: tuple[DetectionTask, Batch]) -> None:
+    task, batch = learnt
+
+    def classes(seed: int) -> list[int]:
+        objective = build_objective(dict(type="TOGMislabelling", seed=seed))
+        samples = objective.prepare(task, batch, x=task.pixels(batch))["data_samples"]
+        return [label for sample in samples for label in sample.labels.tolist()]
+
+    assert classes(3) == classes(3)
+    assert len({tuple(classes(seed)) for seed in range(8)}) > 1
+
+
 def test_costs_are_announced(learnt: tuple[DetectionTask, Batch]) -> None:
     task, batch = learnt
     for settings, forwards in (
@@ -202,6 +225,8 @@ def test_costs_are_announced(learnt: tuple[DetectionTask, Batch]) -> None:
 def test_what_cannot_be_attacked_is_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="target is 'likely', 'unlikely' or 'random'"):
         build_objective(dict(type="TOGMislabelling", target="other"))
+    with pytest.raises(ConfigError, match=r"score lies in \[0,1\)"):
+        build_objective(dict(type="TOGMislabelling", score=1.0))  # nothing would be a detection
     for kind in ("TOGVanishing", "TOGFabrication", "TOGMislabelling"):
         with pytest.raises(UnsupportedError, match="a TinyCNNTask has none"):
             PGD(Linf(EPS), objective=dict(type=kind)).check(TinyCNNTask())
