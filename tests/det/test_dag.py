@@ -11,7 +11,7 @@ from fitted_detectors import faint, fitted
 from torch import Tensor, nn
 
 from natx.attacks import build_attack
-from natx.attacks.remarks import UNDEFINED
+from natx.attacks.remarks import UNDEFINED, UNREADABLE
 from natx.attacks.victim import Cost, Victim
 from natx.batch import Batch
 from natx.errors import ConfigError, UnsupportedError
@@ -233,6 +233,20 @@ def test_a_detector_that_is_cut_off_from_the_pixels_is_refused(
     attack = build_attack(dict(type=name, steps=2), threat=dict(type="Linf", eps=8 / 255))
     with pytest.raises(ConfigError, match="no gradient with respect to the pixels"):
         attack(model, faint(mixed_batch()))
+
+
+@pytest.mark.parametrize("kind", ["DAG", "RAP"])
+def test_an_image_with_one_logit_that_is_no_number_is_told(kind: str) -> None:
+    task, batch = detector(ssd()).eval(), square_batch()
+
+    def spoil(head: nn.Module, inputs: Any, output: Any) -> Any:
+        first = output[0][0].clone()
+        first[1, 0, 0, 0] = torch.nan
+        return [first, *output[0][1:]], output[1]
+
+    task.net.bbox_head.register_forward_hook(spoil)
+    result = build_attack(dict(type=kind, steps=1), threat=Linf(8 / 255)).judge(task, batch)
+    assert f"{UNREADABLE}1" in result.notes and bool(torch.isfinite(result.x_adv).all())
 
 
 def test_the_model_and_the_generators_are_as_before(model: DetectionTask) -> None:
