@@ -13,6 +13,7 @@ from natx.report.paired import holm, paired_runs, paired_test, query_groups
 from natx.report.tables import Table, TableRow
 
 Report = dict[str, Any]
+DECIDES = "AutoAttack"  # by the type of its settings
 EXPLANATION = (
     "Each row against its rival: the difference in points{value}, and the p-value of {test}, corrected after Holm for "
     "all {count} comparisons. How much other trainings would give is not asked here: the differences seed by seed say "
@@ -129,15 +130,26 @@ def rivals_table(tested: Sequence[Tested], *, count: int) -> Table | None:
 
 
 def rivals_reading(tested: Sequence[Tested]) -> list[str]:
-    """A sentence a pair of rivals: whether what a row gains over its rival survives the last attack.
+    """A sentence a pair of rivals: whether what a row gains over its rival survives the attack that decides.
 
-    The last attack is the last one of the last judging: in a study that goes from PGD to AutoAttack, AutoAttack.
+    See :func:`deciding`.
     """
     return [
         f"{pair.group and f'{pair.group}: '}{pair.name} against {pair.rival} ({_conditions(pair, by_column)}): "
-        f"{_verdict(by_column)}."
+        f"{_verdict(by_column, deciding(pair, by_column))}."
         for pair, by_column in tested
     ]
+
+
+def deciding(pair: Rivals, by_column: dict[str, Difference]) -> str | None:
+    """The column that decides on a gain: AutoAttack, else the worst case, else the last attack; None without attacks.
+
+    Of several AutoAttacks it is the last: in a study that goes from PGD to AutoAttack, that of the last judging.
+    """
+    attacks = [attack for report in (*pair.reports, *pair.against) for attack in report["attacks"]]
+    names = [name for attack in attacks if attack["settings"].get("type") == DECIDES for name in attack["columns"]]
+    columns = [name for name in by_column if not name.startswith(CLEAN)]
+    return next((name for name in reversed(columns) if name in names), columns[-1] if columns else None)
 
 
 def _conditions(pair: Rivals, by_column: dict[str, Difference]) -> str:
@@ -150,22 +162,21 @@ def _conditions(pair: Rivals, by_column: dict[str, Difference]) -> str:
     return f"{epochs}, {seeds} seed{'s' if seeds > 1 else ''}{', of ' * bool(fewer)}{', '.join(fewer)}"
 
 
-def _verdict(by_column: dict[str, Difference]) -> str:
-    """Whether gains under the attacks before the last survive that."""
-    attacked = [name for name in by_column if name != WORST and not name.startswith(CLEAN)]
-    if not attacked:
+def _verdict(by_column: dict[str, Difference], decides: str | None) -> str:
+    """Whether gains under other attacks survive the one that decides."""
+    if decides is None:
         return "judged without attack alone"
-    *before, last = attacked
-    final, gains = by_column[last], [name for name in before if by_column[name].gain]
-    told = f"{last} {final}, by seed {', '.join(f'{points:+.2f}' for points in final.by_seed)}"
+    others = [name for name in by_column if name not in (WORST, decides) and not name.startswith(CLEAN)]
+    final, gains = by_column[decides], [name for name in others if by_column[name].gain]
+    told = f"{decides} {final}, by seed {', '.join(f'{points:+.2f}' for points in final.by_seed)}"
     gained = ", ".join(f"{name} {by_column[name]}" for name in gains)
+    attack = "the worst case" if decides == WORST else decides.split(" (")[0]
     if final.gain:
-        return f"its gain survives {last.split(' (')[0]} ({told})"
+        return f"its gain survives {attack} ({told})"
+    short = f"in {attack}" if decides == WORST else f"under {attack}"
     if final.loss:
-        return f"it is below its rival under the last attack ({told})" + (
-            f", for all its gain under {gained}" if gains else ""
-        )
+        return f"it is below its rival {short} ({told})" + (f", for all its gain under {gained}" if gains else "")
     if gains:
-        return f"its gain under {gained} is not seen beyond chance under the last attack ({told})"
-    losses = ", ".join(f"{name} {by_column[name]}" for name in before if by_column[name].loss)
+        return f"its gain under {gained} is not seen beyond chance {short} ({told})"
+    losses = ", ".join(f"{name} {by_column[name]}" for name in others if by_column[name].loss)
     return f"no gain beyond chance under any attack ({told})" + (f", and a loss under {losses}" if losses else "")

@@ -128,6 +128,14 @@ def test_both_stay_in_the_ball_and_count_their_forwards(scene: tuple[DetectionTa
         assert (seen.cost.forwards, seen.cost.backwards) == (2 * (before + 4), 2 * 4)
 
 
+def test_the_detectors_own_proposals_are_as_before(scene: tuple[DetectionTask, Batch]) -> None:
+    """DAG asks for more and denser proposals than the detector judges with."""
+    task, batch = scene
+    before = [copy.deepcopy(task.net.test_cfg), copy.deepcopy(task.net.rpn_head.test_cfg)]
+    DAG(steps=1).judge(task, batch)
+    assert [task.net.test_cfg, task.net.rpn_head.test_cfg] == before
+
+
 def test_proposals_of_padded_rows_are_no_targets(scene: tuple[DetectionTask, Batch]) -> None:
     """The image with fewer proposals has rows of zeros; their logits are 0, and no object overlaps them."""
     task, batch = scene

@@ -178,7 +178,11 @@ def judged(seed: int = 0, *, epochs: int = 8, **columns: np.ndarray) -> dict[str
         "images_fingerprint": f"f{images}",
         "training_seed": seed,
     }
-    attacks = [{"columns": [entry["name"]], "seconds": 1.0} for entry in entries]
+    kinds = {"AA": "AutoAttack", "Clean": "Clean"}
+    attacks = [
+        {"columns": [entry["name"]], "seconds": 1.0, "settings": {"type": kinds.get(entry["name"], "PGD")}}
+        for entry in entries
+    ]
     return {
         "images": images,
         "columns": entries,
@@ -283,7 +287,7 @@ def test_rivals_are_held_against_each_other_column_by_column() -> None:
     [
         (0.5, 0.5, "its gain survives AA ("),
         (0.3, 0.5, "its gain under PGD-20 (900) +"),
-        (0.1, 0.5, "it is below its rival under the last attack ("),
+        (0.1, 0.5, "it is below its rival under AA ("),
         (0.3, 0.3, "no gain beyond chance under any attack ("),
     ],
 )
@@ -294,7 +298,21 @@ def test_what_a_reading_says_of_a_gain(aa: float, pgd: float, verdict: str) -> N
     (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs)]))
     assert sentence.startswith(f"NAT against AT (8 epochs both, 2 seeds): {verdict}")
     if (aa, pgd) == (0.3, 0.5):
-        assert "is not seen beyond chance under the last attack" in sentence
+        assert "is not seen beyond chance under AA" in sentence
+
+
+def test_autoattack_decides_wherever_it_stands_and_else_the_worst_case() -> None:
+    """A gain under an attack that comes after AutoAttack, such as Square alone, is none."""
+    right, half = np.ones(60, dtype=bool), np.arange(60) < 30
+    ours, theirs = judged(Clean=right, AA=half, Square=right), judged(Clean=right, AA=half, Square=half)
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", [ours], [theirs])]))
+    assert "its gain under Square +50.00" in sentence
+    assert "is not seen beyond chance under AA (AA +0.00, p 1, by seed +0.00)" in sentence
+    ours, theirs = judged(Clean=right, PGD=half, Square=right), judged(Clean=right, PGD=half, Square=half)
+    for report in (ours, theirs):
+        report |= {"worst_case": 50.0, "worst_case_outcomes": packed(torch.from_numpy(half))}
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", [ours], [theirs])]))
+    assert "is not seen beyond chance in the worst case (Worst case +0.00, p 1" in sentence
 
 
 def test_seeds_are_those_that_both_rows_have() -> None:
