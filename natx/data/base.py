@@ -30,6 +30,11 @@ class BatchDataset(Dataset):
     _digest: str | None = None
 
     @property
+    def files(self) -> Sequence[str]:
+        """The file of every image, in order; empty where images have none of their own."""
+        return ()
+
+    @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)

@@ -20,9 +20,13 @@ from natx.models.weights import FORMAT, SOURCES, weights_path
 from natx.runtime.files import sha256, write_json, write_text
 from natx.runtime.progress import say
 from natx.task import Task
+from natx.training.leak import LEARNED_TESTS
 
 # What an exported file keeps of the checkpoint's own description; the rest may name paths of the machine it ran on.
-KEPT = ("epoch", "seed", "selected_on", "fingerprint", "recipe", "ema", "holds", "input_size", "threat")
+KEPT = (
+    *("epoch", "seed", "selected_on", "fingerprint", "recipe", "ema", "holds", "input_size", "threat"),
+    LEARNED_TESTS,
+)
 
 
 def export(

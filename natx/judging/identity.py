@@ -17,6 +17,7 @@ from natx.runtime.provenance import package_versions
 from natx.task import Task
 from natx.threat import ThreatModel
 from natx.training.fingerprints import part_fingerprints
+from natx.training.leak import leak_remarks
 
 
 def training_identity(config: Config) -> str:
@@ -54,6 +55,7 @@ def checkpoint_remarks(
     return [
         *([f"the checkpoint holds its weights in {kinds}: judged as a float32 copy"] if kinds else []),
         *other_training(config, meta),
+        *leak_remarks(meta),
         *other_normalisation(task, meta),
         *other_conditions(meta, threats, dataset),
     ]

@@ -43,6 +43,7 @@ from natx.training.images import (
     with_copies,
     with_generated,
 )
+from natx.training.leak import leak_remarks, learned_tests
 from natx.training.learner import Learner
 from natx.training.misfits import misfits
 from natx.training.runner import NatxRunner
@@ -82,10 +83,10 @@ def build_runner(
     every = seconds(config.get("checkpoint_every", "10min"), name="checkpoint_every")
     meta: dict[str, Any] = {}
     if not rehearsal:
-        notes = [*learner.task.notes(), *learner.method.notes()]
-        for remark in [*remarks(whole, loader), *notes, *misfits(config, steps=len(loader))]:
+        notes, leak = [*learner.task.notes(), *learner.method.notes()], learned_tests(config, whole)
+        for remark in [*remarks(whole, loader), *leak_remarks(leak), *notes, *misfits(config, steps=len(loader))]:
             say(f"note: {remark}")
-        meta = _meta(config, learner, whole, images, selection=selection, ema=ema)
+        meta = _meta(config, learner, whole, images, selection=selection, ema=ema) | leak
     settings = decisive_settings(config)
     checkpoints = Checkpoints(selection, meta=meta, settings=settings, ema=ema, guard=guard, every=every)
     if resume and (work_dir / STATE).exists():  # refused before anything is written

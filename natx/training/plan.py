@@ -18,6 +18,7 @@ from natx.data.images import stored_size
 from natx.errors import UserError
 from natx.runtime.progress import amount, duration
 from natx.training.images import remarks
+from natx.training.leak import leak_remarks, learned_tests
 from natx.training.misfits import misfits
 from natx.training.rehearsal import FrozenModel, Rehearsal, rehearse
 
@@ -61,7 +62,8 @@ def _what(rehearsal: Rehearsal) -> list[str]:
     """Model, method, start, what is the best epoch, and remarks of the data."""
     config, learner, selection = rehearsal.config, rehearsal.learner, rehearsal.selection
     loader = rehearsal.runner.train_dataloader
-    notes = [*remarks(loader.dataset, loader), *learner.method.notes(), *misfits(config, steps=len(loader))]
+    leak = leak_remarks(learned_tests(config, loader.dataset))
+    notes = [*remarks(loader.dataset, loader), *leak, *learner.method.notes(), *misfits(config, steps=len(loader))]
     parameters = sum(p.numel() for p in learner.task.parameters())
     model = config.task.get("model", config.task.type)
     model = model if isinstance(model, str) else model.type

@@ -9,10 +9,10 @@ from pathlib import Path
 from natx.data.starter import Wish, bases, line, methods, schedule, threat
 from natx.errors import ConfigError, DataError
 from tasks.det.datasets import CocoDetection, VOCDetection
-from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root
+from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root, read_list
 
 MODELS = {"ssd160_r18": 160, "ssd300_vgg16": 300}  # detectors whose classes stand in one place, and their sides
-LEARNED, JUDGED = ("trainval", "train"), ("test", "val")
+LEARNED, JUDGED = ("trainval", "train"), ("test", "val")  # lists of images, the first ones rather
 SPLITS = {"train": ("train",), "test": JUDGED}  # words in the names of COCO's files
 BATCH, WARM_UP = 16, 5
 OBJECT = re.compile(r"<object>\s*<name>\s*([^<]+?)\s*</name>")
@@ -76,14 +76,23 @@ def starter(data: Path, wish: Wish) -> list[str]:
 
 def _voc(root: Path) -> Boxes:
     """A folder in Pascal VOC's layout."""
-    classes, learned, judged = _classes(root), _split(root, LEARNED), _split(root, JUDGED)
+    classes, (learned, judged) = _classes(root), _lists(root)
     images = len(VOCDetection(root, learned, train=True, classes=classes))
     return Boxes(classes, images, *(f"root={str(root)!r}, split={split!r}" for split in (learned, judged)))
 
 
 def _coco(files: dict[str, Path]) -> Boxes:
-    """Training and test images described by COCO's JSON files."""
+    """Training and test images described by COCO's JSON files.
+
+    Raises:
+        DataError: images that are in both.
+    """
     learned = CocoDetection(files["train"], _images(files["train"]), train=True)
+    judged = CocoDetection(files["test"], _images(files["test"]), classes=learned.classes)
+    if common := {*learned.files} & {*judged.files}:
+        raise DataError(
+            f"{files['train']} and {files['test']} share {len(common)} images: list those to judge by in one alone"
+        )
     parts = {
         part: f"_delete_=True, type='CocoDetection', annotations={str(file)!r}, images={str(_images(file))!r}"
         for part, file in files.items()
@@ -112,8 +121,9 @@ def _jsons(data: Path) -> dict[str, Path]:
 
 
 def _first(files: list[Path], names: tuple[str, ...]) -> Path | None:
-    """The first file that is of one of some splits, in their order."""
-    return next((file for name in names for file in files if name in _split_of(file)), None)
+    """The first file of one of some splits, in their order; rather of that very split (``val2017``)."""
+    exact = [file for name in names for file in files if _split_of(file).rstrip("0123456789") == name]
+    return next(iter([*exact, *(file for name in names for file in files if name in _split_of(file))]), None)
 
 
 def _split_of(file: Path) -> str:
@@ -133,14 +143,31 @@ def _images(file: Path) -> Path:
     return folder
 
 
-def _split(root: Path, names: tuple[str, ...]) -> str:
-    """The first of some lists of images that is there."""
-    for name in names:
-        if (root / LISTS / f"{name}.txt").is_file():
-            return name
+def _lists(root: Path) -> tuple[str, str]:
+    """The lists of the images to learn from and to judge by: the first two without a common image.
+
+    ``trainval`` has the images of ``val`` too, which are judged by where there is no ``test``.
+    """
+    there = {name: _listed(root, name) for name in (*LEARNED, *JUDGED)}
+    pairs = [(learned, judged) for judged in JUDGED for learned in LEARNED if there[learned] and there[judged]]
+    for learned, judged in pairs:
+        if not there[learned] & there[judged]:
+            return learned, judged
+    if pairs:
+        raise DataError(
+            f"{root / LISTS}: {' and '.join(f'{name}.txt' for name in pairs[0])} name the same images: list those to "
+            "judge by in one alone"
+        )
+    missing = next(names for names in (LEARNED, JUDGED) if not any(there[name] for name in names))
     raise DataError(
-        f"{root / LISTS} has no {' or '.join(f'{name}.txt' for name in names)}: list the images' names there"
+        f"{root / LISTS} has no {' or '.join(f'{name}.txt' for name in missing)}: list the images' names there"
     )
+
+
+def _listed(root: Path, name: str) -> set[str]:
+    """The images of a list; none where there is no such list."""
+    path = root / LISTS / f"{name}.txt"
+    return {*read_list(root, name)} if path.is_file() else set()
 
 
 def _classes(root: Path) -> list[str]:

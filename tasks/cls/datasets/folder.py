@@ -108,6 +108,11 @@ class ImageFolder(BatchDataset):
         self.labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
 
     @property
+    def files(self) -> Sequence[str]:
+        """See :attr:`natx.data.base.BatchDataset.files`."""
+        return self.paths
+
+    @property
     def sorted_by_class(self) -> bool:
         """Images lie class by class: a subset must not be the first ones."""
         return True

@@ -238,6 +238,11 @@ class DetectionImages(BatchDataset):
         )
         return {"inputs": inputs, "data_samples": annotations, "index": self.index[rows]}
 
+    @property
+    def files(self) -> Sequence[str]:
+        """See :attr:`natx.data.base.BatchDataset.files`."""
+        return [annotation.path for annotation in self.annotations]
+
     def for_evaluation(self) -> DetectionImages:
         """The same images in the same order, not marked as images to learn from."""
         view = copy.copy(self)

@@ -109,7 +109,7 @@ def read_annotations(
     Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge" (IJCV 2010).
     """
     root = find_root(root)
-    names = _read_list(root, split)
+    names = read_list(root, split)
     label = {name: i for i, name in enumerate(classes)}
     tally = _Tally()
     shots = [_read_shot(root, name, label, tally) for name in names]
@@ -147,7 +147,7 @@ def _is_layout(folder: str | Path) -> bool:
     return any(os.path.isdir(os.path.join(folder, name)) for name in (ANNOTATIONS, LISTS, IMAGES))
 
 
-def _read_list(root: Path, split: str) -> list[str]:
+def read_list(root: Path, split: str) -> list[str]:
     """Names of the images in a split, one per line of its file."""
     for name in (ANNOTATIONS, LISTS, IMAGES):
         if not (root / name).is_dir():
