@@ -92,8 +92,8 @@ def load_weights(task: Task, path: str | Path, *, without_head: bool = False, em
     file = read_weights(path, ema=ema)
     tensors, source = fitted(task, file)
     meta = {**file.meta, "weights": source, **({"half": file.half} if file.half else {})}
-    if file.normalisation is not None:
-        meta["normalisation"] = dict(zip(("mean", "std"), map(list, file.normalisation)))
+    if (statistics := file.normalisation(task.upstream.state_dict())) is not None:
+        meta["normalisation"] = dict(zip(("mean", "std"), map(list, statistics)))
     if without_head and task.head:
         initial = task.upstream.state_dict()
         head = [k for k in initial if k.startswith(task.head)]
@@ -113,9 +113,10 @@ def adopt_backbone(task: Task, file: WeightFile) -> str:
         ConfigError: the task has no such part.
         CheckpointError: weights of another architecture.
     """
-    task.load_backbone(file.under(task.backbone.state_dict()), source=str(file.path))
-    if file.normalisation is not None:
-        task.adopt_normalisation(*file.normalisation)
+    names = task.backbone.state_dict()
+    task.load_backbone(file.under(names), source=str(file.path))
+    if (statistics := file.normalisation(names)) is not None:
+        task.adopt_normalisation(*statistics)
     return f"the backbone of {file.source}"
 
 
@@ -134,8 +135,8 @@ def _take(task: Task, file: WeightFile, tensors: dict[str, Tensor]) -> None:
     load_into(task.upstream, tensors, source=str(file.path))
     if file.classes:
         task.classes = file.classes
-    if file.normalisation is not None:
-        task.adopt_normalisation(*file.normalisation)
+    if (statistics := file.normalisation(task.upstream.state_dict())) is not None:
+        task.adopt_normalisation(*statistics)
 
 
 def fitted(task: Task, file: WeightFile) -> tuple[dict[str, Tensor], str]:

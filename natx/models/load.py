@@ -101,18 +101,11 @@ def load(
         )
     file = read_weights(path, ema=ema)
     if model is not None:
-        settings = {"model": model, "num_classes": num_classes, "model_args": model_args}
-        task = _built({"type": CLASSIFIER, **settings, **_normalised(file)})
+        task = _built({"type": CLASSIFIER, "model": model, "num_classes": num_classes, "model_args": model_args})
     else:
         task = _named_task(file.meta.get("task") or _described_task(file), file.path)
     weights = adopt(task, file)
     return PixelModel(task, weights=weights).to(device).eval()
-
-
-def _normalised(file: WeightFile) -> dict[str, Any]:
-    """Mean and std of a file's images, for a network that does not know them."""
-    statistics = file.normalisation
-    return {} if statistics is None else dict(zip(("mean", "std"), statistics))
 
 
 def _built(settings: dict[str, Any]) -> Task:

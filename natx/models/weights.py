@@ -57,13 +57,13 @@ class WeightFile:
 
     Attributes:
         path: of the file.
-        tensors: the state dict, under the names that the file has, without a wrapper's mean and std.
+        tensors: the state dict, under the names that the file has, without ``layer``.
         meta: natx's own description; empty for files of other programs.
         entry: which entry of the file the state dict is, as ``model`` or ``ema.module``; empty where it is the whole.
         others: other entries that hold weights and were left alone.
         described: the content of the ``config.json`` beside the weights of a folder; empty where there is none.
-        wrapped: mean and std a channel of a layer that normalised the pixels before the network; None where the state
-            dict has none.
+        layer: mean and std of a layer that normalises the pixels, under their names in the file; empty where the state
+            dict has none. They are weights of a network that has such a layer itself; of others it came before them.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class WeightFile:
     entry: str = ""
     others: tuple[str, ...] = ()
     described: dict[str, Any] = field(default_factory=dict)
-    wrapped: Statistics | None = None
+    layer: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def half(self) -> list[str]:
@@ -93,22 +93,31 @@ class WeightFile:
         names = self.meta.get("classes") or self.described.get("label_names") or ()
         return tuple(names.values() if isinstance(names, dict) else names) or _labels(self.described.get("id2label"))
 
-    @property
-    def normalisation(self) -> Statistics | None:
-        """Mean and standard deviation a channel, of pixels in [0,1], where the file or its folder names them."""
+    def normalisation(self, names: Collection[str]) -> Statistics | None:
+        """Mean and standard deviation a channel, of pixels in [0,1], where the file or its folder names them.
+
+        Args:
+            names: of the network's weights. What a layer of its own does is none of the task's.
+        """
         for settings in (self.meta.get("normalisation"), self.described.get("pretrained_cfg"), self.described):
             if isinstance(settings, dict) and settings.get("mean") and settings.get("std"):
                 mean, std = (tuple(float(value) for value in settings[key]) for key in ("mean", "std"))
                 return mean, std
-        return self.wrapped
+        if not self.layer or self._read(names)[1]:
+            return None
+        mean, std = (tuple(tensor.flatten().tolist()) for tensor in self.layer.values())
+        return mean, std
 
     def under(self, names: Collection[str]) -> dict[str, Tensor]:
         """The tensors, without what wrappers put before every name, where that makes more of them be in ``names``."""
-        best, most = self.tensors, len(self.tensors.keys() & set(names))
-        for tensors in _unwrapped(self.tensors):
-            if (count := len(tensors.keys() & set(names))) > most:
-                best, most = tensors, count
-        return best
+        return self._read(names)[0]
+
+    def _read(self, names: Collection[str]) -> tuple[dict[str, Tensor], bool]:
+        """:meth:`under`, and whether the normalising layer is among them: where the network has such a layer itself."""
+        forms = [(tensors, False) for tensors in (self.tensors, *_unwrapped(self.tensors))]
+        if self.layer:
+            forms += [(tensors, True) for tensors in _unwrapped({**self.tensors, **self.layer})]
+        return max(forms, key=lambda form: len(form[0].keys() & set(names)))  # the first of equal ones
 
 
 def _labels(names: Any) -> tuple[str, ...]:
@@ -196,8 +205,8 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
             raise CheckpointError(f"{path} is truncated or no safetensors file ({_first_line(error)})") from error
         if ema and not meta.get("ema"):
             raise CheckpointError(f"{path} holds no average of weights: leave ema out")
-        tensors, wrapped = _without_normalisation(tensors)
-        return WeightFile(path, tensors, meta, described=described, wrapped=wrapped)
+        tensors, layer = _without_normalisation(tensors)
+        return WeightFile(path, tensors, meta, described=described, layer=layer)
     content = load_safely(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         meta = content.get("meta", {})
@@ -205,10 +214,10 @@ def read_weights(path: str | Path, *, ema: bool = False) -> WeightFile:
             raise CheckpointError(f"{path} holds no state dict of {'averaged weights' if ema else 'tensors'}")
         return WeightFile(path, content["weights"], meta)
     tensors, entry = _entry(content, path, ema=ema)
-    tensors, wrapped = _without_normalisation(tensors)
+    tensors, layer = _without_normalisation(tensors)
     top = entry.split(".")[0]
     others = tuple(key for key in (*RAW, *AVERAGED) if entry and key != top and _holds_weights(content.get(key)))
-    return WeightFile(path, tensors, entry=entry, others=others, described=described, wrapped=wrapped)
+    return WeightFile(path, tensors, entry=entry, others=others, described=described, layer=layer)
 
 
 def named_weights(checkpoint: str | Path | None, *, ema: bool) -> WeightFile | None:
@@ -331,8 +340,8 @@ def _unwrapped(tensors: dict[str, Tensor]) -> Iterable[dict[str, Tensor]]:
         yield tensors
 
 
-def _without_normalisation(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Statistics | None]:
-    """A state dict without the mean and std of a layer before the network, and these, of pixels in [0,1].
+def _without_normalisation(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A state dict without the mean and std of a layer that normalises pixels of [0,1], and these.
 
     RobustBench's models have them as ``mu`` and ``sigma``, others as ``normalize.mean`` and ``normalize.std``.
     """
@@ -344,8 +353,9 @@ def _without_normalisation(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor
                 continue
             mean, std = (tensors[k].flatten().tolist() for k in (key, other))
             if len(mean) == len(std) <= CHANNELS and all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std):
-                return {k: v for k, v in tensors.items() if k not in (key, other)}, (tuple(mean), tuple(std))
-    return tensors, None
+                layer = {k: tensors[k] for k in (key, other)}
+                return {k: v for k, v in tensors.items() if k not in layer}, layer
+    return tensors, {}
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def create_model(
         net.load_state_dict(drawn, strict=False)
     colour = pretrained_cfg(net)
     net = _describe(net, cifar=name in MODELS, in_chans=kwargs.get("in_chans", 3), image_size=image_size)
-    channels, named = input_size(net)[0], None if weights is None else weights.normalisation
+    channels, named = input_size(net)[0], None if weights is None else weights.normalisation(net.state_dict())
     if of_colour and channels != COLOURS:
         # The first convolution has the sum over colours, so pixels are to be normalised as those were: by their mean,
         # as timm's loader does.

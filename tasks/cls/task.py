@@ -102,8 +102,8 @@ class ClassificationTask(Task):
         # Not persistent: checkpoints hold upstream keys only, and the values come from the config.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-        if weights is not None and weights.normalisation is not None:
-            self.adopt_normalisation(*weights.normalisation)
+        if weights is not None and (statistics := weights.normalisation(net.state_dict())) is not None:
+            self.adopt_normalisation(*statistics)
 
     @property
     def normalisation(self) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ from workshop import DIGITS
 import natx
 from natx.errors import CheckpointError, ConfigError
 from natx.models.adversary import build_adversary
-from natx.models.checkpoint import load_weights
+from natx.models.checkpoint import load_weights, save_weights
 from natx.models.weights import read_weights, weights_path
 from natx.registry import TASKS
 from tasks.cls import ClassificationTask
@@ -358,7 +358,7 @@ def test_the_configs_own_statistics_go_before_a_folders(folder: Path) -> None:
 def test_a_config_json_beside_other_weights_is_not_theirs(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "best.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    assert read_weights(tmp_path / "best.safetensors").normalisation is None
+    assert read_weights(tmp_path / "best.safetensors").normalisation(()) is None
 
 
 @pytest.mark.parametrize("text", ["{", "\xff"])
@@ -417,6 +417,39 @@ def test_a_layer_that_normalised_before_the_network_is_taken_over(
     named = small(seed=1, mean=[0.5] * 3, std=[0.5] * 3, **colour)
     load_weights(named, tmp_path / "wrapped.pth")  # the config's own stay, which a report then says
     assert torch.allclose(named.logits(x), task.upstream((x - 0.5) / 0.5), atol=1e-5)
+
+
+class Normalising(nn.Module):
+    """A network of one's own that normalises its pixels by buffers of a layer."""
+
+    def __init__(self, names: tuple[str, str] = ("mean", "std"), values: tuple[float, float] = (0.0, 1.0)) -> None:
+        super().__init__()
+        self.names, self.layer, self.head = names, nn.Module(), nn.Linear(3 * 8 * 8, 5)
+        for name, value in zip(names, values):
+            self.layer.register_buffer(name, torch.full((1, 3, 1, 1), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = (self.layer.get_buffer(name) for name in self.names)
+        return self.head(((x - mean) / std).flatten(1))
+
+
+@pytest.mark.parametrize("names", [("mean", "std"), ("mu", "sigma")])
+@pytest.mark.parametrize("writer", ["natx", "torch", "DataParallel"])
+def test_a_network_that_normalises_by_itself_gets_its_own_layer_back(
+    tmp_path: Path, names: tuple[str, str], writer: str
+) -> None:
+    net, x = Normalising(names, (0.3, 0.4)).eval(), torch.rand(2, 3, 8, 8)
+    if writer == "natx":
+        file = tmp_path / "best.safetensors"
+        task = ClassificationTask(net)
+        save_weights(file, task, meta={"normalisation": task.normalisation})
+    else:
+        file = tmp_path / "net.pth"
+        torch.save((nn.DataParallel(net) if writer == "DataParallel" else net).state_dict(), file)
+    loaded, task = natx.load(file, model=Normalising(names)), ClassificationTask(Normalising(names))
+    load_weights(task, file)
+    for model in (loaded, task.logits, ClassificationTask(Normalising(names), checkpoint=file).logits):
+        torch.testing.assert_close(model(x), net(x))
 
 
 def test_what_is_no_normalisation_of_pixels_stays_a_weight(tmp_path: Path) -> None:
