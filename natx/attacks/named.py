@@ -41,12 +41,9 @@ def build_named(
     Raises:
         ConfigError: an unknown name, a name or config without threat model, or no attack at all.
     """
-    several = [attacks] if isinstance(attacks, (str, dict, Attack)) else list(attacks)
-    if not several:
-        raise ConfigError(f"attacks is empty: name some of {NAMES}")
     resolved = build_threat(threat)
     built = []
-    for entry in several:
+    for entry in listed(attacks):
         if isinstance(entry, str):
             entry = _config(entry, resolved)
         elif not isinstance(entry, (dict, Attack)):
@@ -57,8 +54,18 @@ def build_named(
     return built
 
 
+def listed(attacks: Any) -> list[Any]:
+    """One attack, name or config, or several, as a list; raises ConfigError where there is none."""
+    several = [attacks] if isinstance(attacks, (str, dict, Attack)) else list(attacks or ())
+    if not several:
+        raise ConfigError(f"attacks is empty: name some of {NAMES}")
+    return several
+
+
 def build_threat(threat: ThreatModel | dict[str, Any] | None) -> ThreatModel | None:
-    """A threat model from its config."""
+    """A threat model from its config; raises ConfigError for what is neither."""
+    if not isinstance(threat, (ThreatModel, dict, type(None))):
+        raise ConfigError(f"a threat model is L2(0.5) of natx.threat, or dict(type='L2', eps=0.5); got {threat!r}")
     return THREATS.build(threat) if isinstance(threat, dict) else threat
 
 

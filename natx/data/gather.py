@@ -22,7 +22,8 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
 
     Args:
         images: a tensor or array ``[N, C, H, W]``, or a list of ``[C, H, W]``, with ``labels``; or, without, a
-            ``DataLoader`` or anything else that gives batches ``(images, labels)`` (dicts with the usual names too), or
+            ``DataLoader`` or anything else that gives batches ``(images, labels)`` (dicts with the usual names too), a
+            list of these, or
             a data set of natx or of such pairs.
         labels: classes ``[N]``.
 
@@ -42,6 +43,8 @@ def gather(images: Any, labels: Any = None) -> tuple[Tensor, Tensor, Sequence[st
     pairs = [*_batches(images)]
     if not pairs:
         raise DataError("the loader or data set holds no images")
+    if len(shapes := {tuple(x.shape[1:]) for x, _ in pairs}) > 1:
+        raise DataError(f"images are of several sizes, {' and '.join(map(str, sorted(shapes)[:2]))}: make them of one")
     return torch.cat([x.detach().cpu() for x, _ in pairs]), torch.cat([y.detach().cpu() for _, y in pairs]), classes
 
 
@@ -58,7 +61,7 @@ def _batches(source: Any) -> Iterator[tuple[Tensor, Tensor]]:
         return
     for i in range(len(source)):
         x, y = _pair(source[i])
-        yield x[None], y.reshape(1)
+        yield (x, y) if x.dim() == 4 else (x[None], y.reshape(1) if y.numel() == 1 else y[None])
 
 
 def _tensor(values: Any, name: str) -> Tensor:

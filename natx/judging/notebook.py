@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from natx.attacks import Attack
 from natx.attacks.base import Success
-from natx.attacks.named import build_named, build_threat
+from natx.attacks.named import build_named, build_threat, listed
 from natx.batch import to_device
 from natx.data.base import InMemory
 from natx.data.classes import align_classes
@@ -54,8 +54,8 @@ def evaluate(
     name: str = "model",
     on_unsupported: OnUnsupported = "refuse",
     logits: str | int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
     meter: Meter | None = None,
 ) -> Result | Curve:
     """Judge a classifier under attacks, in eval mode and fp32, as ``natx test`` does.
@@ -69,10 +69,12 @@ def evaluate(
             :func:`natx.data.gather.gather`.
         labels: classes ``[N]``.
         classes: names of the classes that the labels number; a data set has its own. Where the model has names too
-            (``model.classes``, as :func:`natx.load` sets them), labels are matched by name.
+            (``model.classes``, as :func:`natx.load` sets them), labels are matched by name; labels without names are
+            numbered as the model's classes are.
         attacks: names, configs or attacks; see :func:`natx.attacks.named.build_named`. One pass over all of them;
             'AutoAttack' is the standard version.
-        eps: radius of the Linf ball in pixel units of [0,1], such as 8/255; several give a curve.
+        eps: radius of the Linf ball in pixel units of [0,1], such as 8/255; several give a curve, of attacks without a
+            threat model of their own.
         threat: another threat model instead, such as ``L2(0.5)``.
         success: 'any' counts an image broken at any step as broken, 'last' looks at the last step only.
         batch_size: images per step for attacks whose result does not depend on it.
@@ -83,7 +85,7 @@ def evaluate(
             'skip' it and say so.
         logits: which part of the model's output the logits are, where it returns a tuple or a dict: a key or a place;
             the ``logits`` of Hugging Face's outputs are found.
-        mean: a value a channel, for a model that takes normalised images.
+        mean: a value a channel, or one for all, for a model that takes normalised images.
         std: likewise.
         meter: progress display; a bar on a terminal and in a notebook by default.
 
@@ -107,10 +109,22 @@ def evaluate(
     settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
     radii = _radii(eps)
     if isinstance(radii, list):
+        settings["attacks"] = several = listed(attacks)
+        if fixed := [entry for entry in several if _has_threat(entry)]:
+            name = fixed[0].name if isinstance(fixed[0], Attack) else fixed[0].get("name", fixed[0].get("type"))
+            raise ConfigError(
+                f"{name} has a threat model of its own, which is the same at every eps of a curve: name the attack, or "
+                "give its config without threat"
+            )
         pixels, targets, names = gather(images, labels)
         settings["classes"] = names if classes is None else classes
         return Curve({radius: _evaluate(model, pixels, targets, threat=Linf(radius), **settings) for radius in radii})
     return _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
+
+
+def _has_threat(entry: Any) -> bool:
+    """Whether an attack, or its config, brings its own threat model."""
+    return isinstance(entry, Attack) or (isinstance(entry, dict) and entry.get("threat") is not None)
 
 
 def _radii(eps: Any) -> float | list[float] | None:
@@ -142,8 +156,8 @@ def _evaluate(
     name: str,
     on_unsupported: OnUnsupported,
     logits: str | int | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    mean: Sequence[float] | float | None,
+    std: Sequence[float] | float | None,
     meter: Meter,
 ) -> Result:
     """:func:`evaluate` at one radius."""
@@ -183,8 +197,8 @@ def _data(model: nn.Module, images: Any, labels: Any, *, classes: Sequence[str] 
     images, labels, names = gather(images, labels)
     classes = names if classes is None else classes
     images, labels = _checked(model, images, labels)
-    if classes is None:
-        classes = [str(i) for i in range(int(labels.max()) + 1)]
+    if classes is None:  # as the model numbers them: numbers are no names
+        return InMemory(images, labels, classes=[str(i) for i in range(int(labels.max()) + 1)]), []
     if int(labels.max()) >= len(classes):
         raise DataError(f"labels go up to {int(labels.max())}, and classes names {len(classes)} (0 first)")
     return align_classes(InMemory(images, labels, classes=classes), _names(model))
@@ -212,11 +226,12 @@ def _checked(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, 
         )
     if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
         raise DataError(f"labels are {labels.dtype} {list(labels.shape)}, expected integers [{len(images)}]")
+    labels = labels.cpu().to(torch.int64)
     if int(labels.min()) < 0:
         raise DataError(f"labels are classes from 0 on; got {int(labels.min())}")
     if images.is_floating_point():
         unit_pixels(images, images.dtype)
-    return images, labels.cpu()
+    return images, labels
 
 
 def attack(
@@ -231,8 +246,8 @@ def attack(
     device: torch.device | str | None = None,
     seed: int = 0,
     logits: str | int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
 ) -> Tensor:
     """Attacked images: ``natx.attack(model, x, y, "PGD-20", eps=8 / 255)``.
 
@@ -244,8 +259,8 @@ def attack(
         images: as in :func:`evaluate`.
         labels: classes ``[N]``; none for a loader or a data set.
         attack: a name, a config or an attack; see :func:`natx.attacks.named.build_named`.
-        eps: radius of the Linf ball.
-        threat: another threat model instead.
+        eps: radius of the Linf ball; none for an attack with a threat model of its own.
+        threat: another threat model instead; likewise.
         batch_size: images per step.
         device: where to run; where the model is by default.
         seed: of an attack given by name or config.
@@ -268,7 +283,10 @@ def attack(
     radius = _radii(eps)
     if isinstance(radius, list) or isinstance(attack, (list, tuple)):
         raise ConfigError("natx.attack makes images with one attack at one eps: call it once for each")
-    (built,) = build_named(attack, threat=Linf(radius) if radius is not None else build_threat(threat), seed=seed)
+    within = Linf(radius) if radius is not None else build_threat(threat)
+    (built,) = build_named(attack, threat=within, seed=seed)
+    if within not in (None, built.threat):
+        raise ConfigError(f"{built.name} attacks within {built.threat}, its own threat model: leave out {within}")
     dataset, notes = _data(model, images, labels, classes=None)
     for note in notes:
         warnings.warn(note, stacklevel=2)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from natx.errors import DataError
 from natx.models.weights import HALF
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -17,12 +18,19 @@ def in_float32(model: Model) -> tuple[Model, list[str]]:
 
     In half precision gradients underflow to zero and a few logits share a number: attacks stand still, and the model
     looks more robust than it is.
+
+    Raises:
+        DataError: a model that cannot be copied.
     """
     tensors = [*model.parameters(), *model.buffers()]
     kinds = list(dict.fromkeys(str(t.dtype).removeprefix("torch.") for t in tensors if t.dtype in HALF))
     if not kinds:
         return model, []
-    return copy.deepcopy(model)._apply(_widened), [f"the model is in {' and '.join(kinds)}: judged as a float32 copy"]
+    remark = f"the model is in {' and '.join(kinds)}"
+    try:
+        return copy.deepcopy(model)._apply(_widened), [f"{remark}: judged as a float32 copy"]
+    except RuntimeError as error:  # a weight that a hook makes anew (torch.nn.utils.weight_norm) has no copy
+        raise DataError(f"{remark}, and torch cannot copy it to judge it in float32: give model.float()") from error
 
 
 def _widened(tensor: Tensor) -> Tensor:

@@ -59,19 +59,20 @@ class ModuleTask(Task):
         *,
         device: torch.device | None = None,
         logits: str | int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
     ) -> None:
         super().__init__()
-        if (mean is None) != (std is None) or (mean is not None and std is not None and len(mean) != len(std)):
+        statistics = [None if values is None else torch.as_tensor(values).flatten() for values in (mean, std)]
+        if len({None if values is None else len(values) for values in statistics}) > 1:
             raise ConfigError(f"mean and std go together, a value a channel each; got mean={mean} and std={std}")
         self.module, self.num_classes, self.output_part = module, num_classes, logits
         tensors = [*module.parameters(), *module.buffers()]
         # Where the images go, also for a module without parameters: an evaluation asks a task's first one.
         device = device or (tensors[0].device if tensors else torch.device("cpu"))
         self.anchor = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
-        for name, values in (("mean", mean), ("std", std)):
-            tensor = None if values is None else torch.tensor(values, device=device).view(1, -1, 1, 1)
+        for name, values in zip(("mean", "std"), statistics):
+            tensor = None if values is None else values.to(device, copy=True).view(1, -1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
 
     @property
@@ -150,8 +151,8 @@ def wrap(
     *,
     device: torch.device | None = None,
     logits: str | int | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: Sequence[float] | float | None = None,
+    std: Sequence[float] | float | None = None,
 ) -> tuple[ModuleTask, Tensor, list[str]]:
     """A module as a task, its logits ``[N, C]`` of some images, from one forward in eval mode, and remarks on both.
 

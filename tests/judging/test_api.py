@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 import natx
 from natx.attacks import PGD
@@ -110,6 +111,24 @@ def test_uint8_arrays_and_lists_are_images_and_labels_too() -> None:
     assert torch.equal(found.correct["PGD-3"], expected.correct["PGD-3"])
 
 
+@pytest.mark.parametrize("kind", ["uint16", "uint32", "uint64", "int8"])
+def test_labels_are_integers_of_any_width(kind: str) -> None:
+    model = Linear(2)
+    x, y = pictures(10, model)
+    result = natx.evaluate(model, x, y.numpy().astype(kind), attacks="FGSM", eps=EPS)
+    assert torch.equal(result.correct["Clean"], torch.arange(10) >= 3)
+
+
+def test_labels_without_names_are_numbered_as_the_models_classes() -> None:
+    model = Linear(3)
+    x, y = pictures(10, model)
+    expected = natx.evaluate(model, x, y, attacks="FGSM", eps=EPS)
+    for names in (("0", "2", "1"), ("1", "7", "9"), ("cat", "dog", "cow")):  # folders may be called by numbers
+        model.classes = names
+        result = natx.evaluate(model, x, y, attacks="FGSM", eps=EPS)
+        assert torch.equal(result.correct["FGSM"], expected.correct["FGSM"]) and result.notes == expected.notes
+
+
 def test_the_model_is_left_as_it_was() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 3))
     net.train()
@@ -183,6 +202,12 @@ def test_success_last_follows_the_image_to_the_end() -> None:
 X, Y = torch.rand(6, 3, 2, 2), torch.zeros(6, dtype=torch.int64)
 
 
+def weight_normed() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.Sequential(nn.Flatten(), nn.utils.weight_norm(nn.Linear(12, 2)))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -193,6 +218,8 @@ X, Y = torch.rand(6, 3, 2, 2), torch.zeros(6, dtype=torch.int64)
         (dict(images=torch.rand(6, 8, 8, 3)), "permute(0, 3, 1, 2)"),
         (dict(labels=Y[:5]), "expected integers [6]"),
         (dict(labels=Y.float()), "expected integers [6]"),
+        (dict(images=TensorDataset(X, torch.eye(2).long()[Y]), labels=None), "labels are torch.int64 [6, 2]"),
+        (dict(images=[(X, Y), (X[..., :1], Y)], labels=None), "images are of several sizes"),
         (dict(labels=Y - 1), "from 0 on"),
         (dict(labels=Y + 2), "the model has 2 classes"),
         (dict(model=lambda x: x), "expected a torch.nn.Module"),
@@ -201,6 +228,11 @@ X, Y = torch.rand(6, 3, 2, 2), torch.zeros(6, dtype=torch.int64)
         (dict(eps=None), "needs a threat model"),
         (dict(eps=8), "eps=8/255"),
         (dict(threat=L2(1.0)), "not both"),
+        (dict(eps=None, threat="L2"), "a threat model is L2(0.5)"),
+        (dict(eps=[0.01, 0.02], attacks=["FGSM", PGD(Linf(0.01), 2)]), "PGD-2 has a threat model of its own"),
+        (dict(eps=[0.01], attacks=dict(type="FGSM", threat=Linf(0.01))), "the same at every eps of a curve"),
+        (dict(attacks=None), "attacks is empty"),
+        (dict(model=weight_normed().half()), "cannot copy it to judge it in float32"),
         (dict(attacks=["PGD"]), "known: PGD-K"),
         (dict(attacks=[]), "attacks is empty"),
         (dict(attacks=[3]), "an attack is a name"),

@@ -22,16 +22,18 @@ from hub import redirect, served
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 from workshop import Workshop
 
 import natx
+from natx.attacks import PGD
 from natx.config import load_config
 from natx.data.base import InMemory
 from natx.errors import CheckpointError, ConfigError, DataError
 from natx.evaluation.statistics import wilson
 from natx.models.checkpoint import save_weights
 from natx.models.weights import read_weights
+from natx.threat import Linf
 from tasks.cls import ClassificationTask
 
 EPS = 4 / 255
@@ -90,6 +92,11 @@ FORMS = {
     "a list of arrays": ([*X.numpy()], Y),
     "a loader": (DataLoader(TensorDataset(X, Y), batch_size=5), None),
     "batches": (None, None),
+    "a list of batches": ([(X[:5], Y[:5]), (X[5:], Y[5:])], None),
+    "sets of natx in one": (
+        ConcatDataset([InMemory(x, y, classes="abc") for x, y in zip(X.split(5), Y.split(5))]),
+        None,
+    ),
     "a data set of torch": (TensorDataset(X, Y), None),
     "dicts of Hugging Face": (DataLoader(Dicts(("pixel_values", "labels")), batch_size=5), None),
     "dicts one by one": (Dicts(("image", "label")), None),
@@ -145,6 +152,8 @@ def test_mean_and_std_are_those_of_a_model_of_normalised_images() -> None:
     assert natx.evaluate(Linear(), X, labels, attacks="FGSM", eps=EPS, mean=mean, std=std).accuracies["Clean"] == 100
     with pytest.raises(ConfigError, match="mean and std go together"):
         natx.evaluate(Linear(), X, labels, attacks="FGSM", eps=EPS, mean=mean)
+    labels = Linear()((X - 0.5) / 0.25).argmax(1)
+    assert natx.evaluate(Linear(), X, labels, attacks="FGSM", eps=EPS, mean=0.5, std=0.25).accuracies["Clean"] == 100
 
 
 # --- one eps or several -----------------------------------------------------------------------------------------------
@@ -202,6 +211,7 @@ def test_attack_gives_the_images_within_the_ball() -> None:
         (dict(attack=["FGSM", "PGD-3"]), "makes images with one attack at one eps"),
         (dict(eps=[EPS, 2 * EPS]), "makes images with one attack at one eps"),
         (dict(labels=Y + 5), "labels go up to 7, the model has 3 classes"),
+        (dict(attack=PGD(Linf(EPS / 2), 3)), "within Linf 2/255, its own threat model: leave out Linf 4/255"),
         (dict(images=X * 255), "pixels must be in"),
     ],
 )
