@@ -183,11 +183,18 @@ def _usage(facts: Facts) -> list[str]:
     described = facts.described
     settings = described["pretrained_cfg"]
     place = f"{HUB}{facts.repository}" if facts.repository else "model.safetensors"
-    natx = _code(f'import natx\n\nmodel = natx.load("{place}")  # pixels in [0,1], eval mode\n')
+    task = facts.config.get("task") or {}
+    own = ""
+    if isinstance(task.get("model"), dict):
+        network = {**task["model"], **(task.get("model_args") or {})}
+        own = f", model={network}, num_classes={described['num_classes']}"
+    natx = _code(f'import natx\n\nmodel = natx.load("{place}"{own})  # pixels in [0,1], eval mode\n')
     sections = ["## With natx", natx]
     if facts.library is None:
-        note = f"`{described['architecture']}` is natx's own form of the network; plain timm does not build it."
-        return [*sections, note, *_benchmark(facts)]
+        form = "is a class that is not in these files: it is imported from `PYTHONPATH`"
+        if not own:
+            form = "is not built by plain timm: natx has the network, or its form of it"
+        return [*sections, f"`{described['architecture']}` {form}.", *_benchmark(facts)]
     build, wrapper = (_timm(facts), WRAPPER) if facts.library == "timm" else (_transformers(facts), OF_OUTPUTS)
     wrap = f"{wrapper}\n\nmodel = Normalised(net, mean={settings['mean']}, std={settings['std']}).eval()\n"
     on_pixels = "Attacks and RobustBench work on pixels in [0,1], so wrap it:"

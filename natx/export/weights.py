@@ -141,8 +141,9 @@ def describe(task: Task, settings: dict[str, Any], *, input_size: Sequence[int] 
         arguments.setdefault("img_size", settings["image_size"])
     if (size := input_size or task.input_size) is None:
         raise ConfigError("neither the checkpoint nor the architecture says how large its images are")
+    model = settings.get("model")
     return {
-        "architecture": upstream_name(task) or settings.get("model"),
+        "architecture": upstream_name(task) or (model.get("type") if isinstance(model, dict) else model),
         "num_classes": task.num_classes,
         **({"label_names": list(task.classes)} if task.classes else {}),
         **({"model_args": arguments} if arguments else {}),

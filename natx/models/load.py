@@ -101,7 +101,9 @@ def load(
         )
     file = read_weights(path, ema=ema)
     if model is not None:
-        task = _built({"type": CLASSIFIER, "model": model, "num_classes": num_classes, "model_args": model_args})
+        part = (file.meta.get("task") or {}).get("logits")  # of the network's output
+        settings = {"model": model, "num_classes": num_classes, "model_args": model_args, "logits": part}
+        task = _built({"type": CLASSIFIER, **settings})
     else:
         task = _named_task(file.meta.get("task") or _described_task(file), file.path)
     weights = adopt(task, file)

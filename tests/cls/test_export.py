@@ -118,6 +118,40 @@ def test_the_export_loads_in_plain_timm_in_a_process_without_natx(tmp_path: Path
     assert 'benchmark(model.to(device), dataset="cifar10", threat_model="Linf", eps=8 / 255' in bench
 
 
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, width, classes):
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 1, 1, 1), 0.3))
+        self.register_buffer("std", torch.full((1, 1, 1, 1), 0.4))
+        self.body, self.scale = torch.nn.Conv2d(1, width * classes, 8), torch.nn.Parameter(torch.ones(classes))
+
+    def forward(self, x):
+        scores = self.body((x - self.mean) / self.std).flatten(1).unflatten(1, (-1, len(self.scale))).mean(1)
+        return {"aux": x, "scores": scores * self.scale}
+"""
+
+
+def test_the_card_of_a_network_of_ones_own_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "exported_net.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = dict(type="exported_net.Net", width=2)
+    task = dict(type="ClassificationTask", model=network, num_classes=4, logits="scores", model_args=dict(classes=4))
+    path, out = run(tmp_path / "run", task, input_size=[1, 8, 8]), tmp_path / "out"
+    export(config(task, "Digits"), path, out)
+    text = (out / "README.md").read_text()
+    assert "# exported_net.Net trained on Digits" in text and "!!python" not in text and "natx's own" not in text
+    assert json.loads((out / "config.json").read_text())["architecture"] == "exported_net.Net"
+    monkeypatch.chdir(out)
+    names: dict[str, Any] = {}
+    exec(snippets(out)[0], names)
+    expected = TASKS.build(dict(task))
+    load_weights(expected, path)
+    assert torch.equal(names["model"](x := pixels(1, 8)), expected.logits(x))
+
+
 def test_config_json_is_what_timm_reads_from_a_folder(tmp_path: Path) -> None:
     path, out = run(tmp_path / "run", SMALL, classes=list("abcdefg")), tmp_path / "out"
     export(config(SMALL), path, out)
@@ -237,7 +271,7 @@ def test_an_architecture_of_natx_itself_loads_with_natx(tmp_path: Path) -> None:
     export(config(OWN, "Digits"), path, out)
     assert json.loads((out / "config.json").read_text())["model_args"] == dict(in_chans=1, width=4)
     text = (out / "README.md").read_text()
-    assert "plain timm does not build it" in text and "library_name" not in text and "import timm" not in text
+    assert "`small_cnn` is not built by plain timm" in text and "library_name" not in text and "import timm" not in text
     assert "natx.evaluate" in text and "from robustbench" not in text
     x, task = pixels(1, 8), TASKS.build(dict(OWN)).eval()
     with safe_open(path, framework="pt") as file:
