@@ -164,6 +164,13 @@ class Task(nn.Module):
         """Losses and class logits of a raw output; ``rows`` makes it score given rows instead of its own."""
         raise NotImplementedError
 
+    def memory(self) -> dict[str, Any]:
+        """What training losses remember from step to step beside weights and buffers: plain values, to resume with."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take what :meth:`memory` gave."""
+
     def perturbable(self, batch: Batch) -> Tensor | None:
         """Mask ``[N, 1, H, W]`` of the pixels an attack may change, or None for all."""
         return None

@@ -25,8 +25,8 @@ HISTORY = 200  # values of each logged quantity that are kept: more than any log
 def capture(runner: Runner, average: Task | None, *, batches: int) -> dict[str, Any] | None:
     """The state after the current iteration; None on all processes but the first.
 
-    Processes add what they do not share: generators, and inside an epoch buffers, gradients that wait for an update,
-    and perturbations that a method carries on.
+    Processes add what they do not share: generators, gradients that wait for an update, what losses remember, and
+    inside an epoch buffers and perturbations that a method carries on.
 
     Args:
         runner: the run.
@@ -106,20 +106,22 @@ def finite(module: nn.Module) -> bool:
 
 
 def _of_this_process(learner: Learner, *, inside: bool) -> dict[str, Any]:
-    """What another process need not have: nothing but the gradients at the end of an epoch."""
+    """What another process need not have: nothing but gradients and what losses remember at the end of an epoch."""
     gradients = {name: p.grad.cpu() for name, p in learner.named_parameters() if p.grad is not None}
+    always = {"gradients": gradients, "memory": learner.task.memory()}
     if not inside:
-        return {"gradients": gradients}
+        return always
     alone = get_dist_info()[1] == 1
     carried = {k: v for k, v in learner.method.state_dict().items() if k.endswith("_extra_state")}
     buffers = {} if alone else {name: buffer.cpu() for name, buffer in learner.named_buffers()}
-    return {"gradients": gradients, "buffers": buffers, "carried": {} if alone else carried}
+    return {**always, "buffers": buffers, "carried": {} if alone else carried}
 
 
 def _load_of_this_process(learner: Learner, state: dict[str, Any]) -> None:
     parameters, buffers = dict(learner.named_parameters()), dict(learner.named_buffers())
     for name, gradient in state["gradients"].items():
         parameters[name].grad = gradient.to(parameters[name].device)
+    learner.task.recall(state.get("memory", {}))
     with torch.no_grad():
         for name, buffer in state.get("buffers", {}).items():
             buffers[name].copy_(buffer)
@@ -170,7 +172,7 @@ def _generators(device: torch.device) -> dict[str, Any]:
         "python": [version, torch.tensor(words, dtype=torch.int64), next_gauss],
     }
     if device.type != "cpu":
-        states["device"] = generator_state(device)
+        states[device.type] = generator_state(device)
     return states
 
 
@@ -180,5 +182,5 @@ def _set_generators(states: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, next_gauss = states["python"]
     random.setstate((version, tuple(words.tolist()), next_gauss))
-    if "device" in states:
-        set_generator_state(device, states["device"])
+    if device.type in states:  # else the run began on a device of another kind
+        set_generator_state(device, states[device.type])

@@ -165,6 +165,14 @@ class DetectionTask(Task):
         """Losses and class rows, see the reader."""
         return self.reader.read(raw, self.targets(batch), rows=rows)
 
+    def memory(self) -> dict[str, Any]:
+        """See :meth:`Task.memory`, and the reader."""
+        return self.reader.memory()
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """See :meth:`Task.recall`, and the reader."""
+        self.reader.recall(memory)
+
     def perturbable(self, batch: Batch) -> Tensor | None:
         """Mask ``[N, 1, H, W]`` of the pixels that are no padding, or None where there is none."""
         height, width = batch["inputs"].shape[-2:]

@@ -165,6 +165,13 @@ class Reader:
         """Detections of every image, in pixels of the original image."""
         raise NotImplementedError
 
+    def memory(self) -> dict[str, Any]:
+        """See :meth:`natx.task.Task.memory`."""
+        return {}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take what :meth:`memory` gave."""
+
     def check_adversary(self, other: Reader) -> None:
         """Raise ConfigError where another detector's reader cannot score the rows that this one gives."""
         if type(other) is not type(self):

@@ -137,6 +137,17 @@ class GeneralReader(Reader):
         with torch.autocast(raw[0].device.type, enabled=False), acting(self.net, features, training=False):
             return [sample.pred_instances for sample in self.net.predict(None, samples(targets), rescale=True)]
 
+    def memory(self) -> dict[str, Any]:
+        """See :meth:`Reader.memory`: Dynamic R-CNN's lists, and the thresholds that it has moved by them."""
+        heads = {name: head for name, head in self.net.named_modules() if isinstance(head, DynamicRoIHead)}
+        return {name: [getattr(owner, key) for owner, key in _moving(head)] for name, head in heads.items()}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """See :meth:`Reader.recall`."""
+        for name, values in memory.items():
+            for (owner, key), value in zip(_moving(self.net.get_submodule(name)), values, strict=True):
+                setattr(owner, key, value)
+
     def check_adversary(self, other: Reader) -> None:
         """See :meth:`Reader.check_adversary`; a detector without class rows takes none."""
         raise ConfigError(
@@ -186,6 +197,12 @@ class GeneralReader(Reader):
         finally:
             for norm in norms:
                 norm.training = True
+
+
+def _moving(head: DynamicRoIHead) -> list[tuple[Any, str]]:
+    """What Dynamic R-CNN changes as it trains, as (owner, attribute)."""
+    thresholds = [(head.bbox_assigner, key) for key in ("pos_iou_thr", "neg_iou_thr", "min_pos_iou")]
+    return [(head, "iou_history"), (head, "beta_history"), *thresholds, (head.bbox_head.loss_bbox, "beta")]
 
 
 @contextmanager
