@@ -22,6 +22,7 @@ def main(words: Sequence[str]) -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
+    from natx.runtime.stop import stop_requests
     from natx.study import (
         check_rows,
         describe_study,
@@ -53,9 +54,10 @@ def main(words: Sequence[str]) -> None:
         return
     if not arguments.report:
         check_rows(study, rows, work_dir, options=options)
-    for seed in seeds:
-        for row in rows if not arguments.report else ():
-            run_row(study, row, work_dir, seed=seed, device=device, options=options)
+    with stop_requests():
+        for seed in seeds:
+            for row in rows if not arguments.report else ():
+                run_row(study, row, work_dir, seed=seed, device=device, options=options)
     if first:
         content, picture = study_content(study, work_dir, command=command(arguments), options=options), None
         if study.axis and draw_figure(out.with_suffix(".png"), study, work_dir, options=options):

@@ -17,6 +17,7 @@ def main(words: Sequence[str]) -> None:
     # After the arguments, so that --help and mistakes in them do not wait for torch.
     from mmengine.dist import get_dist_info
 
+    from natx.runtime.stop import stop_requests
     from natx.study import (
         check_rows,
         draw_plot,
@@ -37,9 +38,10 @@ def main(words: Sequence[str]) -> None:
     do = train_row if arguments.train_only else run_row
     if not arguments.report:
         check_rows(study, rows, work_dir, options=options)
-    for seed in seeds:
-        for row in rows if not arguments.report else ():
-            do(study, row, work_dir, seed=seed, device=device, options=options)
+    with stop_requests():
+        for seed in seeds:
+            for row in rows if not arguments.report else ():
+                do(study, row, work_dir, seed=seed, device=device, options=options)
     if get_dist_info()[0] == 0:
         command = made_by(cli.program("study"), arguments.study, options=arguments.cfg_options)
         content = study_content(study, work_dir, command=command, options=options)

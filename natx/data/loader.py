@@ -13,6 +13,7 @@ from natx.batch import Batch
 from natx.data.replay import Order, ReplaySampler, held_images
 from natx.errors import ConfigError
 from natx.registry import DATASETS, SAMPLERS
+from natx.runtime.stop import leave_stops_to_the_main_process
 
 
 def ready(batch: Batch) -> Batch:
@@ -78,4 +79,5 @@ def train_loader(
         persistent_workers=num_workers > 0,
         pin_memory=pin_memory,
         collate_fn=collate,
+        worker_init_fn=leave_stops_to_the_main_process,
     )

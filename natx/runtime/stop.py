@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -49,7 +51,8 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Listen for :data:`SIGNALS`; what handled them before does so again on exit.
 
-    Only a process's main thread can; elsewhere nothing is listened to.
+    Only a process's main thread can; elsewhere nothing is listened to. A signal that came too late to stop the work
+    inside is handed on to what that is a part of, where this listens too.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -61,3 +64,25 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    whole = before[signal.SIGTERM]
+    if request.signal is not None and isinstance(whole, StopRequest):
+        whole(signal.Signals[request.signal])
+
+
+def leave_stops_to_the_main_process(worker: int) -> None:
+    """Let a loading process live on where it is sent a signal: schedulers send theirs to all processes of a job.
+
+    torch's loading processes would die of it, and the training with them, before it has written its state. The main
+    process ends them by the same signal. Systems that do not tell who sends a signal (macOS) have no such schedulers.
+    """
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=_wait_for_the_main_process, daemon=True).start()
+
+
+def _wait_for_the_main_process() -> None:
+    main = multiprocessing.parent_process()
+    while True:
+        received = signal.sigwaitinfo(SIGNALS)
+        if received.si_signo == signal.SIGTERM and (main is None or received.si_pid == main.pid):
+            os._exit(0)

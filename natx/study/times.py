@@ -35,7 +35,7 @@ def epoch_seconds(folder: Path) -> float | None:
     """
     if not (folder / DONE).exists() or not (folder / "last.pth").exists():
         return None
-    times = [record["time"] for record in _records(folder) if "time" in record]  # others are scores of held-out images
+    times = [record["time"] for record in _steps(folder)]
     meta = load_state(folder / "last.pth")["meta"]
     return statistics.fmean(times) * meta["iter"] / meta["epoch"] if times else None
 
@@ -54,7 +54,7 @@ def spent(folder: Path, *, batch_size: int) -> dict[str, Any] | None:
     """
     if not (folder / DONE).exists() or not (folder / "last.pth").exists():
         return None
-    records = [record for record in _records(folder) if "time" in record]
+    records = _steps(folder)
     if not records:
         return None
     meta = load_state(folder / "last.pth")["meta"]
@@ -127,6 +127,12 @@ def timed_by_step(report: dict[str, Any], recipe: dict[str, Any] | None) -> dict
         return report
     minutes = training["images"] / recipe["batch"] * recipe["step, s"] / 60
     return {**report, "training": {**training, "minutes": minutes, "clock": BY_STEP}}
+
+
+def _steps(folder: Path) -> list[dict[str, Any]]:
+    """What a training logged of its steps; those that a stopped run took again count once, as they were taken last."""
+    timed = [record for record in _records(folder) if "time" in record]  # others are scores of held-out images
+    return list({record["iter"]: record for record in timed}.values())
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

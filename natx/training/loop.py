@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, cast
 
+import torch
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
@@ -39,10 +40,11 @@ class ResumableLoop(EpochBasedTrainLoop):
         done, self._batches = self._batches, 0
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        batches = iter(_remaining(self.dataloader, done) if done else self.dataloader)
-        if self._set_generators is not None:  # after the loader, which draws its workers' seed
+        if self._set_generators is not None:
             self._set_generators()
             self._set_generators = None
+        with torch.random.fork_rng(devices=[]):  # a loader that starts processes draws a seed for them
+            batches = iter(_remaining(self.dataloader, done) if done else self.dataloader)
         for number, batch in enumerate(batches, start=done):
             self.run_iter(number, batch)
         self.runner.call_hook("after_train_epoch")
@@ -58,4 +60,5 @@ def _remaining(loader: DataLoader, done: int) -> DataLoader:
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
         collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
     )

@@ -52,7 +52,13 @@ def train(config: Config, work_dir: Path, *, device: torch.device, resume: bool 
 
 
 def _train(config: Config, work_dir: Path, *, device: torch.device, resume: bool, stop: StopRequest) -> Path:
-    if not resume and (work_dir / "last.pth").exists():
+    finished, state = (work_dir / DONE).exists(), work_dir / "last.pth"
+    if finished and not state.exists():
+        raise ConfigError(
+            f"{work_dir} holds a finished run without its last.pth, whose weights would be lost: use another "
+            f"--work-dir, or remove {work_dir / DONE}"
+        )
+    if not resume and state.exists():
         raise ConfigError(f"{work_dir} holds a run already: add --resume to go on with it, or use another --work-dir")
     if any(map(needs_training, frozen_models(config))):  # refused now, and not after hours of training an adversary
         for _ in rehearse(config, work_dir, device=torch.device("cpu")):
@@ -62,7 +68,7 @@ def _train(config: Config, work_dir: Path, *, device: torch.device, resume: bool
     runner.stop = stop
     runner.train()
     best = work_dir / "best.safetensors"
-    if runner.rank == 0:
+    if runner.rank == 0 and not finished:  # which says on what it was trained
         write_json(
             work_dir / DONE,
             {"best": sha256(best), "fingerprint": fingerprint(config), "provenance": provenance(device)},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import statistics
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,12 @@ def test_two_studies_do_not_judge_a_row_at_the_same_time(shop: Workshop) -> None
     (folder / IN_USE).write_text("one that was killed")
     assert shop.run("study.py", *arguments).code == 0
     assert report(work / "seed0" / "vt")["images"] == 40 and not (folder / IN_USE).exists()
+
+
+def test_a_study_that_is_told_to_stop_between_trainings_can_be_requeued(shop: Workshop) -> None:
+    shop.monkeypatch.setattr("natx.study.run_row", lambda *_, **__: os.kill(os.getpid(), signal.SIGUSR1))
+    ran = shop.run("study.py", study_file(shop), "--work-dir", shop.folder / "work")
+    assert ran.code == 75 and "stopped by SIGUSR1; the same command goes on" in ran.err
 
 
 def test_a_column_that_does_not_apply_to_any_seed_is_not_called_not_run() -> None:
@@ -436,9 +444,10 @@ def test_an_average_needs_all_its_columns() -> None:
 
 def test_seconds_of_an_epoch_are_those_of_its_steps(tmp_path: Path) -> None:
     assert epoch_seconds(tmp_path) is None
-    logs = {"20260101_000000": [(0.5, 1), (0.3, 1)], "20260102_000000": [(0.4, 2)]}
+    # The run was killed after its third line, whose step it took again when it went on.
+    logs = {"20260101_000000": [(0.5, 1, 10), (0.3, 1, 20), (9.0, 2, 30)], "20260102_000000": [(0.4, 2, 30)]}
     for begun, records in logs.items():
-        lines = [json.dumps({"time": seconds, "epoch": epoch}) for seconds, epoch in records]
+        lines = [json.dumps({"time": seconds, "epoch": epoch, "iter": at}) for seconds, epoch, at in records]
         path = tmp_path / begun / "vis_data" / "scalars.json"
         path.parent.mkdir(parents=True)
         path.write_text("\n".join([*lines, json.dumps({"select/clean": 80.0, "step": 1})]))

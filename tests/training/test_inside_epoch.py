@@ -149,6 +149,37 @@ def test_a_signal_before_the_first_iteration_stops_at_once_and_handlers_are_put_
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+def test_a_signal_that_came_too_late_for_a_part_of_the_work_stops_the_whole() -> None:
+    """An adversary's last epoch, a row's of a study: what comes next would run into the scheduler's end."""
+    with pytest.raises(Stopped, match="SIGTERM"), stop_requests():
+        with stop_requests() as part:
+            part.deferred = True
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("never reached")
+
+
+@pytest.mark.parametrize("stop", [(0, 3), (0, 1)], ids=["at the end of an epoch", "inside an epoch"])
+def test_loading_processes_change_nothing_in_a_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: tuple[int, int]
+) -> None:
+    """The network draws (dropout) from the generator that a loader with processes takes their seed from."""
+    config = tiny_config({"type": "Standard"}, train_cfg={"max_epochs": 2})
+    whole = run(config, tmp_path / "whole")
+    config.data.num_workers = 1
+    stopped(config, tmp_path / "stopped", monkeypatch, at=stop)
+    resumed = run(config, tmp_path / "stopped", resume=True)
+    assert equal(resumed["weights"], whole["weights"]) and equal(resumed["optimizer"], whole["optimizer"])
+
+
+def test_a_run_of_another_device_goes_on_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config({"type": "Standard"}, train_cfg={"max_epochs": 1})
+    stopped(config, tmp_path / "run", monkeypatch, at=(0, 1))
+    saved = torch.load(tmp_path / "run" / "last.pth", weights_only=True)
+    saved["processes"][0]["generators"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+    torch.save(saved, tmp_path / "run" / "last.pth")
+    assert run(config, tmp_path / "run", resume=True)["meta"]["epoch"] == 1
+
+
 def test_a_signal_that_waits_is_kept_and_can_be_let_through() -> None:
     with stop_requests() as stop:
         stop.deferred = True
@@ -189,6 +220,29 @@ def test_a_refused_resume_names_what_differs_and_leaves_nothing_behind(
         run(tiny_config({"type": "Standard"}, **changes), tmp_path / "run", resume=True)
     assert all(part in str(error.value) for part in parts), error.value
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_resume_without_the_best_weights_is_refused(tmp_path: Path) -> None:
+    """As where last.pth alone was copied: where no later epoch is better, the run would end without any."""
+    config = tiny_config({"type": "Standard"}, train_cfg={"max_epochs": 1})
+    run(config, tmp_path / "run")
+    (tmp_path / "run" / "best.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="run lacks best.safetensors beside last.pth"):
+        run(config, tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gone on with elsewhere it says where it was trained; without its state, deleted for the space, it is kept."""
+    config, folder = tiny_config({"type": "Standard"}, train_cfg={"max_epochs": 1}), tmp_path / "run"
+    run(config, folder)
+    before = {name: (folder / name).read_bytes() for name in ("done.json", "best.safetensors")}
+    monkeypatch.setattr("natx.training.run.provenance", lambda device: {"device": "another"})
+    run(config, folder, resume=True)
+    (folder / "last.pth").unlink()
+    for resume in (True, False):
+        with pytest.raises(ConfigError, match="a finished run without its last.pth, whose weights would be lost"):
+            run(config, folder, resume=resume)
+    assert {name: (folder / name).read_bytes() for name in before} == before
 
 
 def test_a_resume_on_another_number_of_processes_is_refused(tmp_path: Path) -> None:

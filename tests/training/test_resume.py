@@ -150,7 +150,8 @@ def test_the_adversary_is_equal_too_and_was_finished_once(history: dict[str, Any
 
 def test_resuming_a_finished_run_changes_nothing(history: dict[str, Any], shop: Workshop) -> None:
     run = history["folder"] / "killed" / "run"
-    before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.safetensors", "last.pth")}
+    names = ("best.safetensors", "last.safetensors", "last.pth", "done.json")
+    before = {name: (run / name).read_bytes() for name in names}
     ran = shop.run("train.py", history["config"], "--work-dir", run, "--resume")
     assert ran.code == 0, ran.err
     assert {name: (run / name).read_bytes() for name in before} == before

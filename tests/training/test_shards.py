@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from mmengine.config import Config
 from tiny_runs import equal, run, tiny_config
 
 from natx.errors import Stopped
+from natx.models.checkpoint import save_state
 from natx.training.build import build_runner
-from natx.training.hooks import ProgressHook
+from natx.training.hooks import ProgressHook, checkpoints
 from natx.training.run import train
 
 CPU = torch.device("cpu")
@@ -47,7 +49,10 @@ def exact(**changes: Any) -> Config:
 
 
 def stopped(settings: Config, folder: Path) -> None:
-    """Train until a signal comes in the second epoch; no process may wait for one that has stopped."""
+    """Train until a signal comes in the second epoch; no process may wait for one that has stopped.
+
+    None may end before the state is written either: the first one would be ended with it.
+    """
 
     class Stop:
         signal, deferred = "SIGTERM", False
@@ -59,12 +64,19 @@ def stopped(settings: Config, folder: Path) -> None:
         if (runner.epoch, batch_idx) == (1, 1):
             runner.stop = Stop()
 
+    def slowly(path: Path, content: dict[str, Any]) -> None:
+        time.sleep(0.3)
+        save_state(path, content)
+
     ProgressHook.after_train_iter = after_train_iter  # type: ignore[method-assign]
+    checkpoints.save_state = slowly
     try:
         with pytest.raises(Stopped):
             train(settings, folder, device=CPU)
+        assert state(folder)["meta"]["batches"] > 0
     finally:
         ProgressHook.after_train_iter = count  # type: ignore[method-assign]
+        checkpoints.save_state = save_state
 
 
 def memory(folder: Path, *, sharded: bool) -> int:

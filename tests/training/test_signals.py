@@ -39,12 +39,14 @@ ProgressHook.after_train_iter = after_train_iter
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1], ids=lambda sent: sent.name)
 def test_a_training_that_is_told_to_stop_goes_on_as_if_it_had_not_been(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "natx_test_slow.py").write_text(SLOW)
+    """The signal goes to all processes of the job, those that load images among them, as schedulers send it."""
     method = {"type": "Adversarial", "views": ("adv",), "attack": PGD}
     config = merged(DIGITS, {"method": method, "data": {"heldout": 0}, "train_cfg": {"max_epochs": 2}})
     plain = write_config(tmp_path / "digits.py", config)
     (tmp_path / "slow").mkdir()
     slow = write_config(
-        tmp_path / "slow" / "digits.py", {**config, "custom_imports": {"imports": ["tasks.cls", "natx_test_slow"]}}
+        tmp_path / "slow" / "digits.py",
+        merged(config, {"custom_imports": {"imports": ["tasks.cls", "natx_test_slow"]}, "data": {"num_workers": 1}}),
     )
     command = [sys.executable, str(ROOT / "tools" / "train.py"), str(slow), "--work-dir", str(tmp_path / "run")]
     process = subprocess.Popen(
@@ -53,13 +55,14 @@ def test_a_training_that_is_told_to_stop_goes_on_as_if_it_had_not_been(tmp_path:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("training"):
             break
     time.sleep(0.4)
-    os.kill(process.pid, sent)
+    os.killpg(process.pid, sent)
     _, errors = process.communicate()
     assert process.returncode == 75, errors
     (error,) = [line for line in errors.splitlines() if line.startswith("error:")]

@@ -86,8 +86,8 @@ class Checkpoints(Hook):
         """Read the state of a run to go on with, before anything is written.
 
         Raises:
-            CheckpointError: it is that of another config, version or number of processes; the message says what
-                differs.
+            CheckpointError: it is that of another config, version or number of processes, or files that belong to it
+                are gone; the message says what differs.
         """
         saved = load_state(path)
         meta = saved["meta"]
@@ -105,6 +105,12 @@ class Checkpoints(Hook):
                 f"{path} was written by {meta['world_size']} process(es) and is resumed by {world_size}: a step would "
                 "see another number of images at the same learning rate; start as many as before, or use another "
                 "--work-dir"
+            )
+        needed = [*([BEST] if saved["best"] else []), *([GOOD] if self._can_go_back else [])]
+        if absent := [name for name in needed if not (path.parent / name).exists()]:
+            raise CheckpointError(
+                f"{path.parent} lacks {absent[0]} beside {path.name}, which the run may end with or go back to: put it "
+                "back, or use another --work-dir"
             )
         self._found = (path, saved)
 
@@ -178,7 +184,6 @@ class Checkpoints(Hook):
         if self._can_go_back and not overfitted:
             self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter, name=GOOD)
         self._write_state(runner, epoch=epoch, batches=0, iteration=runner.iter)
-        barrier()
 
     def _kept(self, scores: dict[str, dict[str, float]], tasks: dict[str, Task]) -> tuple[str, float | None]:
         """Which weights of this epoch score highest, the average where they score alike, and their score."""
@@ -287,6 +292,7 @@ class Checkpoints(Hook):
             meta = {**self.meta, **position}
             own = {"best": self.best, "guard": self.guarded, "settings": settings, "meta": meta}
             save_state(_folder(runner) / name, {**captured, **own})
+        barrier()  # a process that ends now would take the first one with it, which is still writing
         self._written = time.monotonic()
 
 
