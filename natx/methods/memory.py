@@ -10,7 +10,7 @@ import torch
 from mmengine.dist import all_gather_object, barrier, get_dist_info
 from torch import Tensor, nn
 
-from natx.errors import ConfigError
+from natx.errors import CheckpointError, ConfigError
 
 Store = Literal["device", "disk"]
 NEVER = -1  # the epoch of an image that has not been written
@@ -146,6 +146,18 @@ class DiskMemory(nn.Module):
             written = torch.from_file(str(epochs), shared=True, size=2 * self.images, dtype=torch.int32)
             written[written >= epoch] = NEVER
         barrier()
+
+    def get_extra_state(self) -> int:
+        """Bytes of the file, 0 where there is none yet: a checkpoint says what it needs beside itself."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def set_extra_state(self, state: int) -> None:
+        """Raise CheckpointError where a run is to go on from perturbations that are not there."""
+        if state and state != (present := self.get_extra_state()):
+            raise CheckpointError(
+                f"the run goes on from the perturbations in {self.path}, a file of {state} bytes; it has {present}: "
+                "put it back with what lies beside it, or start anew in another --work-dir"
+            )
 
     @staticmethod
     def _places(written: Tensor, *, epoch: int, since: int) -> tuple[Tensor, Tensor]:

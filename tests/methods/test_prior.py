@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from natx.data.augment import RandomCrop, RandomFlip
-from natx.errors import ConfigError, UnsupportedError
+from natx.errors import CheckpointError, ConfigError, UnsupportedError
 from natx.methods import ATAS, PriorGuided
 from natx.methods.base import Method, Setting, optimised
 from natx.methods.memory import DeviceMemory, DiskMemory
@@ -332,6 +332,15 @@ def test_a_run_broken_off_goes_on_as_if_it_had_not_been(
     resumed = run(config, tmp_path / "broken", resume=True)
     for name, weight in whole["weights"].items():
         assert torch.equal(weight, resumed["weights"][name]), name
+
+
+def test_a_run_does_not_go_on_without_its_perturbations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where last.pth alone was copied: they would begin anew, without a word."""
+    config = tiny_config({"type": "PriorGuided", "threat": LINF, "store": "disk"})
+    interrupted(config, tmp_path / "run", monkeypatch)
+    (tmp_path / "run" / "memory" / "perturbation.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"goes on from the perturbations in .*perturbation\.bin, a file of"):
+        run(config, tmp_path / "run", resume=True)
 
 
 def test_what_was_written_since_an_epoch_is_forgotten(memory: Any) -> None:
