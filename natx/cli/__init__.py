@@ -109,7 +109,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
     import torch
 
     from natx.runtime.device import pick_device
-    from natx.runtime.processes import slurm_meeting, watch
+    from natx.runtime.processes import meet, slurm_meeting, watch
 
     global _watching
 
@@ -130,7 +130,7 @@ def set_up(arguments: argparse.Namespace) -> torch.device:
         if device.type == "cuda":
             device = torch.device("cuda", _place(arguments.launcher, torch.accelerator.device_count()))
             torch.accelerator.set_device_index(device.index)
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        meet("nccl" if device.type == "cuda" else "gloo")
         _watching = watch()
     return device
 

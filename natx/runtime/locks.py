@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+from weakref import WeakSet
 
 from mmengine.dist import all_gather_object, get_dist_info
 
@@ -19,6 +20,16 @@ from natx.runtime.files import storage_error
 
 IN_USE = ".in-use"  # lies in a folder while a process writes to it
 UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}  # a file system without locks
+OPEN: WeakSet[TextIO] = WeakSet()  # lock files of this process
+
+
+def _let_go() -> None:
+    """In a forked process (one that loads images): its copies would hold the locks of a parent that is dead."""
+    for file in OPEN:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -84,6 +95,7 @@ def _taken(folder: Path, *, work: str) -> tuple[TextIO | None, str | None]:
 
 def _lock(file: TextIO, operation: int) -> None:
     """Lock a file; nothing on a file system without locks."""
+    OPEN.add(file)
     try:
         fcntl.flock(file, operation)
     except OSError as error:

@@ -20,6 +20,7 @@ from natx.errors import ConfigError
 SLURM = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_STEP_NUM_TASKS"}
 PORTS = range(20_000, 29_000)  # below those that systems hand out by themselves
 LOOK = 2.0  # seconds between two looks at the others
+PATIENCE = timedelta(days=7)  # torch gives up after 30 minutes, on GPUs after 10
 SILENT = 45.0  # seconds without a sign of life after which a process is taken for dead
 FAILED, ALIVE, DONE = "natx/failed", "natx/alive/", "natx/done/"
 
@@ -119,6 +120,17 @@ def _first_machine(machines: str) -> str:
         raise ConfigError(
             f"scontrol does not say the machines of SLURM_JOB_NODELIST={machines!r}: set MASTER_ADDR to the first one"
         ) from error
+
+
+def meet(backend: str) -> None:
+    """Make the group of a job's processes, which find each other by torchrun's variables within torch's own time.
+
+    After that they wait for each other as long as it takes: one may wait for another job that trains the same
+    adversary, or audit a report alone, for hours. Those that fail or die are missed by :class:`Watch`.
+    """
+    store, rank, count = next(torch.distributed.rendezvous("env://"))
+    store.set_timeout(PATIENCE)
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
 
 def watch() -> Watch:

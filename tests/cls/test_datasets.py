@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib
 import io
@@ -281,6 +282,8 @@ def test_cifar_download_is_delegated(tmp_path: Path, monkeypatch) -> None:
     class Reference(tv_datasets.CIFAR10):
         def __init__(self, root: str, train: bool = True, download: bool = False) -> None:
             calls.append((root, train, download))
+            with open(f"{root}/.cifar-10-batches-py.lock") as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # others that start at once wait
             write_cifar(Path(root))
 
     monkeypatch.setattr(CIFAR10, "reference", Reference)

@@ -16,18 +16,21 @@ from natx.errors import ConfigError
 from natx.runtime import processes
 from natx.runtime.processes import Watch, slurm_meeting
 
-# Process 1 fails as MODE says; process 0 waits for it in a collective, for half an hour unless it is told.
+# Process 1 fails as MODE says; process 0 waits for it in a collective, for days unless it is told.
 WORKER = """
 import argparse, os, sys, time
 import torch
 from natx import cli
 from natx.errors import ConfigError
+from natx.runtime.processes import PATIENCE
 
 
 def main():
     cli.set_up(argparse.Namespace(device="cpu", threads=1, launcher=sys.argv[2]))
     torch.distributed.barrier()
     assert torch.distributed.get_world_size() == 2
+    group = torch.distributed.distributed_c10d._get_default_group()
+    assert group._get_backend(torch.device("cpu")).options._timeout == PATIENCE  # one may wait for another job
     if os.environ["RANK"] == "1":
         if sys.argv[1] == "user":
             raise ConfigError("process 1 cannot go on")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import multiprocessing
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -162,6 +166,26 @@ def test_a_second_run_is_refused_while_the_first_lives_and_a_dead_ones_lock_does
     with sole_use(folder, work="a training"):
         assert f"process {os.getpid()}" in (folder / IN_USE).read_text()
     assert not (folder / IN_USE).exists()
+
+
+def _live_on(pipe: Connection) -> None:
+    pipe.send("alive")
+    time.sleep(300)
+
+
+def test_a_process_that_loads_images_holds_no_lock_of_a_dead_one(tmp_path: Path) -> None:
+    """It lives on for seconds where its parent was killed, and a run that is started again was refused by it."""
+    here, there = multiprocessing.Pipe()
+    with exclusive(tmp_path / ".lock"):
+        worker = multiprocessing.get_context("fork").Process(target=_live_on, args=(there,))
+        worker.start()
+    try:
+        assert here.recv() == "alive"
+        with (tmp_path / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        worker.kill()
+        worker.join()
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])

@@ -16,6 +16,7 @@ from torchvision import datasets as tv_datasets
 from natx.data.base import InMemory, brief
 from natx.errors import ConfigError, DataError
 from natx.registry import DATASETS
+from natx.runtime.locks import exclusive
 
 
 def _array_from_buffer(
@@ -100,7 +101,8 @@ class _CIFAR(InMemory):
         absent = [name for name in names if not (self.folder / name).is_file()]
         if absent and download:
             try:
-                self.reference(str(self.root), train=self.train, download=True)
+                with exclusive(self.root / f".{self.folder.name}.lock"):  # processes that start at once
+                    self.reference(str(self.root), train=self.train, download=True)
             except (OSError, RuntimeError) as error:
                 raise DataError(
                     f"{type(self).__name__}: download to {self.root} failed ({brief(error)}); "
