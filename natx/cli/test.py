@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> None:
     from rich.console import Console
 
     from natx.config import ATTACKS, JUDGED, load_config
+    from natx.evaluation.progress import clear_progress
     from natx.judging.radii import at_radius
     from natx.judging.save import check_saving
     from natx.models.weights import weights_path
@@ -65,6 +66,8 @@ def main(words: Sequence[str]) -> None:
         text = write_curve(folder, reports, [f"{place.name}/report.html" for place in cases])
         written = f"written: {folder / 'curve.html'}, {folder / 'curve.md'}"
         console.print(f"{text}{written}", soft_wrap=True)
+    for place in cases if first else ():  # now, so that a curve goes on with the radii that it has
+        clear_progress(place)
 
 
 def judge_into(
@@ -76,10 +79,9 @@ def judge_into(
     arguments: argparse.Namespace,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """The report of one judgement, written to a folder."""
+    """The report of one judgement, written to a folder, which keeps the progress beside it."""
     from mmengine.dist import get_dist_info
 
-    from natx.evaluation.progress import clear_progress
     from natx.evaluation.saved import sentence
     from natx.judging.judge import judge
     from natx.judging.save import save_judged
@@ -106,7 +108,6 @@ def judge_into(
             report["notes"] = [*report.get("notes", []), *map(sentence, report["saved"])]
         if get_dist_info()[0] == 0:
             write_report(folder, report)
-            clear_progress(folder)
     return report
 
 

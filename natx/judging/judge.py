@@ -132,7 +132,7 @@ def judge(
     if progress is not None:
         keep_other_reports(progress, settings, threat=common["threat"])
     remarks += checkpoint_remarks(config, meta, task, threats=[attack.threat for attack in built], dataset=dataset)
-    job = _Job(config, attacks, built, task, dataset, batch_size, meter, common)
+    job = _Job(config, attacks, built, task, dataset, batch_size, meter, common, compiled)
     if task.per_image_success:
         report = _judge_images(job, pictures=pictures, progress=progress, resume=resume, checks=checks)
     elif job.pool:
@@ -159,6 +159,7 @@ class _Job:
     batch_size: int
     meter: Meter | None
     common: dict[str, Any]
+    compiled: bool | str
 
     @property
     def success(self) -> Success:
@@ -246,7 +247,8 @@ def _applied(attacks: list[Attack], evaluation: Evaluation | SetEvaluation) -> l
 def _evaluation(job: _Job) -> dict[str, Any]:
     """What decides the outcomes of this very evaluation."""
     identity = decisive(job.config, job.attacks, job.built, job.common["settings"])
-    return {**identity, "device": job.device.type, "success": job.success, "pool": job.pool}
+    compiled = {"compiled": job.compiled} if job.compiled else {}
+    return {**identity, "device": job.device.type, "success": job.success, "pool": job.pool, **compiled}
 
 
 def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: Task | None) -> dict[str, Any]:

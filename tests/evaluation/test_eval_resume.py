@@ -42,10 +42,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(weights: Path, folder: Path | None, *, resume: bool = True, **changes: Any) -> dict[str, Any]:
-    """The report; ``changes`` to task, test, table, batch_size, seed and subset_size."""
+    """The report; ``changes`` to task, test, table, batch_size, seed, subset_size and compiled."""
     config = {"task": {**TASK, **changes.get("task", {})}, "data": {"test": {**TEST, **changes.get("test", {})}}}
     table = {**TABLE, **changes.get("table", {})}
-    options = {key: changes[key] for key in ("seed", "subset_size") if key in changes}
+    options = {key: changes[key] for key in ("seed", "subset_size", "compiled") if key in changes}
     return judge(
         Config(config),
         weights,
@@ -243,6 +243,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "seeds.0 was 0 and is 3": {"seed": 3},
     "batch_size was 7 and is 8": {"batch_size": 8},
     "data was": {"subset_size": 20},
+    'compiled was null and is "eager"': {"compiled": "eager"},
     "data_fingerprint was": {"test": {"noise": 0.2}},
     "task.dropout was null and is 0.3": {"task": {"dropout": 0.3}},
 }

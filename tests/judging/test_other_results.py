@@ -17,6 +17,7 @@ from workshop import DIGITS, PGD, Ran, Workshop, merged, write_config
 
 from natx.config import load_config
 from natx.errors import ConfigError
+from natx.evaluation.progress import Block, Progress
 from natx.judging.radii import at_radius
 from natx.runtime.locks import IN_USE, sole_use
 from natx.training.run import train
@@ -160,6 +161,25 @@ def test_one_radius_and_a_curve(shop: Workshop, run: Path) -> None:
         assert [size, pgd, worst] in page.rows  # the chart's numbers
     assert ["0", clean, clean] in page.rows
     assert "eps51_255/report.html" in page.text
+
+
+def test_a_curve_that_is_killed_goes_on_with_the_radii_that_it_has(shop: Workshop, run: Path) -> None:
+    add, added = Progress.add, []
+
+    def noting(self: Progress, name: str, block: Block) -> None:
+        added.append((self.path.parent.name, name == "Clean"))
+        if len(added) == 4:
+            raise KeyboardInterrupt
+        add(self, name, block)
+
+    shop.monkeypatch.setattr(Progress, "add", noting)
+    words = ("--eps", "25.5/255", "51/255", "--out", shop.folder / "curve")
+    assert judge(shop, run / "best.safetensors", *words).code == 130
+    assert judge(shop, run / "best.safetensors", *words, "--resume").code == 0
+    first, second = "eps25.5_255", "eps51_255"
+    assert added[:4] == [(first, True), (first, False), (second, True), (second, False)]
+    assert added[4:] == [(second, False)]
+    assert not list((shop.folder / "curve").rglob("progress*"))
 
 
 def test_bad_radii(shop: Workshop, run: Path) -> None:
