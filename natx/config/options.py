@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
 from natx.errors import ConfigError
 
+GREY_LEVELS = re.compile(r"(\d+(?:\.\d+)?) ?/ ?255")
 WORDS = {"true": True, "false": False}
 WRAPPED = {"[]": list, "()": tuple}
 
@@ -16,7 +18,7 @@ def parse_option(text: str) -> tuple[str, Any]:
 
     A value is a number, True, False or None; a list in brackets or of commas alone, a tuple in parentheses; all else is
     text. Quotes around it are left out. So reads mmengine's DictAction too, which takes every space out of texts:
-    ``my photos`` would be another folder.
+    ``my photos`` would be another folder. Grey levels, as ``4/255``, are a number here.
 
     Raises:
         ConfigError: no equals sign, or brackets that do not close.
@@ -61,4 +63,6 @@ def _scalar(text: str) -> Any:
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
+    if levels := GREY_LEVELS.fullmatch(text):
+        return float(levels[1]) / 255
     return None if text == "None" else WORDS.get(text.lower(), text)

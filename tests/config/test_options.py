@@ -15,7 +15,7 @@ from natx.config.options import parse_option
 from natx.errors import ConfigError
 
 ALIKE = ["3", "-1.5", "1e-3", "nan", "true", "False", "None", "none", "resnet18", "'a'", '"3"', "", "1,2", "a, b", "[]"]
-ALIKE += ["[1, 2]", "(1,)", "(5)", "[(1, 2, 3), [a, b], c]", "[['a'], (2.5, None)]", "a=b", "[1,2,]", "4/255", "1,,2"]
+ALIKE += ["[1, 2]", "(1,)", "(5)", "[(1, 2, 3), [a, b], c]", "[['a'], (2.5, None)]", "a=b", "[1,2,]", "1,,2"]
 
 
 @pytest.mark.parametrize("text", ALIKE)
@@ -36,6 +36,16 @@ def test_values_without_spaces_in_them_are_read_as_mmengine_does(text: str) -> N
 )
 def test_spaces_stay_in_texts(text: str, value: Any) -> None:
     assert parse_option(f"data.train.root={text}") == ("data.train.root", value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("4/255", 4 / 255), ("8 / 255", 8 / 255), ("0.5/255", 0.5 / 255)])
+def test_grey_levels_are_numbers(text: str, value: float, shop: Workshop) -> None:
+    """A radius can be typed as it is printed."""
+    key, read = parse_option(f"threat.eps={text}")
+    assert read == pytest.approx(value, rel=1e-12)
+    assert parse_option(f"a=[{text}, 255/4, x/255]")[1] == [read, "255/4", "x/255"]
+    config = load_config(shop.digits(), options={"threat": {"type": "Linf", "eps": 0.1}, key: read})
+    assert config.threat.eps == read
 
 
 @pytest.mark.parametrize("text", ["seed", "a=[1,2", "a=1),(2"])
