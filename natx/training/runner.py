@@ -143,9 +143,15 @@ class NatxRunner(Runner):
             )
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """mmengine's; what does not fit in the config raises ConfigError."""
+        """mmengine's; what does not fit in the config, or would change nothing, raises ConfigError."""
         with _fitting("param_scheduler", scheduler):
-            return super().build_param_scheduler(scheduler)
+            schedules = super().build_param_scheduler(scheduler)
+        if idle := [type(one).__name__ for one in schedules if getattr(one, "need_val_args", False)]:
+            raise ConfigError(
+                f"param_scheduler: {idle[0]} waits for the scores of a validation that no training here hands out, and "
+                "would change nothing: name the epochs by MultiStepLR, or use CosineAnnealingLR"
+            )
+        return schedules
 
     def build_train_loop(self, loop: Any) -> Any:
         """A loop that can begin inside an epoch; what does not fit in the config raises ConfigError."""

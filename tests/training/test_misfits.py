@@ -86,6 +86,13 @@ def test_settings_of_no_parameter_are_refused(wrapper: dict[str, Any], part: str
         build_runner(config, tmp_path, device=CPU, rehearsal=True).build_everything()
 
 
+@pytest.mark.parametrize("name", ["ReduceOnPlateauLR", "ReduceOnPlateauMomentum"])
+def test_a_schedule_that_waits_for_scores_is_refused(name: str, tmp_path: Path) -> None:
+    config = tiny_config({"type": "Standard"}, param_scheduler=[{"type": name, "monitor": "loss"}])
+    with pytest.raises(ConfigError, match="waits for the scores of a validation"):
+        build_runner(config, tmp_path, device=CPU, rehearsal=True).build_everything()
+
+
 def test_keys_that_are_in_a_name_are_followed(tmp_path: Path) -> None:
     wrapper = {**SGD, "paramwise_cfg": {"custom_keys": {"net.0": {"lr_mult": 0.1}}}}
     runner = build_runner(
