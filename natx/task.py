@@ -214,6 +214,8 @@ def unit_pixels(inputs: Tensor, dtype: torch.dtype) -> Tensor:
     if inputs.dtype == torch.uint8:
         return inputs.to(dtype).div_(255)
     x = inputs.to(dtype)
+    if x.numel() == 0:
+        return x
     low, high = x.aminmax()
     expect((low >= 0) & (high <= 1), _outside, low, high)
     return x

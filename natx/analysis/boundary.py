@@ -54,7 +54,7 @@ def input_margins(task: Task, batch: Batch, *, x: Tensor, nearest: int = NEAREST
 
     ``min_{j != y} (z_y - z_j) / ||grad_x (z_y - z_j)||_1`` (the l1 norm is the dual of Linf), over the ``nearest``
     other classes of the highest logits. Exact for a linear network, a proxy for others: where gradients are masked it
-    is far too large, and infinite where the gradient vanishes. Negative for a misclassified image.
+    is far too large, and infinite where the gradient vanishes. Negative for a misclassified image, there too.
 
     Args:
         task: in eval mode; its logits of an image must depend on that image alone.
@@ -77,5 +77,5 @@ def input_margins(task: Task, batch: Batch, *, x: Tensor, nearest: int = NEAREST
             gap = (z.gather(1, y) - z.gather(1, other[:, None])).squeeze(1)
             (grad,) = torch.autograd.grad(gap.sum(), x, retain_graph=True)
             norm = grad.flatten(1).abs().sum(1)
-            ratios.append(torch.where(norm > 0, gap.detach() / norm, torch.inf))
+            ratios.append(torch.where(norm > 0, gap.detach() / norm, torch.where(gap > 0, torch.inf, -torch.inf)))
     return torch.stack(ratios).amin(0)

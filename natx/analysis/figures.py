@@ -205,7 +205,7 @@ def _margins(subjects: Sequence[Any]) -> Figure:
             relative = margins / rows.features.double().norm(dim=1).clamp_min(1e-30)
             for ax, values in ((axes[0, 0], relative), (axes[0, 1], None if rows.margins is None else rows.margins)):
                 if values is not None:
-                    x = values[torch.isfinite(values)].sort().values
+                    x = values[values < torch.inf].sort().values
                     ax.plot(x, np.arange(1, len(x) + 1) / len(values), style, color=f"C{number}", label=label)
     axes[0, 0].set(xlabel="feature margin / norm of the features", ylabel="share of the rows below")
     axes[0, 1].set(xlabel="first-order margin in pixels of [0,1] (Linf)", ylabel="share of the rows below")

@@ -149,7 +149,7 @@ class Method(nn.Module):
 
 
 class Around(Method):
-    """A method around another one, whose views and terms are those of the method inside.
+    """A method around another one, whose views, terms and loss are those of the method inside.
 
     Args:
         method: the method inside, or its config.
@@ -194,6 +194,22 @@ class Around(Method):
     def prepare(self, task: Task, device: torch.device) -> None:
         """See :meth:`Method.prepare`."""
         self.method.prepare(task, device)
+
+    def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
+        """See :meth:`Method.make_views`."""
+        return self.method.make_views(task, batch, epoch=epoch)
+
+    def cost(self) -> tuple[float, float]:
+        """See :meth:`Method.cost`."""
+        return self.method.cost()
+
+    def loss_cost(self) -> tuple[float, float]:
+        """See :meth:`Method.loss_cost`."""
+        return self.method.loss_cost()
+
+    def scalars(self, task: Task, batch: Batch, pixels: list[Tensor]) -> dict[str, Tensor]:
+        """See :meth:`Method.scalars`."""
+        return self.method.scalars(task, batch, pixels)
 
 
 def whole_epochs(value: Any, name: str) -> int:

@@ -59,10 +59,6 @@ class PerturbedWeights(Around):
         """``d`` for each of the weights, without gradients; subclasses write this."""
         raise NotImplementedError
 
-    def make_views(self, task: Task, batch: Batch, *, epoch: int) -> list[Tensor]:
-        """The views of the method inside."""
-        return self.method.make_views(task, batch, epoch=epoch)
-
     def cost(self) -> tuple[float, float]:
         """See :meth:`Method.cost`; the loss is evaluated twice (once in the warm-up)."""
         forwards, backwards = self.method.cost()

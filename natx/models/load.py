@@ -101,7 +101,8 @@ def load(
         )
     file = read_weights(path, ema=ema)
     if model is not None:
-        part = (file.meta.get("task") or {}).get("logits")  # of the network's output
+        described = file.meta.get("task")
+        part = described.get("logits") if isinstance(described, dict) else None  # of the network's output
         settings = {"model": model, "num_classes": num_classes, "model_args": model_args, "logits": part}
         task = _built({"type": CLASSIFIER, **settings})
     else:

@@ -183,7 +183,8 @@ def test_the_pixel_margin_of_a_linear_network_is_exact() -> None:
 def test_without_a_gradient_the_pixel_margin_is_infinite() -> None:
     task = LinearTask(torch.ones(2, 9, dtype=torch.float64), torch.tensor([0.0, 1.0])).eval()
     batch = images(2, classes=2)
-    assert boundary.input_margins(task, batch, x=batch["inputs"]).tolist() == [math.inf, math.inf]
+    assert task(batch).logits.argmax(1).tolist() == [1, 1] and batch["data_samples"].tolist() == [0, 1]
+    assert boundary.input_margins(task, batch, x=batch["inputs"]).tolist() == [-math.inf, math.inf]  # one is wrong
 
 
 def test_spread_counts_what_is_infinite() -> None:

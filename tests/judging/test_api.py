@@ -287,6 +287,7 @@ def test_load_takes_pixels_and_returns_logits(tmp_path: Path) -> None:
         expected = task.net((x - 0.5) / 0.25)
         torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
     assert not model.training and model.classes == ("a", "b", "c", "d")
+    assert model(x[:0]).shape == (0, 4)
     coded = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     torch.testing.assert_close(model(coded), model(coded.float() / 255))
     with pytest.raises(DataError, match="do not normalise"):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from natx.attacks import FGSM, PGD
 from natx.errors import ConfigError
 from natx.methods import Adversarial, Method, Standard
-from natx.methods.base import optimised
+from natx.methods.base import Around, optimised
 from natx.models.adversary import Adversary
 from natx.registry import METHODS
 from natx.task import Task
@@ -287,3 +287,24 @@ def test_the_adversary_is_no_part_of_the_learner() -> None:
     learner = Learner(task, Adversarial(attack(), BOTH, terms=[TaskLoss(), NastyKL(Adversary([TinyCNNTask(seed=3)]))]))
     assert set(learner.state_dict()) == {f"task.{key}" for key in task.state_dict()}
     assert len(list(learner.parameters())) == len(list(task.parameters()))
+
+
+class Halved(Around):
+    """A wrapper of one's own, with what it changes alone."""
+
+    def scalars(self, task: Task, batch: dict[str, Tensor], pixels: list[Tensor]) -> dict[str, Tensor]:
+        scalars = self.method.scalars(task, batch, pixels)
+        return {name: value / 2 if "loss" in name else value for name, value in scalars.items()}
+
+
+@pytest.mark.parametrize(
+    "outer", [lambda method: method, lambda method: METHODS.build(dict(type="SAM", method=method))]
+)
+def test_a_wrapper_needs_no_more_than_what_it_changes(outer) -> None:
+    inside = lambda: Adversarial(attack(), ("clean", "adv"))  # noqa: E731
+    plain, gradients = step(outer(inside()), TinyCNNTask(dropout=0.0))
+    halved, others = step(outer(Halved(inside())), TinyCNNTask(dropout=0.0))
+    torch.testing.assert_close(2 * optimised(halved), optimised(plain), rtol=1e-4, atol=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(2 * others[name], gradient, rtol=1e-3, atol=1e-5)
+    assert outer(Halved(inside())).cost() == outer(inside()).cost()
