@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,12 +51,19 @@ def align_classes(dataset: Any, classes: Names, *, owner: str = "the model") -> 
         owner: whose they are, for remarks and errors.
 
     Raises:
-        DataError: the set has a class that is none of them, or is numbered otherwise and cannot be renumbered.
+        DataError: the set has a class that is none of them, or is numbered otherwise and cannot be renumbered, as where
+            two classes share a name.
     """
     names = getattr(dataset, "classes", None)
     difference = first_difference(names, classes)
     if difference is None or names is None or classes is None:
         return dataset, []
+    most = Counter(names) | Counter(classes)
+    if double := next((name for name in names if most[name] > 1), None):
+        raise DataError(
+            f"the data set's classes are not those of {owner} ({difference}), and two are called {double!r}, which no "
+            "name tells apart: give every class a name of its own"
+        )
     unknown = [name for name in names if name not in classes]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""

@@ -55,6 +55,21 @@ def test_labels_are_matched_by_name(classes: Sequence[str], part: bool) -> None:
     assert dataset.classes == tuple(classes)
 
 
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        (("bee", "ant", "ant", "dog"), MODEL),
+        (("crane", "ant"), ("ant", "crane", "bee", "crane")),
+        (("ant", "ant"), MODEL),
+    ],
+)
+def test_classes_that_share_a_name_are_not_matched_by_it(here: Sequence[str], there: Sequence[str]) -> None:
+    with pytest.raises(DataError, match="two are called '(ant|crane)', which no name tells apart"):
+        align_classes(images(here), there)
+    assert align_classes(images(here), here)[1] == []  # the same list
+    assert align_classes(images(("bee", "ant")), ("ant", "crane", "bee", "crane"))[0].labels.tolist() == [2, 0, 2, 0]
+
+
 def test_the_remark_says_what_was_done() -> None:
     assert (
         "4 classes in another order than the model (class 0 is 'ant'" in align_classes(images(MODEL[::-1]), MODEL)[1][0]
