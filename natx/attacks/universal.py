@@ -16,6 +16,7 @@ from natx.attacks.victim import Cost, Victim
 from natx.batch import size, to_device
 from natx.config import VOLATILE_DATA
 from natx.data import build_dataset, subset
+from natx.data.classes import align_classes
 from natx.errors import ConfigError
 from natx.objectives import Objective, build_objective
 from natx.registry import ATTACKS
@@ -110,6 +111,7 @@ class Universal(Attack):
 
     Raises:
         ConfigError: numbers out of range; when it is fitted, images of several sizes under a norm ball.
+        DataError: when it is fitted, classes that the model does not have.
     """
 
     works_under = (NormBall, Patch)
@@ -180,6 +182,7 @@ class Universal(Attack):
         """The perturbation for a victim's model; the victim's cost gets that of the fit."""
         whole = build_dataset(self.data)
         images = subset(whole.for_evaluation() if hasattr(whole, "for_evaluation") else whole, self.images)
+        images, renumbered = align_classes(images, victim.task.classes)
         self._show(images, victim)
         generator, common = torch.Generator().manual_seed(self.seed), None
         seed = self.seed if self.objective.needs_random_start else None
@@ -201,7 +204,7 @@ class Universal(Attack):
         fitted = f"fitted on {len(images)} of {self._source} in {passes}"
         # What the fit could not follow is told as of any attack: a perturbation that stays put looks like robustness.
         remarks = [f"{self.name} is one perturbation for all images, {fitted}"]
-        remarks += [f"of these, {note}" for note in tally.notes()]
+        remarks += [*(f"there {note}" for note in renumbered), *(f"of these, {note}" for note in tally.notes())]
         return Fit(victim.task, common, "; ".join(remarks))
 
     def _show(self, images: Any, victim: Victim) -> None:

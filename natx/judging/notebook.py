@@ -25,7 +25,7 @@ from natx.evaluation import evaluate as run_evaluation
 from natx.evaluation.applicable import OnUnsupported
 from natx.judging.results import Curve, Result
 from natx.models.load import load
-from natx.models.wrap import answer_remarks, wrap
+from natx.models.wrap import answer_remarks, class_names, wrap
 from natx.runtime.device import pick_device
 from natx.runtime.progress import Meter, notebook_meter
 from natx.task import unit_pixels
@@ -201,14 +201,7 @@ def _data(model: nn.Module, images: Any, labels: Any, *, classes: Sequence[str] 
         return InMemory(images, labels, classes=[str(i) for i in range(int(labels.max()) + 1)]), []
     if int(labels.max()) >= len(classes):
         raise DataError(f"labels go up to {int(labels.max())}, and classes names {len(classes)} (0 first)")
-    return align_classes(InMemory(images, labels, classes=classes), _names(model))
-
-
-def _names(model: nn.Module) -> Sequence[str] | None:
-    """Names of the model's classes in label order, where it has them."""
-    names = getattr(model, "classes", None)
-    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-    return names if listed else None
+    return align_classes(InMemory(images, labels, classes=classes), class_names(model))
 
 
 def _checked(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

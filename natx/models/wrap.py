@@ -31,6 +31,13 @@ BATCH = (
 )
 
 
+def class_names(module: nn.Module) -> tuple[str, ...] | None:
+    """Names of a module's classes in label order, where it has them (``module.classes``)."""
+    names = getattr(module, "classes", None)
+    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    return tuple(names) if listed and names else None
+
+
 class ModuleTask(Task):
     """Softmax classification of whole images by a module that maps pixels in [0,1] to logits.
 
@@ -67,6 +74,7 @@ class ModuleTask(Task):
         if len({None if values is None else len(values) for values in statistics}) > 1:
             raise ConfigError(f"mean and std go together, a value a channel each; got mean={mean} and std={std}")
         self.module, self.num_classes, self.output_part = module, num_classes, logits
+        self.classes = class_names(module)
         tensors = [*module.parameters(), *module.buffers()]
         # Where the images go, also for a module without parameters: an evaluation asks a task's first one.
         device = device or (tensors[0].device if tensors else torch.device("cpu"))

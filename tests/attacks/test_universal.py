@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from natx.attacks import Patch, Universal
-from natx.errors import ConfigError
+from natx.data.base import InMemory
+from natx.errors import ConfigError, DataError
 from natx.evaluation import evaluate
 from natx.methods import Adversarial
 from natx.objectives import Objective
@@ -165,6 +166,22 @@ def test_it_is_fitted_once_for_a_model_and_its_cost_and_images_are_told() -> Non
     assert all(isinstance(value, (str, int, float)) for value in settings.values())
     few = Universal(Linf(0.1), DATA, images=3, epochs=1, batch_size=2).judge(task, JUDGED)
     assert few.cost.backwards == 3 and few.notes[0].endswith("fitted on 3 of Greys in 1 pass")
+
+
+def test_it_is_fitted_for_the_classes_of_the_model() -> None:
+    names, tiny = ("ant", "bee", "cat", "dog", "eel"), TinyDataset(30)
+    task = fit(TinyCNNTask(), tiny)
+    task.classes, order = names, [3, 0, 4, 1, 2]
+    other = InMemory(
+        tiny.images, torch.tensor([order.index(y) for y in tiny.labels.tolist()]), classes="dog ant eel bee cat".split()
+    )
+    batch = TinyDataset(10, seed=1).__getitems__(range(10))
+    ways = [InMemory(tiny.images, tiny.labels, classes=names), other]
+    attacked = [Universal(Linf(0.1), data, epochs=2).judge(task, batch) for data in ways]
+    assert torch.equal(attacked[0].x_adv, attacked[1].x_adv)
+    assert "labels were matched by name" in attacked[1].notes[0] and "by name" not in attacked[0].notes[0]
+    with pytest.raises(DataError, match="the model has no class 'fox'"):
+        Universal(Linf(0.1), InMemory(tiny.images, tiny.labels, classes=(*names[:4], "fox"))).judge(task, batch)
 
 
 def test_it_judges_images_that_it_was_not_fitted_on() -> None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import natx
-from natx.attacks import PGD
+from natx.attacks import PGD, Transfer
 from natx.errors import CheckpointError, ConfigError, DataError, UserError
+from natx.models.adversary import Adversary
 from natx.models.checkpoint import save_weights
 from natx.testing import LinearTask, TinyCNNTask
 from natx.threat import L2, Linf
@@ -127,6 +128,16 @@ def test_labels_without_names_are_numbered_as_the_models_classes() -> None:
         model.classes = names
         result = natx.evaluate(model, x, y, attacks="FGSM", eps=EPS)
         assert torch.equal(result.correct["FGSM"], expected.correct["FGSM"]) and result.notes == expected.notes
+
+
+def test_a_source_of_transferred_attacks_numbers_the_models_classes() -> None:
+    model, source = Linear(3), LinearTask(torch.randn(3, 12, generator=torch.Generator().manual_seed(0)))
+    x, y = pictures(10, model)
+    model.classes, source.classes = ("ant", "bee", "cat"), ("bee", "ant", "cat")
+    attack = Transfer(Linf(EPS), Adversary([source]), dict(type="FGSM"))
+    for judged in (natx.evaluate, natx.attack):
+        with pytest.raises(ConfigError, match="was trained on other classes"):
+            judged(model, x, y, **{"attacks" if judged is natx.evaluate else "attack": attack})
 
 
 def test_the_model_is_left_as_it_was() -> None:
