@@ -39,7 +39,10 @@ def attack_mode(module: nn.Module, bn_mode: BNMode = "eval") -> Iterator[None]:
             parameter.requires_grad_(False)
         yield
     finally:
-        for m, training in modes:
+        for m, training in modes:  # parents first; by their own train(), which may take back what eval() did (LoRA)
+            if m.training != training:
+                m.train(training)
+        for m, training in modes:  # whatever that makes of the flag
             m.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

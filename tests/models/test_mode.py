@@ -92,3 +92,31 @@ def test_unknown_bn_mode_is_refused_before_anything_changes() -> None:
 def test_an_attack_refuses_an_unknown_bn_mode_when_it_is_made() -> None:
     with pytest.raises(ConfigError, match="'eval' or 'train'"):
         PGD(Linf(8 / 255), bn_mode="batch")
+
+
+class Merging(nn.Linear):
+    """Adds a part to its weight in eval mode and takes it off in training, as LoRA layers do."""
+
+    merged = False
+
+    def train(self, mode: bool = True) -> Merging:
+        super().train(mode)
+        if mode == self.merged:  # neither training with it nor judged without
+            self.weight.data += -1 if mode else 1
+            self.merged = not mode
+        return self
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_a_layers_own_eval_did_is_taken_back(frozen: bool) -> None:
+    net = nn.Sequential(Merging(2, 2), nn.Sequential(Merging(2, 2)))
+    for layer in (net[0], net[1][0]):
+        nn.init.ones_(layer.weight)
+    net.train()
+    net[1].train(not frozen)  # frozen in eval inside a training model
+    before = modes(net), [(layer.merged, layer.weight.clone()) for layer in (net[0], net[1][0])]
+    with attack_mode(net):
+        assert net[0].merged and net[1][0].merged
+    assert modes(net) == before[0]
+    for layer, (merged, weight) in zip((net[0], net[1][0]), before[1]):
+        assert layer.merged == merged and torch.equal(layer.weight, weight)
