@@ -216,6 +216,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(whole, tmp_path: Path, m
 def test_a_state_without_the_natural_network_is_refused_in_one_line(whole, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
+    (folder / "best.safetensors").touch()  # which a state needs beside it
     state = {key: value for key, value in whole[1].items() if key != "format"}
     save_state(folder / "last.pth", {**state, "method": {}})
     with pytest.raises(CheckpointError, match="terms.0.natural") as error:
