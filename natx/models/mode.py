@@ -39,7 +39,7 @@ def attack_mode(module: nn.Module, bn_mode: BNMode = "eval") -> Iterator[None]:
             parameter.requires_grad_(False)
         yield
     finally:
-        for m, training in modes:  # parents first; by their own train(), which may take back what eval() did (LoRA)
+        for m, training in modes:  # parents first; by their own train(), which undoes what eval mode did (LoRA)
             if m.training != training:
                 m.train(training)
         for m, training in modes:  # whatever that makes of the flag
