@@ -7,9 +7,11 @@ from typing import Any
 from mmengine.config import Config
 
 from natx.config import plain_dict
-from natx.training.images import replayed
+from natx.registry import THREATS
+from natx.training.images import replayed, training_threat
 
 ENDLESS = float("inf")
+ALIKE = 0.05  # of two radii: 0.031 is meant as 8/255
 # Schedules that spread a change over their length, which mmengine takes for 10^9 where nothing says it.
 SPREAD = ("Linear", "Poly", "CosineAnnealing", "OneCycle")
 
@@ -23,7 +25,11 @@ def misfits(config: Config, *, steps: int) -> list[str]:
     """
     epochs, schedules = config.train_cfg.max_epochs, plain_dict(config).get("param_scheduler", ())
     schedules = [schedules] if isinstance(schedules, dict) else list(schedules)
-    return [*schedule_misfits(schedules, epochs=epochs, steps=steps), *_accumulated_replays(config)]
+    return [
+        *schedule_misfits(schedules, epochs=epochs, steps=steps),
+        *_accumulated_replays(config),
+        *_other_threat(config),
+    ]
 
 
 def schedule_misfits(schedules: list[dict[str, Any]], *, epochs: int, steps: int) -> list[str]:
@@ -68,3 +74,14 @@ def _accumulated_replays(config: Config) -> list[str]:
         f"accumulative_counts={count} adds up gradients of iterations that show the same images (replays={replays}): "
         f"an update has {config.data.batch_size} images, and the images are attacked further without one in between"
     ]
+
+
+def _other_threat(config: Config) -> list[str]:
+    """A remark where the method trains against another threat model than the config's own, which its file may mean."""
+    threats = [training_threat(plain_dict(config.method)), config.get("threat")]
+    named, own = (THREATS.build(plain_dict(threat)) if isinstance(threat, dict) else threat for threat in threats)
+    if named is None or own is None or named == own:
+        return []
+    if type(named) is type(own) and abs(named.radius / own.radius - 1) < ALIKE:
+        return []
+    return [f"the method trains against {named}, which its attack names; threat, {own}, is that of other attacks"]

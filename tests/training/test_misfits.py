@@ -60,6 +60,25 @@ def test_schedules_of_another_length_are_told(schedules: list[dict[str, Any]], p
     assert line.startswith("param_scheduler: ") and all(part in line for part in parts)
 
 
+@pytest.mark.parametrize(
+    ("threat", "told"),
+    [
+        ({"type": "Linf", "eps": 0.1}, False),
+        ({"type": "Linf", "eps": 0.099}, False),
+        ({"type": "Linf", "eps": 0.05}, True),
+        ({"type": "L2", "eps": 0.1}, True),
+        (None, False),
+    ],
+)
+def test_another_threat_model_than_the_methods_is_told(threat: dict[str, Any] | None, told: bool) -> None:
+    """A file that sets ``threat`` on top of a shipped config has not changed what the method trains against."""
+    attack = {"type": "PGD", "threat": {"type": "Linf", "eps": 0.1}, "steps": 1}
+    config = tiny_config({"type": "AWP", "gamma": 0.01, "method": {"type": "Adversarial", "attack": attack}})
+    config.threat = threat
+    remarks = [line for line in misfits(config, steps=4) if "the method trains against" in line]
+    assert len(remarks) == told and all("Linf 25.5/255" in line for line in remarks)
+
+
 def test_accumulating_over_replays_is_told_in_the_plan(tmp_path: Path) -> None:
     free = {"type": "FreeTraining", "threat": LINF, "replays": 4}
     config = tiny_config(free, optim_wrapper={**SGD, "accumulative_counts": 2})
