@@ -8,6 +8,7 @@
     columns.py   judging: the columns of a table
     whole_row.py judging: AutoAttack's column, and the worst case over all columns
     memory.py    peak memory of attacks
+    allocator.py memory that the C library keeps
     reid.py      person re-identification
     epochs.py    seconds an epoch on a GPU
     recipes.py   hours of the fast recipes
@@ -37,6 +38,7 @@ THEMES = (
     "columns",
     "whole_row",
     "memory",
+    "allocator",
     "reid",
     "epochs",
     "recipes",

@@ -45,11 +45,15 @@ def peak_memory(bench: Bench, kind: str) -> float:
     return (torch.cuda.max_memory_allocated(bench.device) - before) / 1e6
 
 
+def root_on_path() -> dict[str, str]:
+    """The environment of a new process that imports what this one did."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
+
+
 def in_fresh_process(bench: Bench, kind: str) -> float:
     """:func:`peak_memory` in a new process with the same settings."""
     # Every larger block comes from and goes back to the system at once, so the resident peak is what lives.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])}
-    environment |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = root_on_path() | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     command = [*COMMAND, "--memory-worker", kind, "--model", bench.model]
     command += ["--batch-size", str(bench.batch_size), "--device", str(bench.device)]
     command += ["--threads", str(torch.get_num_threads())]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
+from natx.attacks.parts import Parts
 from natx.attacks.tally import Tally
 from natx.attacks.victim import Cost, Victim
 from natx.batch import Batch
@@ -167,13 +168,14 @@ class Attack:
         return x_adv
 
     @final
-    def judge(self, task: Task, batch: Batch, *, success: Success = "any") -> Attacked:
+    def judge(self, task: Task, batch: Batch, *, success: Success = "any", parts: Parts | None = None) -> Attacked:
         """Attack in full precision and say per column which images broke.
 
         Args:
             task: the task; evaluated in eval mode.
             batch: images to attack.
             success: 'any' counts an image broken at any step as broken, 'last' looks at the last step only.
+            parts: keeps what the attack finishes on the way, if it has parts (AutoAttack's members).
         """
         if success not in ("any", "last"):
             raise ConfigError(f"success is 'any' or 'last'; got {success!r}")
@@ -184,6 +186,7 @@ class Attack:
         device = batch["inputs"].device.type
         with attack_mode(task, self.bn_mode), torch.autocast(device, enabled=False), exact_float32():
             victim = self.bind(task, batch)
+            victim.parts = parts
             attacked = self.run_judged(victim, success=success)
             attacked.cost = victim.cost
             attacked.notes = [*attacked.notes, *victim.tally.notes()]

@@ -10,9 +10,12 @@ import logging
 import random
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 
 import numpy as np
 import pyautoattack
@@ -20,8 +23,9 @@ import torch
 from pyautoattack import checks
 from torch import Tensor
 
+from natx.attacks.parts import Part
 from natx.attacks.remarks import SQUARE
-from natx.attacks.victim import Victim
+from natx.attacks.victim import Cost, Victim
 from natx.errors import UnsupportedError
 from natx.runtime.device import forked_rng
 from natx.task import Task
@@ -73,6 +77,25 @@ def _counted(line: str, images: int) -> str:
     """A flag of the library; that of Square, a share of the images of one call, as their number."""
     share = re.match(r"Square Attack has decreased the robust accuracy of ([\d.]+)%", line)
     return line if share is None else f"{SQUARE}{round(float(share[1]) / 100 * images)}"
+
+
+def _kept(
+    victim: Victim, numbers: Iterator[int], perturb: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
+) -> Tensor:
+    """A member's images: computed and kept, or those that were kept. Each member seeds itself, so it needs no other."""
+    number = next(numbers)
+    if victim.parts is None:
+        return perturb(x, y)
+    stored = victim.parts.stored(number, x)
+    if stored is not None:
+        victim.cost += Cost(stored.forwards, stored.backwards)
+        victim.tally.some(stored.at_least.to(x.device))
+        return stored.x_adv.to(x)
+    begun, forwards, backwards = time.monotonic(), victim.cost.forwards, victim.cost.backwards
+    x_adv = perturb(x, y)
+    spent = victim.cost.forwards - forwards, victim.cost.backwards - backwards
+    victim.parts.add(number, x, Part(x_adv, *spent, victim.tally.at_least, time.monotonic() - begun))
+    return x_adv
 
 
 def check_square(height: int, width: int) -> None:
@@ -162,6 +185,7 @@ def run_members(
     if _squares(victim.ball.threat, members):
         check_square(*victim.x.shape[-2:])
     labels = victim.batch["data_samples"].to(device)
+    numbers = count()
     with contained(device) as collector, torch.enable_grad():
         adversary = pyautoattack.AutoAttack(
             victim.logits,
@@ -179,6 +203,8 @@ def run_members(
             adversary.square.n_queries = queries
             for apgd in (adversary.apgd, adversary.apgd_targeted):
                 _set_iterations(apgd, iterations)
+        for member in (adversary.apgd, adversary.apgd_targeted, adversary.fab, adversary.square):
+            member.perturb = partial(_kept, victim, numbers, member.perturb)
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(_counted(line, len(x)) for line in collector.lines))

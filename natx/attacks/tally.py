@@ -27,11 +27,13 @@ class Tally:
         faint: images with a gradient that had no entry of ``TINY`` or more, bool ``[N]``.
         undefined: images with a gradient that had NaN or infinite entries, bool ``[N]``.
         unreadable: images with NaN or infinite logits, bool ``[N]``.
+        at_least: the most images at once that were faint and that were undefined, of those that a library chose, int64
+            ``[2]``.
     """
 
     def __init__(self, count: int, device: torch.device) -> None:
         self.faint, self.undefined, self.unreadable = torch.zeros(3, count, dtype=torch.bool, device=device).unbind(0)
-        self._at_least = torch.zeros(2, dtype=torch.int64, device=device)
+        self.at_least = torch.zeros(2, dtype=torch.int64, device=device)
 
     def gradients(self, grad: Tensor, *, rows: Tensor | None, among: Tensor | None = None) -> None:
         """Look at gradients ``[n, C, H, W]`` of the images at positions ``rows`` (all by default).
@@ -51,8 +53,11 @@ class Tally:
 
     def some_gradients(self, grad: Tensor) -> None:
         """Look at gradients ``[n, C, H, W]`` of images nobody says which: as many as there are at once are counted."""
-        counts = torch.stack([flags.sum() for flags in _flags(grad)])
-        self._at_least = torch.maximum(self._at_least, counts)
+        self.some(torch.stack([flags.sum() for flags in _flags(grad)]))
+
+    def some(self, counts: Tensor) -> None:
+        """Take over counts as :attr:`at_least` has them, int64 ``[2]``."""
+        self.at_least = torch.maximum(self.at_least, counts)
 
     def without_gradient(self) -> Tensor:
         """Images that at some step had no gradient or one that is not finite, bool ``[N]``."""
@@ -67,7 +72,7 @@ class Tally:
         """What a report should say of all images, or of those at positions ``rows``; nothing of what was not met."""
         flags = (self.faint, self.undefined, self.unreadable)
         counts = torch.stack([(one if rows is None else one[rows]).sum() for one in flags]).tolist()
-        at_least = self._at_least.tolist() if rows is None else [0, 0]
+        at_least = self.at_least.tolist() if rows is None else [0, 0]
         return [
             *(f"{kind}{count}" for kind, count in zip(KINDS, counts) if count),
             *(f"{kind}{count}" for kind, count in zip(AT_LEAST, at_least) if count),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from natx.attacks.parts import Parts
 from natx.attacks.tally import Tally, finite_gradient
 from natx.batch import Batch, select, size
 from natx.errors import ConfigError
@@ -47,6 +48,7 @@ class Victim:
         cost: gets what is spent.
         tally: gets what cannot be followed; of these images alone by default.
         rows: the images' positions in the tally, int64 ``[N]``; None where they are all of it, in order.
+        parts: keeps what an attack finishes on the way, where a judging keeps its progress.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Victim:
         cost: Cost,
         tally: Tally | None = None,
         rows: Tensor | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.task, self.batch, self.ball, self.cost = task, batch, ball, cost
         self.tally = Tally(len(ball.x), ball.x.device) if tally is None else tally
-        self.rows = rows
+        self.rows, self.parts = rows, parts
 
     @property
     def x(self) -> Tensor:

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from natx import cli
 from natx.errors import ConfigError
+from natx.runtime.allocator import keep_freed_memory
 from natx.version import __version__
 
 # Each is the module of its name in this folder.
@@ -46,6 +47,7 @@ def start(command: str, words: Sequence[str]) -> None:
     # OpenMP's threads wait by spinning, which takes the processor from whoever they wait for: beside other busy
     # processes two threads made a small network's steps 30 times as slow as with this. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     cli.run(lambda: _command(command, words), debug="--debug" in words)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from natx.runtime.files import clear_unfinished, sha256, strict, write_json
 
 FORMAT = "natx-evaluation-1"
 FILES = "progress*.json"
-TENSORS = "progress-*.safetensors"  # of evaluations of sets
+TENSORS = "progress-*.safetensors"  # of evaluations of sets, and of parts of blocks
 SHOWN = 80  # letters of a setting in an error
 
 
@@ -33,6 +34,7 @@ class Block:
         cost: what it took.
         notes: remarks that belong in a report.
         seconds: time.
+        kept: called once the block is on the disk.
     """
 
     images: list[int]
@@ -40,6 +42,7 @@ class Block:
     cost: Cost = field(default_factory=Cost)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    kept: Callable[[], Any] = lambda: None
 
     def plain(self) -> dict[str, Any]:
         """The block for a JSON that people can read: ranges of positions, a string of 0 and 1 per column."""
@@ -106,6 +109,11 @@ class Progress:
         """Keep a finished block; it is on the disk when this returns."""
         self.blocks.setdefault(name, []).append(block.plain())
         self.write()
+
+    def beside(self, name: str, images: Sequence[int], *more: int) -> Path:
+        """A file for tensors of some images under an attack; of another evaluation it has another name."""
+        asked = json.dumps([self.evaluation, name, ranges(list(images)), *more])
+        return self.path.parent / f"progress-{hashlib.sha256(asked.encode()).hexdigest()[:24]}.safetensors"
 
     def write(self) -> None:
         """Write the file as it stands."""

@@ -19,6 +19,7 @@ from natx.attacks.remarks import SATURATED, merged
 from natx.batch import Batch, to_device
 from natx.errors import ConfigError, DataError
 from natx.evaluation.applicable import OnUnsupported, applicable, settings_remarks
+from natx.evaluation.parts import BlockParts
 from natx.evaluation.pieces import Pieces
 from natx.evaluation.pool import cheapest_first
 from natx.evaluation.progress import Block, Progress
@@ -214,9 +215,15 @@ class _Judging:
         """
 
         def at_once(images: list[int]) -> Block:
-            attacked = attack.judge(self.task, self._load(images), success=self.success)
+            parts = None
+            if self.progress is not None and attack.block_size is not None:
+                parts = BlockParts(self.progress, ", ".join(result.columns), images)
+            attacked = attack.judge(self.task, self._load(images), success=self.success, parts=parts)
             right = torch.stack([~attacked.broken[column] for column in result.columns])
-            return Block(images, right.cpu(), attacked.cost, attacked.notes)
+            block = Block(images, right.cpu(), attacked.cost, attacked.notes)
+            if parts is not None:
+                block.seconds, block.kept = parts.seconds, parts.clear
+            return block
 
         pieces = Pieces(at_once, divisible=attack.block_size is None)
 
@@ -271,9 +278,11 @@ class _Judging:
         with closing(blocks):  # a generator's modes are put back at once where an exception ends it
             begun = time.monotonic()
             for block in blocks:
-                block.seconds, begun = time.monotonic() - begun, time.monotonic()
+                block.seconds += time.monotonic() - begun
+                begun = time.monotonic()
                 if self.progress is not None:
                     self.progress.add(key, block)
+                    block.kept()
                 self.meter.advance(len(block.images))
                 yield block
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class SetProgress:
     """
 
     def __init__(self, folder: Path, evaluation: dict[str, Any], *, resume: bool = False) -> None:
-        self.folder, self.identity = folder, Progress(folder, evaluation, resume=resume)
+        self.identity = Progress(folder, evaluation, resume=resume)
         self.identity.write()
 
     def stored(self, name: str, images: Sequence[int]) -> SetBlock | None:
@@ -71,7 +70,7 @@ class SetProgress:
         Raises:
             ConfigError: its file is damaged.
         """
-        path = self._path(name, images)
+        path = self.identity.beside(name, images)
         if not path.exists():
             return None
         try:
@@ -87,12 +86,7 @@ class SetProgress:
             ConfigError: predictions that are neither tensors nor lists of them.
         """
         content = save(_tensors(block), metadata={KEY: json.dumps(_plain(block))})
-        write_atomic(self._path(name, block.images), lambda file: file.write(content))
-
-    def _path(self, name: str, images: Sequence[int]) -> Path:
-        """The file of a block; of another evaluation it has another name."""
-        asked = json.dumps([self.identity.evaluation, name, ranges(list(images))])
-        return self.folder / f"progress-{hashlib.sha256(asked.encode()).hexdigest()[:24]}.safetensors"
+        write_atomic(self.identity.beside(name, block.images), lambda file: file.write(content))
 
 
 def _plain(block: SetBlock) -> dict[str, Any]:

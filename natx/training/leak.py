@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from natx.config import plain_dict
 from natx.data import build_dataset
+from natx.data.base import InMemory
 from natx.errors import UserError
 
 LEARNED_TESTS = "learned_tests"  # of a checkpoint's meta
@@ -19,22 +20,22 @@ LEARNED_TESTS = "learned_tests"  # of a checkpoint's meta
 def learned_tests(config: Config, whole: Any) -> dict[str, dict[str, int]]:
     """How many ``images`` ``of`` a config's test set are training images, as an entry of a checkpoint's meta.
 
-    By their files; nothing where no image is, where images have no files of their own, or where the test set cannot be
-    read here.
+    By their files, or by their pixels where the images are in memory; nothing where no image is, or where the test set
+    cannot be read here.
 
     Args:
         config: a training config.
         whole: its training images, those that are held out among them.
     """
-    learned, settings = getattr(whole, "files", ()), config.data.get("test")
-    if not learned or settings is None:
+    settings = config.data.get("test")
+    if settings is None or not _known(whole):
         return {}
     try:
-        tested = getattr(build_dataset(plain_dict(settings)), "files", ())
+        tested = _marks(build_dataset(plain_dict(settings)))
     except UserError:
         return {}
-    there = set(_resolved(learned))
-    count = sum(file in there for file in _resolved(tested))
+    learned = set(_marks(whole))
+    count = sum(mark in learned for mark in tested)
     return {LEARNED_TESTS: {"images": count, "of": len(tested)}} if count else {}
 
 
@@ -46,6 +47,18 @@ def leak_remarks(meta: dict[str, Any]) -> list[str]:
         f"{leak['images']} of the {leak['of']} test images of the training's config are among its training images: "
         "what is measured on them is no test"
     ]
+
+
+def _known(dataset: Any) -> bool:
+    """Whether :func:`_marks` has something to tell images by."""
+    return bool(getattr(dataset, "files", ())) or isinstance(dataset, InMemory)
+
+
+def _marks(dataset: Any) -> Sequence[Any]:
+    """What every image of a set is known by; empty where there is nothing."""
+    if files := getattr(dataset, "files", ()):
+        return _resolved(files)
+    return dataset.hashes() if isinstance(dataset, InMemory) else ()
 
 
 def _resolved(files: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import sys
 from collections.abc import Callable
@@ -35,7 +36,8 @@ ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
     *("single_vs_multi_step", "bf16_vs_fp32", "compiled_step", "compiled_step_bf16", "compiled_rest"),
     *("step_overhead", "methods", "columns_any", "columns_last"),
-    *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "reid_ranking", "epoch_times", "recipe_hours"),
+    *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "kept_memory"),
+    *("reid_ranking", "epoch_times", "recipe_hours"),
     *("mtd_nat_step_vs_union", "mtd_nat_step_vs_mtd", "mtd_nat_bf16_vs_fp32", "mtd_memory"),
     *("det_padding", "det_judging_memory", "det_judging_time", "det_voc_passes", "speed_record"),
 ]
@@ -313,6 +315,23 @@ def test_the_memory_worker_sees_the_feature_maps(items: ModuleType, bench: Any) 
     one_map = 64 * 16 * 32 * 32 * 4 / 1e6  # of ResNet-8's first stage, whose layers keep several for the backward
     found = theme("fresh").in_fresh_process(replace(bench, batch_size=64), "train")
     assert 3 * one_map < found < 50 * one_map
+
+
+def test_kept_memory_is_measured_in_fresh_processes(
+    items: ModuleType, bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both workers run, with the C library's own settings whatever this process has; a GPU has none of it."""
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1000")
+    found = run_item(items.ITEMS["kept_memory"], bench, SETTING)
+    if platform.libc_ver()[0] == "glibc":
+        assert found["repeats"] == 1 and min(found["a_values"] + found["b_values"]) > 0
+    else:
+        assert "needs the GNU C library" in found["not_run"]
+    found = run_item(items.ITEMS["kept_memory"], replace(bench, device=torch.device("meta")), SETTING)
+    assert "needs --device cpu" in found["not_run"]
+    monkeypatch.setattr(theme("allocator"), "WORKER", "raise SystemExit('no such thing')")
+    with pytest.raises(RuntimeError, match="the measurement failed: no such thing"):
+        theme("allocator").in_fresh_process(bench, "keep")
 
 
 # ------------------------------------------------------------------------------------------------ the command line

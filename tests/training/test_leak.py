@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 from workshop import DIGITS, Workshop
 
+from natx.data import build_dataset
 from natx.training.leak import leak_remarks, learned_tests
 
 TOLD = (
@@ -51,6 +53,33 @@ def test_files_are_the_same_by_whatever_way_they_are_named(tmp_path: Path) -> No
     assert learned_tests(config, Files(tmp_path / "dark" / "0.png")) == {} == learned_tests(config, Files())
     assert learned_tests(Config({"data": {"test": None}}), learned) == {}
     assert leak_remarks({}) == []
+
+
+def arrays(path: Path, values: Sequence[int], *, layout: str = "last") -> dict[str, Any]:
+    """One image of 8 x 8 for each value, whose pixels differ from those of any other."""
+    images = np.arange(8 * 8 * 3).reshape(1, 8, 8, 3) % 50 + np.array(values)[:, None, None, None]
+    images = images.astype(np.uint8)
+    stored = images if layout == "last" else images.transpose(0, 3, 1, 2)
+    np.savez(path, image=stored, label=np.arange(len(values)) % 2)
+    return {"type": "NPZ", "path": str(path), "num_classes": 2}
+
+
+def test_images_in_memory_are_the_same_by_their_pixels(tmp_path: Path) -> None:
+    """As where one file or one half of CIFAR is both; labels and the file's layout do not matter."""
+    import tasks.cls  # noqa: F401
+
+    learned = build_dataset(arrays(tmp_path / "learned.npz", [1, 2, 3, 4]))
+    config = Config({"data": {"test": arrays(tmp_path / "tests.npz", [9, 3, 1], layout="first")}})
+    assert learned_tests(config, learned) == {"learned_tests": {"images": 2, "of": 3}}
+    config = Config({"data": {"test": arrays(tmp_path / "others.npz", [5, 6])}})
+    assert learned_tests(config, learned) == {}
+    assert learned_tests(Config({"data": {"test": {"type": "NPZ", "path": str(tmp_path / "gone.npz")}}}), learned) == {}
+    halves = [{"type": "Digits", "train": train} for train in (True, False)]
+    assert learned_tests(Config({"data": {"test": halves[1]}}), build_dataset(halves[0])) == {}
+    again = learned_tests(Config({"data": {"test": halves[0]}}), build_dataset(halves[0]))
+    assert again == {"learned_tests": {"images": 1437, "of": 1437}}
+    # Files are no pixels: a set of one kind and one of the other have nothing to be compared by.
+    assert learned_tests(Config({"data": {"test": halves[0]}}), Files(tmp_path / "0.png")) == {}
 
 
 def test_a_training_its_checkpoint_and_reports_tell_it(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
