@@ -17,6 +17,7 @@ class Part:
         forwards: images that it pushed forward.
         backwards: likewise.
         at_least: what :meth:`natx.attacks.tally.Tally.some_gradients` counted, int64 ``[2]``.
+        flags: what the library said of it.
         seconds: time.
     """
 
@@ -24,6 +25,7 @@ class Part:
     forwards: int
     backwards: int
     at_least: Tensor
+    flags: list[str]
     seconds: float
 
 

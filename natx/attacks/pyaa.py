@@ -31,6 +31,7 @@ from natx.runtime.device import forked_rng
 from natx.task import Task
 from natx.threat import ThreatModel
 
+Perturb = Callable[[Tensor, Tensor], Tensor]  # a member, from pixels and labels
 VERSION = f"pyautoattack {version('pyautoattack')}"
 
 
@@ -80,7 +81,12 @@ def _counted(line: str, images: int) -> str:
 
 
 def _kept(
-    victim: Victim, numbers: Iterator[int], perturb: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
+    victim: Victim,
+    numbers: Iterator[int],
+    collector: _Collector,
+    perturb: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
 ) -> Tensor:
     """A member's images: computed and kept, or those that were kept. Each member seeds itself, so it needs no other."""
     number = next(numbers)
@@ -90,11 +96,20 @@ def _kept(
     if stored is not None:
         victim.cost += Cost(stored.forwards, stored.backwards)
         victim.tally.some(stored.at_least.to(x.device))
+        collector.lines += stored.flags
         return stored.x_adv.to(x)
-    begun, forwards, backwards = time.monotonic(), victim.cost.forwards, victim.cost.backwards
+    begun, said = time.monotonic(), len(collector.lines)
+    forwards, backwards = victim.cost.forwards, victim.cost.backwards
     x_adv = perturb(x, y)
-    spent = victim.cost.forwards - forwards, victim.cost.backwards - backwards
-    victim.parts.add(number, x, Part(x_adv, *spent, victim.tally.at_least, time.monotonic() - begun))
+    part = Part(
+        x_adv,
+        victim.cost.forwards - forwards,
+        victim.cost.backwards - backwards,
+        victim.tally.at_least,
+        collector.lines[said:],
+        time.monotonic() - begun,
+    )
+    victim.parts.add(number, x, part)
     return x_adv
 
 
@@ -204,7 +219,7 @@ def run_members(
             for apgd in (adversary.apgd, adversary.apgd_targeted):
                 _set_iterations(apgd, iterations)
         for member in (adversary.apgd, adversary.apgd_targeted, adversary.fab, adversary.square):
-            member.perturb = partial(_kept, victim, numbers, member.perturb)
+            member.perturb = partial(_kept, victim, numbers, collector, member.perturb)
         x = victim.x.detach().float().contiguous()  # the library's precision
         x_adv, _ = adversary.run_standard_evaluation(x, labels, batch_size=batch_size)
     notes = list(dict.fromkeys(_counted(line, len(x)) for line in collector.lines))

@@ -53,7 +53,8 @@ class BlockParts:
             with safe_open(path, framework="pt") as file:
                 plain = json.loads(file.metadata()[KEY])
                 pixels, at_least = file.get_tensor(PIXELS), file.get_tensor(AT_LEAST)
-            part = Part(pixels, int(plain["forwards"]), int(plain["backwards"]), at_least, float(plain["seconds"]))
+            spent, flags = (int(plain["forwards"]), int(plain["backwards"])), [str(flag) for flag in plain["flags"]]
+            part = Part(pixels, *spent, at_least, flags, float(plain["seconds"]))
             same = plain["of"] == _digest(x)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
@@ -70,11 +71,11 @@ class BlockParts:
             "of": _digest(x),
             "forwards": part.forwards,
             "backwards": part.backwards,
+            "flags": part.flags,
             "seconds": round(part.seconds, 3),
         }
-        plainly = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
-        content = save(plainly, metadata={KEY: json.dumps(plain)})
-        self.progress.write()  # which says of what evaluation the folder is
+        stored = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
+        content = save(stored, metadata={KEY: json.dumps(plain)})
         write_atomic(self._path(number), lambda file: file.write(content))
 
     def clear(self) -> None:

@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from natx.attacks.autoattack import LibraryAttack
 from natx.attacks.parts import Part
+from natx.attacks.remarks import FAINT_AT_LEAST
 from natx.errors import ConfigError
 from natx.evaluation import evaluate
 from natx.evaluation.parts import BlockParts
@@ -106,6 +108,25 @@ def test_members_that_were_through_are_not_run_again(
     assert kept(tmp_path) == []  # a finished block needs them no more
 
 
+class Rounded(TinyCNNTask):
+    """Without gradients to follow."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        return super().logits(x).round()
+
+
+def test_what_members_found_out_is_told_after_a_kill_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's flags, and gradients that its members met."""
+    rounded = Rounded(5, seed=1, width=4)
+    fit(rounded, TinyDataset(40, num_classes=5), lr=0.0)
+    whole = evaluated(rounded, None)
+    notes = " ".join(whole.attacks[1].notes)
+    assert "zero gradient" in notes and FAINT_AT_LEAST in notes
+    for die_at in (3, 4, 4):  # before Square, with all that has gradients done
+        killed(rounded, tmp_path, monkeypatch, die_at)
+    assert plain(evaluated(rounded, tmp_path)) == plain(whole)
+
+
 def test_the_time_of_parts_counts(task: TinyCNNTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(task, tmp_path, monkeypatch, 2)
     [path] = kept(tmp_path)
@@ -124,12 +145,12 @@ def test_a_damaged_part_is_told(task: TinyCNNTask, tmp_path: Path, monkeypatch: 
 
 
 def test_parts_of_other_pixels_or_another_evaluation_are_not_taken(tmp_path: Path) -> None:
-    x, part = torch.rand(2, 3, 4, 4), Part(torch.rand(2, 3, 4, 4), 7, 5, torch.tensor([1, 0]), 2.5)
+    x, part = torch.rand(2, 3, 4, 4), Part(torch.rand(2, 3, 4, 4), 7, 5, torch.tensor([1, 0]), ["a flag"], 2.5)
     progress = Progress(tmp_path, {"seed": 1})
     BlockParts(progress, "AA", [0, 1]).add(0, x, part)
     found = BlockParts(progress, "AA", [0, 1]).stored(0, x)
     assert found is not None and torch.equal(found.x_adv, part.x_adv) and found.at_least.tolist() == [1, 0]
-    assert (found.forwards, found.backwards, found.seconds) == (7, 5, 2.5)
+    assert (found.forwards, found.backwards, found.seconds, found.flags) == (7, 5, 2.5, ["a flag"])
     assert BlockParts(progress, "AA", [0, 1]).stored(0, x.flip(0)) is None
     assert BlockParts(progress, "AA", [0, 1]).stored(0, x.reshape(2, 3, 2, 8)) is None
     assert BlockParts(progress, "AA", [0, 1]).stored(1, x) is None
