@@ -84,7 +84,7 @@ def _kept(
     victim: Victim,
     numbers: Iterator[int],
     collector: _Collector,
-    perturb: Callable[[Tensor, Tensor], Tensor],
+    perturb: Perturb,
     x: Tensor,
     y: Tensor,
 ) -> Tensor:

@@ -48,8 +48,12 @@ class Victim:
         cost: gets what is spent.
         tally: gets what cannot be followed; of these images alone by default.
         rows: the images' positions in the tally, int64 ``[N]``; None where they are all of it, in order.
-        parts: keeps what an attack finishes on the way, where a judging keeps its progress.
+
+    Attributes:
+        parts: keeps what an attack finishes on the way, where a judging keeps its progress; else None.
     """
+
+    parts: Parts | None = None
 
     def __init__(
         self,
@@ -60,11 +64,10 @@ class Victim:
         cost: Cost,
         tally: Tally | None = None,
         rows: Tensor | None = None,
-        parts: Parts | None = None,
     ) -> None:
         self.task, self.batch, self.ball, self.cost = task, batch, ball, cost
         self.tally = Tally(len(ball.x), ball.x.device) if tally is None else tally
-        self.rows, self.parts = rows, parts
+        self.rows = rows
 
     @property
     def x(self) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,7 +23,7 @@ PIXELS, AT_LEAST = "x_adv", "at_least"
 class BlockParts:
     """The finished parts of an attack on one block of images; each is in a file of its own, written atomically.
 
-    They are removed when the block is finished: its outcomes take their place.
+    :meth:`natx.evaluation.progress.Progress.add` removes them once the block is finished and its outcomes are there.
 
     Args:
         progress: of the evaluation.
@@ -37,7 +36,6 @@ class BlockParts:
 
     def __init__(self, progress: Progress, name: str, images: Sequence[int]) -> None:
         self.progress, self.name, self.images = progress, name, images
-        self.paths: list[Path] = []
         self.seconds = 0.0
 
     def stored(self, number: int, x: Tensor) -> Part | None:
@@ -46,7 +44,7 @@ class BlockParts:
         Raises:
             ConfigError: its file is damaged.
         """
-        path = self._path(number)
+        path = self.progress.beside(self.name, self.images, part=number)
         if not path.exists():
             return None
         try:
@@ -76,18 +74,7 @@ class BlockParts:
         }
         stored = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         content = save(stored, metadata={KEY: json.dumps(plain)})
-        write_atomic(self._path(number), lambda file: file.write(content))
-
-    def clear(self) -> None:
-        """Remove the files of the parts that were asked for or kept."""
-        for path in self.paths:
-            path.unlink(missing_ok=True)
-
-    def _path(self, number: int) -> Path:
-        path = self.progress.beside(self.name, self.images, number)
-        if path not in self.paths:
-            self.paths.append(path)
-        return path
+        write_atomic(self.progress.beside(self.name, self.images, part=number), lambda file: file.write(content))
 
 
 def _digest(x: Tensor) -> str:

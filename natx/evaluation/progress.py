@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ class Block:
         cost: what it took.
         notes: remarks that belong in a report.
         seconds: time.
-        kept: called once the block is on the disk.
     """
 
     images: list[int]
@@ -42,7 +41,6 @@ class Block:
     cost: Cost = field(default_factory=Cost)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    kept: Callable[[], Any] = lambda: None
 
     def plain(self) -> dict[str, Any]:
         """The block for a JSON that people can read: ranges of positions, a string of 0 and 1 per column."""
@@ -106,14 +104,18 @@ class Progress:
         return [Block.read(contents[text]) for images in blocks if (text := ranges(images)) in contents]
 
     def add(self, name: str, block: Block) -> None:
-        """Keep a finished block; it is on the disk when this returns."""
+        """Keep a finished block; it is on the disk when this returns, and what was kept of its parts is gone."""
         self.blocks.setdefault(name, []).append(block.plain())
         self.write()
+        whole = self.beside(name, block.images)
+        for part in self.path.parent.glob(f"{whole.stem}-*{whole.suffix}"):
+            part.unlink(missing_ok=True)
 
-    def beside(self, name: str, images: Sequence[int], *more: int) -> Path:
-        """A file for tensors of some images under an attack; of another evaluation it has another name."""
-        asked = json.dumps([self.evaluation, name, ranges(list(images)), *more])
-        return self.path.parent / f"progress-{hashlib.sha256(asked.encode()).hexdigest()[:24]}.safetensors"
+    def beside(self, name: str, images: Sequence[int], *, part: int | None = None) -> Path:
+        """A file for tensors of some images under an attack, or of a part of it; of another evaluation another name."""
+        asked = json.dumps([self.evaluation, name, ranges(list(images))])
+        number = "" if part is None else f"-{part}"
+        return self.path.parent / f"progress-{hashlib.sha256(asked.encode()).hexdigest()[:24]}{number}.safetensors"
 
     def write(self) -> None:
         """Write the file as it stands."""

@@ -220,10 +220,8 @@ class _Judging:
                 parts = BlockParts(self.progress, ", ".join(result.columns), images)
             attacked = attack.judge(self.task, self._load(images), success=self.success, parts=parts)
             right = torch.stack([~attacked.broken[column] for column in result.columns])
-            block = Block(images, right.cpu(), attacked.cost, attacked.notes)
-            if parts is not None:
-                block.seconds, block.kept = parts.seconds, parts.clear
-            return block
+            before = 0.0 if parts is None else parts.seconds
+            return Block(images, right.cpu(), attacked.cost, attacked.notes, before)
 
         pieces = Pieces(at_once, divisible=attack.block_size is None)
 
@@ -282,7 +280,6 @@ class _Judging:
                 begun = time.monotonic()
                 if self.progress is not None:
                     self.progress.add(key, block)
-                    block.kept()
                 self.meter.advance(len(block.images))
                 yield block
 

@@ -15,10 +15,10 @@ TUNABLES = ("glibc.malloc.mmap_", "glibc.malloc.trim_", "glibc.malloc.top_")
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Let the GNU C library keep freed memory, up to 2 GB, for the next tensors of this process.
+    """Let the GNU C library keep freed memory for the next tensors of this process, at its heap's end up to 2 GB.
 
     By default it asks the system for every block above 32 MB and gives it back when it is freed; the system clears such
-    a block page by page at its first use. In float32 that took a third of an attack's step on a ResNet-18.
+    a block page by page at its first use (the benchmark's item ``kept_memory`` says what that costs).
 
     Args:
         environment: what the process was started with; where it sets these limits itself, it is obeyed.

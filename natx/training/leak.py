@@ -28,13 +28,12 @@ def learned_tests(config: Config, whole: Any) -> dict[str, dict[str, int]]:
         whole: its training images, those that are held out among them.
     """
     settings = config.data.get("test")
-    if settings is None or not _known(whole):
+    if settings is None or not (learned := set(_marks(whole))):
         return {}
     try:
         tested = _marks(build_dataset(plain_dict(settings)))
     except UserError:
         return {}
-    learned = set(_marks(whole))
     count = sum(mark in learned for mark in tested)
     return {LEARNED_TESTS: {"images": count, "of": len(tested)}} if count else {}
 
@@ -47,11 +46,6 @@ def leak_remarks(meta: dict[str, Any]) -> list[str]:
         f"{leak['images']} of the {leak['of']} test images of the training's config are among its training images: "
         "what is measured on them is no test"
     ]
-
-
-def _known(dataset: Any) -> bool:
-    """Whether :func:`_marks` has something to tell images by."""
-    return bool(getattr(dataset, "files", ())) or isinstance(dataset, InMemory)
 
 
 def _marks(dataset: Any) -> Sequence[Any]:
