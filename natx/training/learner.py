@@ -17,6 +17,7 @@ from natx.expect import expect, together
 from natx.methods.base import Method
 from natx.registry import AUGMENTS
 from natx.runtime.rng import keys_in_batch
+from natx.runtime.small_maps import small_maps
 from natx.task import Task
 
 
@@ -65,7 +66,8 @@ class Learner(BaseModel):
             NonFiniteError: a loss that is NaN or infinite; nothing was updated by it.
         """
         batch: Batch = {"inputs": inputs, "index": index, **entries}
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None):
+        half = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None)
+        with half, small_maps(inputs.device):
             if mode == "loss":
                 # Detectors that sample proposals draw anew each epoch.
                 batch |= {"epoch": torch.full_like(index, self.epoch), "seed": torch.full_like(index, self.seed)}
