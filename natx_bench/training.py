@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from natx.benchmark import Measured
+from natx.benchmark import Measured, NotRun
 from natx_bench.cifar import images, n_fgsm, trainer
 from natx_bench.common import Bench, compare_steps, item
 
@@ -38,3 +38,20 @@ def bf16_vs_fp32(bench: Bench) -> Measured:
     batch = images(bench)
     paired = bench.timed(partial(trainer(bench, "NAT"), batch), partial(trainer(bench, "NAT", bf16=True), batch))
     return Measured(paired, details={"note": "A / B is the speed-up; the limit is for CPUs with AMX"})
+
+
+@item(
+    "small_maps",
+    a="NAT training step with N-FGSM, bf16 autocast, small maps side by side (as the program runs it on AMX)",
+    b="the same, each image's by itself",
+    limit=1.0,
+    needs_amx=True,
+    setting=dict(model="resnet18_cifar"),
+)
+def small_maps(bench: Bench) -> Measured:
+    """A network whose last stage has maps of 4 x 4 and many channels."""
+    if bench.device.type != "cpu":
+        raise NotRun("needs --device cpu")
+    a, b = (trainer(bench, "NAT", bf16=True, attack=n_fgsm(), model="resnet18_cifar") for _ in range(2))
+    a.learner.small_maps, b.learner.small_maps = True, False
+    return compare_steps(bench, a, b, images(bench))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class SideBySide(TorchFunctionMode):
 
 
 def conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -46,19 +46,20 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     """:func:`torch.nn.functional.conv2d`, with the images side by side where that is quicker."""
-    step = _quick_stride(x, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    step = _quick_stride(input, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
     if step is None:
-        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    count, _, height, width = x.shape
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    count, _, height, width = input.shape
     border = weight.shape[-1] // 2
     span = math.ceil((width + border) / step) * step  # columns an image takes, the zeros after it among them
     strips = math.gcd(count, max(1, count // SIDE_BY_SIDE))
-    strip = F.pad(x.to(torch.bfloat16).permute(0, 2, 3, 1), (0, 0, 0, span - width))
+    strip = F.pad(input.to(torch.bfloat16).permute(0, 2, 3, 1), (0, 0, 0, span - width))
     strip = strip.view(strips, count // strips, height, span, -1).transpose(1, 2)
     strip = strip.reshape(strips, height, count // strips * span, -1).permute(0, 3, 1, 2)
     out = torch.conv2d(strip, weight, bias, step, border).permute(0, 2, 3, 1)
     high, wide = out.shape[1], (width - 1) // step + 1
-    out = out.view(strips, high, count // strips, span // step, -1)[:, :, :, :wide].transpose(1, 2)
+    # Not a view: without oneDNN the library may answer in another memory format.
+    out = out.reshape(strips, high, count // strips, span // step, -1)[:, :, :, :wide].transpose(1, 2)
     return out.reshape(count, high, wide, -1).contiguous().permute(0, 3, 1, 2)
 
 
@@ -85,14 +86,11 @@ def _both(value: Any) -> int | None:
     return values[0] if isinstance(values[0], int) and len(set(values)) == 1 else None
 
 
-@contextmanager
-def small_maps(device: torch.device) -> Iterator[None]:
-    """:class:`SideBySide` on a CPU that has AMX; nothing elsewhere."""
-    if device.type != "cpu" or not torch.cpu._is_amx_tile_supported():
-        yield
-        return
-    with SideBySide():
-        yield
+def side_by_side(device: torch.device, *, wanted: bool | None = None) -> AbstractContextManager[Any]:
+    """:class:`SideBySide` where it is wanted: by default on a CPU that has AMX; else a context that does nothing."""
+    if wanted is None:
+        wanted = device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return SideBySide() if wanted else nullcontext()
 
 
-__all__ = ["SideBySide", "conv2d", "small_maps"]
+__all__ = ["SideBySide", "conv2d", "side_by_side"]

@@ -17,7 +17,7 @@ from natx.expect import expect, together
 from natx.methods.base import Method
 from natx.registry import AUGMENTS
 from natx.runtime.rng import keys_in_batch
-from natx.runtime.small_maps import small_maps
+from natx.runtime.small_maps import side_by_side
 from natx.task import Task
 
 
@@ -34,6 +34,8 @@ class Learner(BaseModel):
             (seed, epoch, image index).
         seed: the run's seed.
         amp: None for fp32, or 'bfloat16' to run the whole step, attack included, under autocast.
+        small_maps: run bfloat16 convolutions of small maps side by side (:mod:`natx.runtime.small_maps`); by default
+            where the CPU has AMX.
 
     Attributes:
         epoch: set by :class:`natx.training.hooks.SeedHook` before each epoch.
@@ -50,13 +52,14 @@ class Learner(BaseModel):
         augments: Sequence[dict[str, Any]] = (),
         seed: int = 0,
         amp: str | None = None,
+        small_maps: bool | None = None,
     ) -> None:
         super().__init__(data_preprocessor=BaseDataPreprocessor(non_blocking=True))  # copies need not be waited for
         if amp not in (None, "bfloat16"):
             raise ConfigError(f"amp is None or 'bfloat16' (no loss scaling is needed there); got {amp!r}")
         self.task, self.method = task, method
         self.augments = [AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments]
-        self.seed, self.amp, self.epoch = seed, amp, 0
+        self.seed, self.amp, self.small_maps, self.epoch = seed, amp, small_maps, 0
         self._is_init = True  # weights come from the task: mmengine must not initialise them again
 
     def forward(self, inputs: Tensor, index: Tensor, mode: str = "tensor", **entries: Any) -> Any:
@@ -67,7 +70,7 @@ class Learner(BaseModel):
         """
         batch: Batch = {"inputs": inputs, "index": index, **entries}
         half = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None)
-        with half, small_maps(inputs.device):
+        with half, side_by_side(inputs.device, wanted=self.small_maps):
             if mode == "loss":
                 # Detectors that sample proposals draw anew each epoch.
                 batch |= {"epoch": torch.full_like(index, self.epoch), "seed": torch.full_like(index, self.seed)}

@@ -34,7 +34,7 @@ MACHINE = {"amx": False, "threads": 1}
 SETTING = {"model": "m", "batch_size": 8, "threads": 1, "device": "cpu", "command": "python x", "machine": MACHINE}
 ORDER = [
     *("pgd10_vs_bare", "pgd10_vs_torchattacks", "pgd10_vs_foolbox", "pgd10_vs_art", "nat_step_vs_union"),
-    *("single_vs_multi_step", "bf16_vs_fp32", "compiled_step", "compiled_step_bf16", "compiled_rest"),
+    *("single_vs_multi_step", "bf16_vs_fp32", "small_maps", "compiled_step", "compiled_step_bf16", "compiled_rest"),
     *("step_overhead", "methods", "columns_any", "columns_last"),
     *("autoattack_vs_pyaa", "worst_case_pool", "attack_memory", "kept_memory"),
     *("reid_ranking", "epoch_times", "recipe_hours"),
