@@ -218,7 +218,11 @@ PARTS |= {
     "optimizer": Built(
         OPTIMIZERS,
         supplied=("params",),
-        refused={"ZeroRedundancyOptimizer": "is asked for by shard_optimizer=True beside the optimiser's own class"},
+        refused={
+            "ZeroRedundancyOptimizer": "is asked for by shard_optimizer=True beside the optimiser's own class",
+            "LBFGS": "computes the loss several times in a step of its own: take one that goes by the gradient, as SGD",
+            "SparseAdam": "takes sparse gradients alone, which no network here has: take Adam",
+        },
     ),
     "paramwise_cfg": Keys(Paramwise),
     "clip_grad": Keys(ClipGrad),
