@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from natx.attacks.parts import Part
 from natx.errors import ConfigError
-from natx.evaluation.progress import Progress
+from natx.evaluation.progress import Progress, digest
 from natx.runtime.files import write_atomic
 
 KEY = "natx-part-1"  # of what a file says beside its tensors
@@ -53,7 +51,7 @@ class BlockParts:
                 pixels, at_least = file.get_tensor(PIXELS), file.get_tensor(AT_LEAST)
             spent, flags = (int(plain["forwards"]), int(plain["backwards"])), [str(flag) for flag in plain["flags"]]
             part = Part(pixels, *spent, at_least, flags, float(plain["seconds"]))
-            same = plain["of"] == _digest(x)
+            same = plain["of"] == digest(x)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             raise ConfigError(f"{path} is damaged ({reason}): delete it, and its part is computed again") from error
@@ -66,7 +64,7 @@ class BlockParts:
         """See :class:`natx.attacks.parts.Parts`."""
         tensors = {PIXELS: part.x_adv, AT_LEAST: part.at_least}
         plain = {
-            "of": _digest(x),
+            "of": digest(x),
             "forwards": part.forwards,
             "backwards": part.backwards,
             "flags": part.flags,
@@ -75,9 +73,3 @@ class BlockParts:
         stored = {name: one.detach().cpu().contiguous() for name, one in tensors.items()}
         content = save(stored, metadata={KEY: json.dumps(plain)})
         write_atomic(self.progress.beside(self.name, self.images, part=number), lambda file: file.write(content))
-
-
-def _digest(x: Tensor) -> str:
-    """A hash of pixels, shape and all."""
-    content = x.detach().cpu().contiguous()
-    return hashlib.sha256(repr(tuple(content.shape)).encode() + content.view(torch.uint8).numpy().tobytes()).hexdigest()

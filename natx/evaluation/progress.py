@@ -155,6 +155,13 @@ def _content(text: str) -> Any:
     return {file.name: sha256(file) for file in files} or text
 
 
+def digest(tensor: Tensor) -> str:
+    """A hash of a tensor's values, type and shape."""
+    content = tensor.detach().cpu().contiguous()
+    text = f"{content.dtype} {tuple(content.shape)} "
+    return hashlib.sha256(text.encode() + content.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
 def ranges(images: list[int]) -> str:
     """Positions as text: ``0-3,5,8-9``."""
     parts: list[list[int]] = []

@@ -23,6 +23,7 @@ from natx.data.gather import gather
 from natx.errors import ConfigError, DataError
 from natx.evaluation import evaluate as run_evaluation
 from natx.evaluation.applicable import OnUnsupported
+from natx.judging.kept import Kept
 from natx.judging.results import Curve, Result
 from natx.models.load import load
 from natx.models.wrap import answer_remarks, class_names, wrap
@@ -57,6 +58,7 @@ def evaluate(
     mean: Sequence[float] | float | None = None,
     std: Sequence[float] | float | None = None,
     meter: Meter | None = None,
+    progress: str | Path | None = None,
 ) -> Result | Curve:
     """Judge a classifier under attacks, in eval mode and fp32, as ``natx test`` does.
 
@@ -88,6 +90,9 @@ def evaluate(
         mean: a value a channel, or one for all, for a model that takes normalised images.
         std: likewise.
         meter: progress display; a bar on a terminal and in a notebook by default.
+        progress: folder that keeps what is finished, in which the same call goes on where one was killed; the same
+            means model, images and attacks by content (:mod:`natx.judging.kept`), and other calls may share the folder.
+            Attacks are names or configs then. By default nothing is kept.
 
     Returns:
         The result; for several radii the curve of them.
@@ -107,6 +112,7 @@ def evaluate(
         classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
     )
     settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
+    settings["kept"] = kept = Kept(progress)
     radii = _radii(eps)
     if isinstance(radii, list):
         settings["attacks"] = several = listed(attacks)
@@ -118,8 +124,12 @@ def evaluate(
             )
         pixels, targets, names = gather(images, labels)
         settings["classes"] = names if classes is None else classes
-        return Curve({radius: _evaluate(model, pixels, targets, threat=Linf(radius), **settings) for radius in radii})
-    return _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
+        curve = Curve({radius: _evaluate(model, pixels, targets, threat=Linf(radius), **settings) for radius in radii})
+        kept.clear()
+        return curve
+    result = _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
+    kept.clear()
+    return result
 
 
 def _has_threat(entry: Any) -> bool:
@@ -159,6 +169,7 @@ def _evaluate(
     mean: Sequence[float] | float | None,
     std: Sequence[float] | float | None,
     meter: Meter,
+    kept: Kept,
 ) -> Result:
     """:func:`evaluate` at one radius."""
     threat = build_threat(threat)
@@ -178,15 +189,16 @@ def _evaluate(
         for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], answer)]:
             warnings.warn(remark, stacklevel=2)
             notes.append(remark)
-        evaluation = run_evaluation(
+        settings: dict[str, Any] = dict(batch_size=batch_size, success=success, on_unsupported=on_unsupported)
+        progress = kept.progress(
             task,
-            dataset,
-            built,
-            batch_size=batch_size,
-            success=success,
-            on_unsupported=on_unsupported,
-            meter=meter,
+            answer,
+            dataset=dataset,
+            attacks=listed(attacks),
+            built=built,
+            settings={**settings, "device": task.anchor.device.type},
         )
+        evaluation = run_evaluation(task, dataset, built, **settings, progress=progress, meter=meter)
     notes += [f"{column} is not applicable: {reason}" for column, reason in evaluation.not_applicable.items()]
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
     return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)

@@ -151,7 +151,9 @@ ELSEWHERE: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "text"), [("LBFGS", "take one that goes by the gradient"), ("SparseAdam", "take Adam")])
+@pytest.mark.parametrize(
+    ("kind", "text"), [("LBFGS", "take one that goes by the gradient"), ("SparseAdam", "take Adam")]
+)
 def test_optimisers_that_cannot_step_here_are_refused(training: Path, kind: str, text: str) -> None:
     """They were built, and ended in a traceback of torch's at the first step."""
     assert text in refusal(training, TRAINING, **{"optim_wrapper.optimizer.type": kind})
