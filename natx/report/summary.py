@@ -100,10 +100,14 @@ def _cells(reports: Sequence[Report | None], names: Sequence[str]) -> list[str]:
 
 
 def _cell(reports: Sequence[Report], name: str) -> str:
-    """One cell from its numbers in every report: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``; else why not."""
+    """One cell from its numbers in every report: ``52.30 ± 0.40``, or ``68.92 ± 0.10/88.25 ± 0.20``; else why not.
+
+    Where only some have the column, it says of how many seeds the numbers are.
+    """
     cells = {number: cell_values(report, [name])[0] for number, report in enumerate(reports)}
-    reasons = {absent(reports[number], name) for number, cell in cells.items() if cell is None}
-    if reasons:
-        return NOT_APPLICABLE if reasons == {NOT_APPLICABLE} else NOT_RUN
     values = [cell for cell in cells.values() if cell is not None]
-    return "/".join(mean_and_deviation(value) for value in zip(*values))
+    if not values:
+        reasons = {absent(report, name) for report in reports}
+        return NOT_APPLICABLE if reasons == {NOT_APPLICABLE} else NOT_RUN
+    text = "/".join(mean_and_deviation(value) for value in zip(*values))
+    return text if len(values) == len(reports) else f"{text} ({len(values)} of {len(reports)} seeds)"

@@ -151,7 +151,7 @@ def test_a_column_that_does_not_apply_to_any_seed_is_not_called_not_run() -> Non
     assert table.head == ["", "seeds", "Clean", "AA"]
     cells = {row.cells[0]: row.cells[-1] for row in table.rows if row.kind == "training"}
     reason = "not applicable"
-    assert cells == {"neither": reason, "of one": reason, "of some": reason, "not asked": "not run"}
+    assert cells == {"neither": reason, "of one": reason, "of some": "10.00 (1 of 2 seeds)", "not asked": "not run"}
 
 
 def test_rows_whose_checkpoints_were_chosen_otherwise_are_named() -> None:
