@@ -58,7 +58,6 @@ def conv2d(
     strip = strip.reshape(strips, height, count // strips * span, -1).permute(0, 3, 1, 2)
     out = torch.conv2d(strip, weight, bias, step, border).permute(0, 2, 3, 1)
     high, wide = out.shape[1], (width - 1) // step + 1
-    # Not a view: without oneDNN the library may answer in another memory format.
     out = out.reshape(strips, high, count // strips, span // step, -1)[:, :, :, :wide].transpose(1, 2)
     return out.reshape(count, high, wide, -1).contiguous().permute(0, 3, 1, 2)
 

@@ -856,8 +856,7 @@ def test_a_cell_that_one_seed_lacks_says_of_how_many_it_is() -> None:
     """It was "not run", whatever the others had: a column judged on one training alone could not be shown."""
     reports = [set_report(seed=-1.0), set_report(seed=1.0), set_report(columns=("FNA",))]
     assert summary_table({"NAT": reports}).markdown()[2] == (
-        "| NAT | 3 | 50.13 ± 1.00/60.00 ± 0.00 | 10.00 ± 2.00/20.00 ± 0.00 "
-        "| 11.00 ± 2.83/21.00 ± 0.00 (2 of 3 seeds) |"
+        "| NAT | 3 | 50.13 ± 1.00/60.00 ± 0.00 | 10.00 ± 2.00/20.00 ± 0.00 | 11.00 ± 2.83/21.00 ± 0.00 (2 of 3 seeds) |"
     )
     assert summary_table({"NAT": reports[1:]}).markdown()[2].endswith("| 13.00/21.00 (1 of 2 seeds) |")
 

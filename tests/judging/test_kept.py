@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -134,12 +136,19 @@ class Rewritten(Net):
         return super().forward(x)
 
 
+def a_pixel_moved() -> Tensor:
+    """Of an image behind those whose classes are looked at."""
+    x = pictures()[0]
+    x[-1, 0, 0, 0] = 0.5
+    return x
+
+
 OTHERS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "weights": (other_weights, {}),
     "an attribute": (lambda: Net(scale=2.0), {}),
     "code": (Rewritten, {}),
     "labels": (Net, {"labels": pictures()[1].roll(1)}),
-    "images": (Net, {"images": pictures()[0].flip(0)}),
+    "images": (Net, {"images": a_pixel_moved()}),
     "radius": (Net, {"eps": EPS / 2}),
     "seed": (Net, {"seed": 1}),
     "steps": (Net, {"attacks": ["PGD-4", ATTACKS[1]]}),
@@ -170,9 +179,10 @@ def test_a_call_of_something_else_begins_anew(
 
 def test_the_answers_of_code_outside_of_classes_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that a forward calls is in no class: that the model answers otherwise tells it."""
+    labels = pictures()[1]
     for count, function in enumerate((torch.sin, torch.neg), start=1):
         monkeypatch.setattr(torch, "tanh", function)
-        interrupted(tmp_path, after=2, monkeypatch=monkeypatch)
+        interrupted(tmp_path, after=2, monkeypatch=monkeypatch, labels=labels)
         assert len(list(tmp_path.iterdir())) == count
 
 
@@ -217,6 +227,26 @@ def test_layers_without_weights_tell_models_apart_and_addresses_do_not() -> None
     def told(layer: nn.Module) -> dict[str, Any]:
         return kept_module.model_identity(nn.Sequential(layer, nn.Flatten()))
 
-    assert told(nn.ReLU()) == told(nn.ReLU()) != told(nn.ReLU6())
+    assert told(nn.ReLU()) == told(nn.ReLU()) != told(nn.SELU())
     assert told(nn.ReLU()) == told(nn.ReLU().eval())
     assert repr(Calling()) != repr(Calling()) and told(Calling()) == told(Calling())
+
+
+def test_the_source_of_a_class_tells_models_apart(tmp_path: Path) -> None:
+    """A forward that was edited between two sessions, in a class of the same name, with the same weights."""
+    told = []
+    for number, activation in enumerate(("relu", "tanh")):
+        path = tmp_path / str(number) / "edited.py"
+        path.parent.mkdir()
+        path.write_text(
+            "from torch import nn\n\n\nclass Edited(nn.Linear):\n    def forward(self, x):\n"
+            f"        return super().forward(x).{activation}()\n"
+        )
+        spec = spec_from_file_location("edited", path)
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        with mock.patch.dict(sys.modules, {"edited": module}):
+            spec.loader.exec_module(module)
+            torch.manual_seed(0)
+            told.append(kept_module.model_identity(module.Edited(2, 2)))
+    assert told[0] != told[1] and told[0]["structure"] == told[1]["structure"]

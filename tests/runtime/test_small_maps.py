@@ -91,6 +91,8 @@ def convolution(**changes: Any) -> dict[str, Any]:
         convolution(padding=(1, 0)),
         convolution(padding=2, dilation=2),
         convolution(groups=64),
+        convolution(shape=(4, 128, 4, 4), groups=2),
+        convolution(dilation=2),
         convolution(kernel=(1, 1), padding=0),
         convolution(kernel=(2, 2)),
         convolution(kernel=(3, 1), padding=(1, 0)),
