@@ -53,8 +53,8 @@ def _reached(page: str) -> Iterator[tuple[str, str]]:
     columns = [column.strip() for column in header[1].split("|")] if header else []
     for row in rows.values():
         line = re.search(rf"^\| {re.escape(row['name'])} \| (\d+) \|(.*)\|$", page, flags=re.MULTILINE)
-        if line and "not run" not in line[2]:
-            cells = ", ".join(f"{column} {cell.strip()}" for column, cell in zip(columns, line[2].split("|")))
+        found = zip(columns, map(str.strip, line[2].split("|"))) if line else ()
+        if line and (cells := ", ".join(f"{column} {cell}" for column, cell in found if cell != "not run")):
             epochs = row["options"]["train_cfg.max_epochs"]
             seeds = "one seed" if line[1] == "1" else f"{line[1]} seeds"
             yield Path(row["config"]).stem, f"{cells} % after {epochs} epochs, {seeds} (results/cifar10_full.md)."

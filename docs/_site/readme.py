@@ -59,9 +59,12 @@ def demo_reports(task: str) -> list[dict[str, Any]]:
 
 
 def _study_table(page: str) -> str:
-    """A study's first table, without the rows that have not run."""
+    """A study's first table, without the rows of which nothing has run and the columns that not all others have."""
     lines = re.search(r"^\|.*?(?=\n\n)", page, flags=re.DOTALL | re.MULTILINE)
-    return "\n".join(line for line in (lines[0] if lines else "").splitlines() if "not run" not in line)
+    table = [line.strip("|").split("|") for line in (lines[0] if lines else "").splitlines()]
+    table = [row for row in table if {cell.strip() for cell in row[2:]} != {"not run"}]
+    kept = [number for number, cells in enumerate(zip(*table)) if "not run" not in map(str.strip, cells)]
+    return "\n".join(f"|{'|'.join(row[number] for number in kept)}|" for row in table)
 
 
 def _study_reading(page: str) -> str:

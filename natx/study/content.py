@@ -15,6 +15,7 @@ from natx.report.summary import Beside, mean_and_deviation, summary_table, with_
 from natx.report.tables import Table
 from natx.runtime.progress import amount
 from natx.study.costs import Counted, costs_table, minutes
+from natx.study.joined import with_worst_case_of_all
 from natx.study.rivals import Rivals, Tested, differences, rivals_reading, rivals_table
 from natx.study.rows import Study
 from natx.study.run import RowReports, row_reports
@@ -95,6 +96,9 @@ def study_content(study: Study, work_dir: Path, *, command: str, options: dict[s
         options: overrides of every training config.
     """
     rows = [row_reports(study, row, work_dir, options=options) for row in study.rows]
+    if len(study.judgings) > 1:
+        for one, reports in zip(rows, with_worst_case_of_all([one.reports for one in rows])):
+            one.reports = reports
     if study.average:
         for one in rows:
             one.reports = [r and with_average(r, study.columns, name=study.average) for r in one.reports]
@@ -291,8 +295,8 @@ def _headline(study: Study, report: Report) -> str:
     """What the headline of accuracies is, and on which images, where the columns differ in theirs."""
     if "worst_case" not in report:
         return (
-            "numbers of images are in brackets; no worst case, which takes every attack config, under one threat model "
-            "and on the first images of the set"
+            "numbers of images are in brackets; no worst case, which takes every attack config for every training, "
+            "under one threat model and on the first images of the set"
         )
     worst = "the headline is the worst case"
     if len(study.judgings) < 2:

@@ -78,6 +78,21 @@ def joined(reports: Sequence[Report], *, of: int) -> Report | None:
     return whole
 
 
+def with_worst_case_of_all(rows: Sequence[Sequence[Report | None]]) -> list[list[Report | None]]:
+    """Rows' joined reports without the worst case where one of them has none: some headlines compare nothing.
+
+    Args:
+        rows: the reports of each row, one a seed; None for what has not been judged.
+    """
+    if all("worst_case" in report for reports in rows for report in reports if report):
+        return [list(reports) for reports in rows]
+    return [[report and _without_worst_case(report) for report in reports] for reports in rows]
+
+
+def _without_worst_case(report: Report) -> Report:
+    return {key: value for key, value in report.items() if not key.startswith("worst_case")}
+
+
 def _every(reports: Sequence[Report], key: str) -> str:
     """What all reports say under a key, each text once; empty where none says anything."""
     return ", ".join(dict.fromkeys(report[key] for report in reports if key in report))

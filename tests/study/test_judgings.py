@@ -18,7 +18,7 @@ from natx.errors import ConfigError
 from natx.evaluation.outcomes import packed, unpacked
 from natx.report.intervals import over_what
 from natx.study.content import machines, threats_text
-from natx.study.joined import joined
+from natx.study.joined import joined, with_worst_case_of_all
 from natx.study.rivals import Rivals, differences, rivals_reading, rivals_table
 from natx.study.rows import Row, load_study
 from natx.study.run import RowReports, row_reports, train_row
@@ -219,6 +219,18 @@ def test_columns_keep_the_most_images_and_the_worst_case_the_shared_ones() -> No
     spaced["settings"]["data"] = "Folder, 500 evenly spaced of 900 test images"
     assert "worst_case" not in (joined([parts[0], spaced], of=2) or {})  # not among the first 900
     assert joined([], of=2) is None
+
+
+def test_a_worst_case_that_only_some_have_is_nobodys() -> None:
+    """Beside rows without, it would decide between the few that have it, whatever all were judged by."""
+    right = np.ones(40, dtype=bool)
+    parts = [judged(Clean=right, PGD=right), judged(Clean=right[:20], AA=right[:20])]
+    every, some = joined(parts, of=2), joined(parts[:1], of=2)
+    assert every is not None and "worst_case" in every
+    assert with_worst_case_of_all([[every, None], [every]]) == [[every, None], [every]]
+    (one, missing), (other,) = with_worst_case_of_all([[every, None], [some]])
+    assert missing is None and other == some and one is not None
+    assert {*every} - {*one} == {"worst_case", "worst_case_interval", "worst_case_outcomes"}
 
 
 def test_judgings_under_two_threat_models_have_no_worst_case_and_say_both() -> None:

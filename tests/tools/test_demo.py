@@ -38,9 +38,19 @@ def clean_share(report: dict[str, Any]) -> float:
     return column["accuracy"] if "accuracy" in column else column["values"]["mAP"]
 
 
-def test_rows_that_have_not_run_are_not_shown(readme: dict[str, Any]) -> None:
-    page = "# A\n\n## In short\n\n- one\n- two\n\n| | seeds |\n|---|---|\n| a | 1 |\n| b | not run |\n\n| c | 2 |\n"
-    assert readme["_study_table"](page) == "| | seeds |\n|---|---|\n| a | 1 |"
+def test_what_has_not_run_is_not_shown(readme: dict[str, Any]) -> None:
+    """Neither rows of which nothing has, nor columns that not all of the other rows have."""
+    rows = ["| | seeds | Clean | AA | Square |", "|---|---:|---:|---:|---:|", "| a | 2 | 1.00 | 2.00 | not run |"]
+    rows += ["| b | 0 | not run | not run | not run |", "| 95 % interval | | 0.5–1.5 | | |"]
+    rows += ["| c | 2 | 3.00 | 4.00 | 5.00 (1 of 2 seeds) |"]
+    page = "# A\n\n## In short\n\n- one\n- two\n\n{}\n\n| d | 2 |\n".format("\n".join(rows))
+    assert readme["_study_table"](page).splitlines() == [
+        "| | seeds | Clean | AA |",
+        "|---|---:|---:|---:|",
+        "| a | 2 | 1.00 | 2.00 |",
+        "| 95 % interval | | 0.5–1.5 | |",
+        "| c | 2 | 3.00 | 4.00 |",
+    ]
     assert readme["_study_reading"](page) == "- one\n- two"
 
 
