@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 # An AMX tile has 16 rows, which oneDNN fills with the columns of one image's row; measured in results/benchmark_cpu.md.
 WIDEST = 4  # columns of the output: with 8, forwards are slower than they were
 NARROWEST = 64  # channels: below, copying costs what the tiles gain
 SIDE_BY_SIDE = 16  # images at least, where the batch has as many
+PLAIN = nn.Conv2d._conv_forward
 
 
-class SideBySide(TorchFunctionMode):
-    """While it is on, convolutions of small maps under bfloat16 autocast run on wide images; all others as they are.
+class SideBySide:
+    """While it is on, layers with small maps under bfloat16 autocast run on wide images; all others as they are.
 
     oneDNN fills the rows of an AMX tile, and the depth of those of the weights' gradient, with the columns of one row
     of one image, so that on maps of 4 x 4 three quarters and more of its work is on padding. Side by side with the
     convolution's own zeros between them, many images fill the tiles. Values and gradients are the same but for the
     order of additions; modules, weights and keys are untouched.
+
+    It takes the place of ``nn.Conv2d``'s own call of the library, for all networks of a step. A mode of torch's would
+    see functional calls too, and route every call of a step through Python: a tenth of a small network's.
     """
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """torch's hook: called for each of its functions."""
-        if func is torch.conv2d:
-            return conv2d(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+    def __enter__(self) -> SideBySide:
+        self.before = nn.Conv2d._conv_forward
+        if self.before is PLAIN:  # another library's replacement stays
+            nn.Conv2d._conv_forward = _forward  # type: ignore[method-assign, assignment]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        nn.Conv2d._conv_forward = self.before  # type: ignore[method-assign]
+
+
+def _forward(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:meth:`torch.nn.Conv2d._conv_forward` by :func:`conv2d`."""
+    if layer.padding_mode != "zeros":
+        return PLAIN(layer, x, weight, bias)
+    return conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
 def conv2d(
-    input: Tensor,
+    x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -46,14 +56,14 @@ def conv2d(
     groups: int = 1,
 ) -> Tensor:
     """:func:`torch.nn.functional.conv2d`, with the images side by side where that is quicker."""
-    step = _quick_stride(input, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    step = _quick_stride(x, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
     if step is None:
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    count, _, height, width = input.shape
+        return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    count, _, height, width = x.shape
     border = weight.shape[-1] // 2
     span = math.ceil((width + border) / step) * step  # columns an image takes, the zeros after it among them
     strips = math.gcd(count, max(1, count // SIDE_BY_SIDE))
-    strip = F.pad(input.to(torch.bfloat16).permute(0, 2, 3, 1), (0, 0, 0, span - width))
+    strip = F.pad(x.to(torch.bfloat16).permute(0, 2, 3, 1), (0, 0, 0, span - width))
     strip = strip.view(strips, count // strips, height, span, -1).transpose(1, 2)
     strip = strip.reshape(strips, height, count // strips * span, -1).permute(0, 3, 1, 2)
     out = torch.conv2d(strip, weight, bias, step, border).permute(0, 2, 3, 1)
@@ -67,7 +77,7 @@ def _quick_stride(x: Tensor, weight: Tensor, *, stride: Any, padding: Any, dilat
 
     That is one of odd square kernels larger than 1 x 1 that keeps the map's size but for its stride.
     """
-    if x.dim() != 4 or not torch.is_autocast_enabled(x.device.type) or x.device.type != "cpu":
+    if x.dim() != 4 or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return None
     kernel, step = weight.shape[-1], _both(stride)
     plain = weight.shape[-2] == kernel and kernel > 1 and kernel % 2 == 1 and groups == 1 and _both(dilation) == 1

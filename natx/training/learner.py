@@ -70,7 +70,7 @@ class Learner(BaseModel):
         """
         batch: Batch = {"inputs": inputs, "index": index, **entries}
         half = torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.amp is not None)
-        with half, side_by_side(inputs.device, wanted=self.small_maps):
+        with half, side_by_side(inputs.device, wanted=self.small_maps if self.amp else False):
             if mode == "loss":
                 # Detectors that sample proposals draw anew each epoch.
                 batch |= {"epoch": torch.full_like(index, self.epoch), "seed": torch.full_like(index, self.seed)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from natx.benchmark.training import Trainer
 from natx.methods import Adversarial
-from natx.runtime.small_maps import SideBySide, side_by_side
+from natx.runtime.small_maps import SideBySide, conv2d, side_by_side
 from natx.threat import L2
 from natx.training.learner import Learner
 from tasks.cls import ClassificationTask
@@ -61,8 +61,8 @@ def test_values_and_gradients_are_those_of_each_image_by_itself(
     leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
     expected = F.conv2d(x, weight, bias, stride, kernel // 2)
     above = small_integers(*expected.shape, seed=3) * (torch.rand(expected.shape) < 0.5)
-    with Widths() as seen, bfloat16(), SideBySide():
-        found = F.conv2d(input=x, weight=weight, bias=bias, stride=stride, padding=kernel // 2)
+    with Widths() as seen, bfloat16():
+        found = conv2d(x, weight, bias, stride, kernel // 2)
     assert found.dtype == torch.bfloat16 and found.shape == expected.shape
     assert seen.shapes[0][0] <= max(1, count // 16) and seen.shapes[0][-1] >= count // seen.shapes[0][0] * width
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -108,8 +108,8 @@ def test_all_other_convolutions_are_left_as_they_are(given: dict[str, Any]) -> N
     weight = small_integers(given["out"], x.shape[-3] // settings.get("groups", 1), *given["kernel"], seed=1)
     with bfloat16():
         expected = F.conv2d(x, weight, **settings)
-        with Widths() as seen, SideBySide():
-            found = F.conv2d(x, weight, **settings)
+        with Widths() as seen:
+            found = conv2d(x, weight, **settings)
     assert list(seen.shapes[0][-3:]) == list(x.shape[-3:]) and found.equal(expected)
 
 
@@ -139,17 +139,31 @@ def test_a_layer_that_pads_by_name_and_one_that_reflects() -> None:
         assert seen.shapes[0][-1] == width and found.equal(expected)
 
 
+def test_layers_are_as_they_were_afterwards_and_another_replacement_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, layer, x = nn.Conv2d._conv_forward, nn.Conv2d(64, 64, 3, padding=1), torch.rand(4, 64, 4, 4)
+    with pytest.raises(KeyboardInterrupt), SideBySide():
+        with SideBySide():
+            pass
+        assert nn.Conv2d._conv_forward is not plain
+        raise KeyboardInterrupt
+    assert nn.Conv2d._conv_forward is plain
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", lambda layer, x, weight, bias: x + 1)
+    with bfloat16(), SideBySide():
+        assert layer(x).equal(x + 1)
+    assert layer(x).equal(x + 1)
+
+
 def test_gradients_of_gradients_pass_through() -> None:
     """GradAlign differentiates a gradient to the pixels."""
     x, weight = (small_integers(*shape, seed=1).requires_grad_() for shape in ((4, 64, 4, 4), (64, 64, 3, 3)))
 
-    def second(mode: Any) -> Tensor:
-        with bfloat16(), mode:
-            out = F.conv2d(x, weight, None, 1, 1).float()
+    def second(convolve: Callable[..., Tensor]) -> Tensor:
+        with bfloat16():
+            out = convolve(x, weight, None, 1, 1).float()
             first = torch.autograd.grad(out.square().sum() / 1024, x, create_graph=True)[0]
             return torch.autograd.grad(first.square().sum(), weight)[0]
 
-    alone, together = second(side_by_side(torch.device("cpu"), wanted=False)), second(SideBySide())
+    alone, together = second(F.conv2d), second(conv2d)
     torch.testing.assert_close(together, alone, rtol=0.05, atol=0.05 * float(alone.abs().max()))
 
 
@@ -164,8 +178,8 @@ def test_by_default_it_is_for_cpus_with_amx(amx: bool, monkeypatch: pytest.Monke
 
 def test_the_library_without_onednn_gives_the_same() -> None:
     x, weight = small_integers(4, 64, 4, 4, seed=0), small_integers(64, 64, 3, 3, seed=1)
-    with torch.backends.mkldnn.flags(enabled=False), bfloat16(), SideBySide():
-        found = F.conv2d(x.to(memory_format=torch.channels_last), weight, padding=1)
+    with torch.backends.mkldnn.flags(enabled=False), bfloat16():
+        found = conv2d(x.to(memory_format=torch.channels_last), weight, padding=1)
     assert found.float().equal(F.conv2d(x, weight, padding=1))
 
 
