@@ -220,8 +220,8 @@ PARTS |= {
         supplied=("params",),
         refused={
             "ZeroRedundancyOptimizer": "is asked for by shard_optimizer=True beside the optimiser's own class",
-            "LBFGS": "computes the loss several times in a step of its own: take one that goes by the gradient, as SGD",
-            "SparseAdam": "takes sparse gradients alone, which no network here has: take Adam",
+            "LBFGS": "is LBFGS, which computes the loss several times a step: take one that goes by the gradient, as SGD",
+            "SparseAdam": "is SparseAdam, for sparse gradients, which no network here has: take Adam",
         },
     ),
     "paramwise_cfg": Keys(Paramwise),
