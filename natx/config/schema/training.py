@@ -220,7 +220,7 @@ PARTS |= {
         supplied=("params",),
         refused={
             "ZeroRedundancyOptimizer": "is asked for by shard_optimizer=True beside the optimiser's own class",
-            "LBFGS": "is LBFGS, which computes the loss several times a step: take one that goes by the gradient, as SGD",
+            "LBFGS": "is LBFGS, which computes the loss several times a step: take one that goes by the gradient",
             "SparseAdam": "is SparseAdam, for sparse gradients, which no network here has: take Adam",
         },
     ),
