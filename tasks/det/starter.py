@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from natx.data.starter import Wish, bases, line, methods, schedule, threat
 from natx.errors import ConfigError, DataError
 from tasks.det.datasets import CocoDetection, VOCDetection
-from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root, read_list
+from tasks.det.datasets.voc import ANNOTATIONS, LISTS, find_root, named, parse, read_list
 
-MODELS = {"ssd160_r18": 160, "ssd300_vgg16": 300}  # detectors whose classes stand in one place, and their sides
 LEARNED, JUDGED = ("trainval", "train"), ("test", "val")  # lists of images, the first ones rather
 SPLITS = {"train": ("train",), "test": JUDGED}  # words in the names of COCO's files
-BATCH, WARM_UP = 16, 5
-OBJECT = re.compile(r"<object>\s*<name>\s*([^<]+?)\s*</name>")
+WARM_UP = 5
 INSTANCES, BESIDE = "instances_", "_annotations.coco.json"  # before a split's name; the file that lies with its images
 SHOWN = 3  # files in an error
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A detector whose classes stand in one place, with the bases that train it.
+
+    Attributes:
+        side: of its images in pixels; those to learn from are read at twice that and resized after augmentation.
+        data: base of its data and augmentations.
+        schedule: base of its optimiser.
+        weights: what it begins from.
+        batch: images a step.
+    """
+
+    side: int
+    data: str
+    schedule: str
+    weights: str
+    batch: int
+
+
+MODELS = {
+    "ssd160_r18": Proposal(160, "photos_voc", "det_small_30e", "random weights", 16),
+    "ssd300_vgg16": Proposal(300, "voc0712_300x300", "ssd300_232e", "ImageNet's weights", 32),
+}
 
 
 @dataclass(frozen=True)
@@ -50,24 +72,28 @@ def starter(data: Path, wish: Wish) -> list[str]:
         ConfigError: a model that is none of these, or a size of images that is not its own.
     """
     model = wish.model or "ssd160_r18"
-    if model not in MODELS or wish.image_size not in (None, MODELS[model]):
-        sizes = ", ".join(f"{name} at {size} pixels" for name, size in MODELS.items())
+    if model not in MODELS or wish.image_size not in (None, MODELS[model].side):
+        sizes = ", ".join(f"{name} at {proposal.side} pixels" for name, proposal in MODELS.items())
         raise ConfigError(f"natx init det proposes {sizes}; got {model} at {wish.image_size}: copy another config")
-    boxes, side = _coco(files) if (files := _jsons(data)) else _voc(find_root(data)), MODELS[model]
-    count, batch = len(boxes.classes), min(BATCH, boxes.images)
-    method = [] if wish.method == "standard" else ["methods/mtd"]
-    part = f"classes=_classes, size=({side}, {side})"
+    proposal, boxes = MODELS[model], _coco(files) if (files := _jsons(data)) else _voc(find_root(data))
+    count, batch, side = len(boxes.classes), min(proposal.batch, boxes.images), proposal.side
+    built_on = [f"models/{model}", f"datasets/{proposal.data}", f"schedules/{proposal.schedule}"]
+    train, test = (f"classes=_classes, size=({length}, {length})" for length in (2 * side, side))
     return [
         f"# {model} on {data}: {boxes.images} images to learn from. Made by natx init.",
-        bases("det_runtime", f"models/{model}", "datasets/photos_voc", "schedules/det_small_30e", *method),
+        bases("det_runtime", *built_on, *([] if wish.method == "standard" else ["methods/mtd"])),
         line("_classes", repr(boxes.classes), f"the {count} that the annotations name"),
-        line("task", f"dict(num_classes={count}, model=dict(bbox_head=dict(num_classes={count})))"),
+        line(
+            "task",
+            f"dict(num_classes={count}, model=dict(bbox_head=dict(num_classes={count})))",
+            f"from {proposal.weights}",
+        ),
         threat(wish, "8 / 255", "usual in the literature on detectors, at all sizes"),
         line(
             "data",
-            f"dict(train=dict({boxes.train}, {part}), test=dict({boxes.test}, {part}), batch_size={batch})",
-            f"{side} pixels are what {model} is made for; {batch} images a step"
-            + ("" if batch == BATCH else ", all there are"),
+            f"dict(train=dict({boxes.train}, {train}), test=dict({boxes.test}, {test}), batch_size={batch})",
+            f"{side} pixels are what {model} is made for, after augmentation at twice that; {batch} images a step"
+            + ("" if batch == proposal.batch else ", all there are"),
         ),
         *methods(wish, 'views=("clean", "adv"), attack=dict(threat=threat)', nasty="share=0.1, temperature=4.0, "),
         schedule(wish, boxes.images, batch, warm_up=WARM_UP),
@@ -76,7 +102,8 @@ def starter(data: Path, wish: Wish) -> list[str]:
 
 def _voc(root: Path) -> Boxes:
     """A folder in Pascal VOC's layout."""
-    classes, (learned, judged) = _classes(root), _lists(root)
+    learned, judged = _lists(root)
+    classes = _classes(root, [*read_list(root, learned), *read_list(root, judged)])
     images = len(VOCDetection(root, learned, train=True, classes=classes))
     return Boxes(classes, images, *(f"root={str(root)!r}, split={split!r}" for split in (learned, judged)))
 
@@ -104,20 +131,28 @@ def _jsons(data: Path) -> dict[str, Path]:
     """COCO's files of the training and the test images in a folder; none where it has no such file.
 
     Raises:
-        DataError: one of the two is missing.
+        DataError: one of the two is missing, and the folder has not Pascal VOC's layout either.
     """
     there = sorted([*data.glob("annotations/*.json"), *data.glob("*.json"), *data.glob(f"*/{BESIDE}")])
     files = {part: _first(there, names) for part, names in SPLITS.items()}
-    if not there:
+    missing = [part for part, file in files.items() if file is None]
+    if not there or (missing and _is_voc(data)):
         return {}
-    for part, file in files.items():
-        if file is None:
-            listed = ", ".join(str(f.relative_to(data)) for f in there[:SHOWN])
-            raise DataError(
-                f"{data} has JSON files ({listed}) and none of the {part} images: call it "
-                f"annotations/{INSTANCES}{part}.json"
-            )
+    if missing:
+        listed = ", ".join(str(f.relative_to(data)) for f in there[:SHOWN])
+        raise DataError(
+            f"{data} has JSON files ({listed}) and none of the {missing[0]} images: call it "
+            f"annotations/{INSTANCES}{missing[0]}.json"
+        )
     return {part: file for part, file in files.items() if file is not None}
+
+
+def _is_voc(data: Path) -> bool:
+    """Whether a folder has lists of images as Pascal VOC has them."""
+    try:
+        return (find_root(data) / LISTS).is_dir()
+    except DataError:
+        return False
 
 
 def _first(files: list[Path], names: tuple[str, ...]) -> Path | None:
@@ -170,10 +205,10 @@ def _listed(root: Path, name: str) -> set[str]:
     return {*read_list(root, name)} if path.is_file() else set()
 
 
-def _classes(root: Path) -> list[str]:
-    """The names of all objects, in order."""
-    files = sorted((root / ANNOTATIONS).glob("*.xml"))
-    names = {name for file in files for name in OBJECT.findall(file.read_text(encoding="utf-8", errors="replace"))}
-    if not names:
+def _classes(root: Path, names: list[str]) -> list[str]:
+    """The names of all objects in some images, in order, as the data set reads them."""
+    things = (thing for name in names for thing in parse(root / ANNOTATIONS / f"{name}.xml").findall("object"))
+    classes = {kind for thing in things if (kind := named(thing))}
+    if not classes:
         raise DataError(f"{root / ANNOTATIONS} has no <object> with a <name>: is it Pascal VOC's layout?")
-    return sorted(names)
+    return sorted(classes)

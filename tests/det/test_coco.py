@@ -4,15 +4,18 @@ import contextlib
 import io
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from coco_set import CATEGORIES, write_coco
 from made_detections import Pictures, dataset, found, objects
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -107,6 +110,31 @@ def test_a_set_in_cocos_layout_has_crowds(files: tuple[Path, Path]) -> None:
     assert all(annotation.crowds for annotation in coco.annotations)
     sent = pickle.loads(pickle.dumps(coco.annotations[2]))
     assert sent.crowds and sent.difficult.equal(coco.annotations[2].difficult) and sent.edge == 0
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright", "corner"), [(6, True, "right"), (6, False, "left"), (8, True, "low")]
+)
+def test_a_photograph_is_turned_where_the_file_has_the_turned_size(
+    files: tuple[Path, Path], tmp_path: Path, orientation: int, upright: bool, corner: str
+) -> None:
+    """As phones store them: on their side, with an orientation that tools apply before boxes are drawn."""
+    pixels = np.zeros((60, 90, 3), np.uint8)  # stored 90 wide and 60 high, bright in its upper left quarter
+    pixels[:30, :45] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shutil.copytree(files[1], tmp_path / "images")
+    Image.fromarray(pixels).save(tmp_path / "images" / "0003.png", exif=exif)
+    wide, high = (60, 90) if upright else (90, 60)
+    path = changed(files, tmp_path, lambda content: content["images"][3].update(width=wide, height=high))
+    coco = read((path, tmp_path / "images"))
+    image = coco[3]["inputs"][0].float()
+    corners = {"left": image[:, :24, :24], "right": image[:, :24, 40:], "low": image[:, 40:, :24]}
+    assert max(corners, key=lambda name: float(corners[name].mean())) == corner
+    assert coco.annotations[3].original == (high, wide) and coco.annotations[3].scale == (64 / wide, 64 / high)
+    path = changed(files, tmp_path, lambda content: content["images"][3].update(width=61, height=90))
+    with pytest.raises(DataError, match=r"0003\.png is 90 x 60 pixels and 61 x 90 for its annotation: correct"):
+        read((path, tmp_path / "images"))[3]
 
 
 def test_categories_of_one_name_are_one_class(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
-"""What `natx init det` proposes to learn from is not what it proposes to judge by."""
+"""`natx init det`: what it proposes to learn from is not what is judged, in classes and sizes that fit."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from natx.config import TRAINING, load_config
+from natx.data import build_dataset
 from natx.data.starter import Wish
 from natx.errors import DataError
+from natx.registry import AUGMENTS
+from tasks.det.datasets import GeneratedVOC, VOCDetection
 from tasks.det.starter import starter
 
 OBJECT = (
@@ -86,3 +91,59 @@ def test_cocos_files_are_told_apart_by_their_whole_names(tmp_path: Path) -> None
     assert "instances_val2017.json" in line.partition("test=")[2]
     with pytest.raises(DataError, match="share 1 images: list those to judge by in one alone"):
         starter(coco(tmp_path / "shared", trainval=[0, 1, 2], val=[2]), Wish(Path("a.py")))
+
+
+@pytest.mark.parametrize(("model", "side"), [("ssd160_r18", 160), ("ssd300_vgg16", 300)])
+@pytest.mark.parametrize("layout", ["voc", "coco"])
+def test_images_reach_a_detector_at_its_own_size(
+    model: str, side: int, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last augmentation decides it in training, the set when it is judged."""
+    root = voc(tmp_path / "set", train=[0, 1, 2], val=[3])
+    if layout == "coco":
+        root = coco(tmp_path / "coco", train=[0, 1, 2], val=[3])
+    file = tmp_path / "own.py"
+    file.write_text("\n".join(starter(root, Wish(file, model=model))) + "\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = load_config(file, kind=TRAINING)
+    train, test = (build_dataset(dict(config.data[part])) for part in ("train", "test"))
+    assert test[0]["inputs"].shape[-2:] == (side, side) and train[0]["inputs"].shape[-2:] == (2 * side, 2 * side)
+    batch = train.__getitems__([0, 1])
+    last = AUGMENTS.build(dict(config.data.augments[-1]))
+    assert last({**batch, "inputs": batch["inputs"] / 255}, seed=0, epoch=0)["inputs"].shape[-2:] == (side, side)
+    assert config.task.num_classes == 1 and bool(config.task.get("pretrained")) == (side == 300)
+    assert config.optim_wrapper.optimizer.lr == (1e-3 if side == 300 else 0.04)
+
+
+@pytest.mark.parametrize(
+    ("objects", "classes"),
+    [
+        ("<object><bndbox/><name>dog</name></object>", ["dog"]),
+        ("<object><name>cat</name></object><object><pose/><name> dog </name></object>", ["cat", "dog"]),
+        ("<object><name>salt &amp; pepper</name></object>", ["salt & pepper"]),
+        ('<object id="1"><name lang="en">dog</name></object>', ["dog"]),
+    ],
+)
+def test_classes_are_those_that_the_set_reads(objects: str, classes: list[str], tmp_path: Path) -> None:
+    root = voc(tmp_path / "voc", train=[0, 1], val=[2])
+    box = "<bndbox><xmin>5</xmin><ymin>5</ymin><xmax>40</xmax><ymax>40</ymax></bndbox>"
+    whole = objects.replace("<bndbox/>", "").replace("</object>", f"{box}</object>")
+    for file in (root / "Annotations").glob("[0-2].xml"):  # those that no list names have cows
+        file.write_text(f"<annotation>{whole}</annotation>")
+    lines = starter(root, Wish(Path("a.py")))
+    assert f"_classes = {classes!r}  #" in "\n".join(lines)
+    assert len(VOCDetection(root, "train", classes=classes).annotations[0].labels) == len(classes)
+
+
+def test_a_stray_json_makes_no_coco(tmp_path: Path) -> None:
+    """As natx's generated sets have one, which says how they were made."""
+    root, made = voc(tmp_path / "voc", train=[0, 1], val=[2]), tmp_path / "made"
+    GeneratedVOC(root=made, images=4, test_images=2)
+    (root / "generated.json").write_text("{}")
+    assert "split='train'" in proposed(root)
+    assert "split='trainval'" in proposed(made)
+    other = tmp_path / "neither"
+    other.mkdir()
+    (other / "generated.json").write_text("{}")
+    with pytest.raises(DataError, match="has JSON files .generated.json. and none of the train images"):
+        starter(other, Wish(Path("a.py")))

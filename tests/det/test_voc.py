@@ -472,7 +472,7 @@ def test_broken_images_are_named(root: Path) -> None:
         fails(DataError, lambda: data.__getitems__([0, 1]), str(path), "replace or remove")
         assert data[0]["inputs"].shape == (1, 3, 8, 8)
     write_image(path, 21, 30)
-    fails(DataError, lambda: data[1], f"{path} was 20 x 30 pixels and is now 21 x 30")
+    fails(DataError, lambda: data[1], f"{path} is 21 x 30 pixels and 20 x 30 for its annotation")
     path.unlink()
     fails(DataError, lambda: data[1], str(path))
     fails(DataError, lambda: data.fingerprint(), str(path), "in a run")

@@ -27,7 +27,8 @@ class CocoDetection(DetectionImages):
     the metric sees what pycocotools sees. Training clips them to their image and leaves out those without area. Crowds
     are no objects to learn (:attr:`tasks.det.readers.Targets.ignored`) nor to be found, and detections inside them are
     no false alarms. ``ignore`` is not looked at, as pycocotools does not. Images are in the file's order, and those
-    without any object stay.
+    without any object stay. Image files are not opened before they are needed: one that its EXIF orientation turns by a
+    quarter is read turned where the JSON has the turned size, and as stored otherwise.
 
     Args:
         annotations: the JSON file.
@@ -125,6 +126,7 @@ def _shot(
         torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
         torch.tensor([label[categories[thing["category_id"]]] for thing in things], dtype=torch.int64),
         torch.tensor([bool(thing.get("iscrowd")) for thing in things], dtype=torch.bool),
+        turned=None,
         crowds=True,
     )
 

@@ -36,7 +36,8 @@ class Annotation:
         original: height and width of the image file.
         scale: (sx, sy), what resizing multiplies x and y by.
         path: of the image file.
-        turned: the image is read as its EXIF orientation asks viewers to turn it.
+        turned: the image is read as its EXIF orientation asks viewers to turn it; None where that is seen when it is
+            read, by its size.
         edge: what lies between x2 and the right edge of the last pixel inside, in pixels of the original image: 1 where
             x2 is the place of that pixel (VOC), 0 where it is its edge (COCO).
         crowds: the difficult objects are regions of many (COCO's crowds), so that what lies inside one is about it,
@@ -50,7 +51,7 @@ class Annotation:
     original: tuple[int, int]
     scale: tuple[float, float]
     path: str
-    turned: bool = False
+    turned: bool | None = False
     edge: float = 0.0
     crowds: bool = False
 
@@ -163,7 +164,7 @@ class DetectionImages(BatchDataset):
         train: as given.
 
     Raises:
-        DataError: when an image is read: a broken image, or one that changed its size.
+        DataError: when an image is read: a broken image, or one of another size than its annotation says.
         ConfigError: sizes or threads that cannot be.
     """
 
@@ -344,12 +345,24 @@ def checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _opened(annotation: Annotation) -> Image.Image:
+    """An image as its annotation has it; DataError where the sizes differ."""
+    size = annotation.original[::-1]
+    image = read_rgb(annotation.path, turned=bool(annotation.turned))
+    if annotation.turned is None and image.size == size[::-1] != size:
+        image = read_rgb(annotation.path, turned=True)
+    if image.size != size:
+        got, wanted = (f"{width} x {height}" for width, height in (image.size, size))
+        raise DataError(
+            f"{annotation.path} is {got} pixels and {wanted} for its annotation: correct the one or the other, and do "
+            "not change a data set in a run"
+        )
+    return image
+
+
 def _decode(annotation: Annotation, canvas: tuple[int, int]) -> np.ndarray:
     """An image, resized and padded to a canvas, uint8 [height, width, 3]."""
-    image = read_rgb(annotation.path, turned=annotation.turned)
-    if image.size != annotation.original[::-1]:
-        height, width = annotation.original
-        raise DataError(f"{annotation.path} was {width} x {height} pixels and is now {image.size[0]} x {image.size[1]}")
+    image = _opened(annotation)
     image = image.resize(annotation.shape[::-1], Image.Resampling.BILINEAR)
     if annotation.shape == canvas:
         return np.asarray(image)

@@ -70,7 +70,8 @@ class Shot(NamedTuple):
         boxes: x1, y1, x2, y2 in pixels of the image, float32 ``[n, 4]``, see the module; inside the image.
         labels: class of each object, int64 ``[n]``.
         difficult: objects that an evaluation does not ask for, bool ``[n]``.
-        turned: sizes and boxes are those of the image as its EXIF orientation asks viewers to turn it.
+        turned: sizes and boxes are those of the image as its EXIF orientation asks viewers to turn it; None where only
+            the image's own size can tell.
         edge: see :class:`tasks.det.datasets.Annotation`.
         crowds: likewise.
     """
@@ -81,7 +82,7 @@ class Shot(NamedTuple):
     boxes: Tensor
     labels: Tensor
     difficult: Tensor
-    turned: bool = False
+    turned: bool | None = False
     edge: float = 0.0
     crowds: bool = False
 
@@ -230,7 +231,7 @@ class _Tally:
 def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> Shot:
     """One image with its objects of the classes in ``label``."""
     path = root / ANNOTATIONS / f"{name}.xml"
-    top = _parse(path)
+    top = parse(path)
     image = _find_image(root, name)
     (width, height), orientation = _image_size(image)
     size = [(top.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
@@ -244,7 +245,7 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
     boxes, labels, difficult = [], [], []
     for thing in top.findall("object"):
         tally.objects += 1
-        kind = (thing.findtext("name") or "").strip()
+        kind = named(thing)
         if not kind:
             raise DataError(f"{path} has an object without a name; repair the annotation or take it from the list")
         if kind not in label:
@@ -274,6 +275,11 @@ def _read_shot(root: Path, name: str, label: dict[str, int], tally: _Tally) -> S
     )
 
 
+def named(thing: ET.Element) -> str:
+    """The class of an object; empty where it has none."""
+    return (thing.findtext("name") or "").strip()
+
+
 class _Builder(ET.TreeBuilder):
     """Builds the tree of a file that declares nothing: entities could make a small file fill the memory."""
 
@@ -282,8 +288,8 @@ class _Builder(ET.TreeBuilder):
         raise ValueError("a doctype, which is refused")
 
 
-def _parse(path: Path) -> ET.Element:
-    """The top element of an annotation file."""
+def parse(path: Path) -> ET.Element:
+    """The top element of an annotation file; DataError where it cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
