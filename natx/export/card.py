@@ -55,6 +55,7 @@ class Facts:
         checkpoint_sha256: hash of the checkpoint that was exported.
         reports: contents of the reports about it.
         commands: what to type to train and to judge it.
+        remarks: that another training than the config's made it.
         repository: ``owner/name`` on the Hugging Face hub, where it is to lie there.
         licence: of the weights.
     """
@@ -66,6 +67,7 @@ class Facts:
     checkpoint_sha256: str
     reports: list[dict[str, Any]]
     commands: list[str]
+    remarks: list[str]
     repository: str | None = None
     licence: str | None = None
 
@@ -76,8 +78,8 @@ class Facts:
 
     @property
     def learned_from(self) -> str | None:
-        """The kind of the method that made its views, which says whether it saw attacks; None where none is named."""
-        return _innermost(self.config).get("type")
+        """The kind of the method that made its views, which says whether it saw attacks; None where nothing says it."""
+        return None if self.remarks else _innermost(self.config).get("type")
 
     @property
     def trained_against(self) -> str | None:
@@ -149,7 +151,8 @@ def _origin(facts: Facts) -> str:
     method = facts.config.get("method")
     plain = threat is not None and facts.learned_from == CLEAN_ONLY
     lines = [
-        f"trained by: {method_text(method) if method else 'unknown'}",
+        f"trained by: {method_text(method) if method and not facts.remarks else 'unknown'}"
+        + "".join(f"; {remark}" for remark in facts.remarks),
         f"threat model: {threat or 'none named in the config'}"
         + (", for judging only: it learned from clean images" if plain else "")
         + (f"; it trained against {facts.trained_against}" if facts.trained_against else ""),

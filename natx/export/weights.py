@@ -13,7 +13,7 @@ from natx.config import EXPORTED, check, plain_dict, short_name
 from natx.errors import ConfigError
 from natx.export.card import Facts, card, portable
 from natx.judging.build import load_task
-from natx.judging.identity import normalisation_text
+from natx.judging.identity import normalisation_text, other_training
 from natx.models.checkpoint import save_tensors, save_weights
 from natx.models.hub import DESCRIPTIONS, FOLDER, HUB, WEIGHTS
 from natx.models.weights import FORMAT, SOURCES, weights_path
@@ -64,7 +64,9 @@ def export(
     if not task.per_image_success or task.normalisation is None:
         raise ConfigError(f"{type(task).__name__} cannot be exported: natx export is for image classification")
     settings, theirs = portable_settings(task, plain_dict(config.task)), task.library_folder()
-    source = meta["weights"]
+    source, remarks = meta["weights"], other_training(config, meta) if config.get("method") else []
+    for remark in remarks:
+        say(f"note: {remark}: give the training's --cfg-options, or the card will not say how it was trained")
     meta = {
         **{key: meta[key] for key in KEPT if key in meta},
         # Where a library reads the network from its own description, natx.load does too.
@@ -80,7 +82,8 @@ def export(
         meta=meta,
         checkpoint_sha256=sha256(checkpoint),
         reports=(reports := reports_of(checkpoint, weights=source, normalisation=normalisation_text(task))),
-        commands=commands_of(config, meta, reports),
+        commands=commands_of(config, meta, reports, trained_so=not remarks),
+        remarks=remarks,
         repository=repository,
         licence=licence,
     )
@@ -112,11 +115,14 @@ def portable_settings(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def commands_of(config: Config, meta: dict[str, Any], reports: list[dict[str, Any]]) -> list[str]:
-    """What to type to train a checkpoint by its config, and what was typed for its reports."""
+def commands_of(
+    config: Config, meta: dict[str, Any], reports: list[dict[str, Any]], *, trained_so: bool = True
+) -> list[str]:
+    """What to type to train a checkpoint by its config, where it was trained so, and what was typed for its reports."""
     seed = meta.get("seed", config.get("seed"))
     other = f" --seed {seed}" if seed != config.get("seed") else ""
-    training = [f"natx train {short_name(config.filename)}{other}"] if config.filename and config.get("method") else []
+    known = trained_so and config.filename and config.get("method")
+    training = [f"natx train {short_name(config.filename)}{other}"] if known else []
     return [*training, *(portable(r["provenance"]["command"]) for r in reports if "command" in r.get("provenance", {}))]
 
 

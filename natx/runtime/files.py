@@ -30,7 +30,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any], *, size: int | No
     """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it into place.
 
     Args:
-        path: the file; an older one stays as it is until the new one is whole.
+        path: the file; an older one stays as it is until the new one is whole. A link stays one: what it leads to is
+            replaced.
         write: writes the content.
         size: bytes that it will take, where that is known, for the message.
 
@@ -39,6 +40,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any], *, size: int | No
     """
     name = None
     file = None
+    path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -45,7 +45,7 @@ def train_row(
     for judging in study.judgings:  # what would be refused after the training is refused now
         judging.config(row)
         done = training.folder / study.report_folder(row, judging) / REPORT
-        if done.exists() and (reason := _otherwise(study, row, judging, read_json(done))):
+        if done.exists() and (reason := _otherwise(study, row, judging, read_json(done), training)):
             raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
     outputs = _outputs(training.folder, row)
     if outputs.exists() and (reason := _measured_otherwise(study, row, read_json(outputs))):
@@ -172,12 +172,16 @@ def _hash(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _otherwise(study: Study, row: Row, judging: Judging, report: dict[str, Any]) -> str | None:
-    """That a report answers another question than the study asks now; None where it does not, or does not say."""
-    question = report.get("settings", {}).get("asked")
-    if question is None or study.missing() or question == _question(study, row, judging):
+def _otherwise(study: Study, row: Row, judging: Judging, report: dict[str, Any], training: Training) -> str | None:
+    """That a report is no answer to what the study asks of a training's weights now; None where it is, or says not."""
+    settings = report.get("settings", {})
+    question, judged = settings.get("asked"), settings.get("checkpoint_sha256")
+    if not (question is None or study.missing() or question == _question(study, row, judging)):
+        return "was judged by other attacks, images or checks"
+    weights = training.weights(row.checkpoint)
+    if judged is None or not weights.exists() or judged == sha256(weights):
         return None
-    return "was judged by other attacks, images or checks"
+    return f"is of other weights than {weights.name} has now"
 
 
 def _outputs(folder: Path, row: Row) -> Path:
@@ -231,7 +235,7 @@ class RowReports:
 
 
 def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, Any] | None) -> RowReports:
-    """The reports of a row with every seed; those of trainings under other configs do not count.
+    """The reports of a row with every seed; those of trainings under other configs, or of other weights, do not count.
 
     Args:
         study: the study.
@@ -251,7 +255,7 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
             result.remarks.append(f"{_outputs(training.folder, row)} {reason}: not shown")
             sparsity = None
         for judging in [judging for judging in study.judgings if judging in parts]:
-            if reason := _otherwise(study, row, judging, parts[judging]):
+            if reason := _otherwise(study, row, judging, parts[judging], training):
                 path = training.folder / study.report_folder(row, judging) / REPORT
                 result.remarks.append(f"{path} {reason}: not shown")
                 del parts[judging]

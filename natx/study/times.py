@@ -45,12 +45,12 @@ def spent(folder: Path, *, batch_size: int) -> dict[str, Any] | None:
 
     Args:
         folder: a training's work dir.
-        batch_size: images of a step.
+        batch_size: images of a step and process.
 
     Returns:
-        ``epochs``, ``images`` (that went through a step, over all epochs), ``minutes`` of the steps alone and their
-        ``clock`` (the processor's where all steps logged it), and in ``last_epoch`` the mean of each logged scalar over
-        the last epoch that was logged.
+        ``epochs``, ``images`` (that went through a step, over all epochs and processes), ``minutes`` of the steps alone
+        and their ``clock`` (the processor's where all steps logged it, of all processes together, each taken for as
+        busy as the first), and in ``last_epoch`` the mean of each logged scalar over the last epoch that was logged.
     """
     if not (folder / DONE).exists() or not (folder / "last.pth").exists():
         return None
@@ -58,14 +58,15 @@ def spent(folder: Path, *, batch_size: int) -> dict[str, Any] | None:
     if not records:
         return None
     meta = load_state(folder / "last.pth")["meta"]
+    processes = meta.get("world_size", 1)
     last = [record for record in records if record["epoch"] == max(record["epoch"] for record in records)]
     names = [name for name, value in last[-1].items() if isinstance(value, float) and name not in NO_SCALARS]
     processor = all("cpu_seconds" in record for record in records)
     seconds = statistics.fmean(record["cpu_seconds" if processor else "time"] for record in records)
     return {
         "epochs": meta["epoch"],
-        "images": meta["iter"] * batch_size,
-        "minutes": seconds * meta["iter"] / 60,
+        "images": meta["iter"] * batch_size * processes,
+        "minutes": seconds * meta["iter"] * (processes if processor else 1) / 60,
         "clock": "processor time" if processor else "wall time",
         "last_epoch": {name: statistics.fmean(record[name] for record in last if name in record) for name in names},
     }

@@ -31,6 +31,7 @@ from natx.training.shards import ShardedOptimizer
 
 # Of a resumed run with gradient accumulation: its gradients are restored.
 UNTRUE = "Resumed iteration number is not divisible"
+UNCLIPPED = "is non-finite, so it cannot be clipped"  # of torch's error under clip_grad.error_if_nonfinite
 # What mmengine's writers of logs import, when a run has begun.
 PACKAGES = {
     "AimVisBackend": "aim",
@@ -76,8 +77,9 @@ class NatxRunner(Runner):
         """mmengine's loop.
 
         Raises:
-            NonFiniteError: a loss that is NaN or infinite. Nothing was updated by it, and it comes before the epoch's
-                checkpoint is written, so the last good checkpoint stays.
+            NonFiniteError: a loss that is NaN or infinite, or such a gradient where ``clip_grad.error_if_nonfinite`` is
+                set. Nothing was updated by it, and it comes before the epoch's checkpoint is written, so the last good
+                checkpoint stays.
             StorageError: a file cannot be written; what was written before stays.
             MemoryShortage: a step does not fit into memory.
         """
@@ -90,10 +92,13 @@ class NatxRunner(Runner):
             if error.errno in STORAGE or not Path(self.work_dir).is_dir():
                 raise storage_error(Path(error.filename or f"{self.work_dir}/log"), error) from error
             raise
-        except NonFiniteError as error:
+        except (NonFiniteError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and UNCLIPPED not in str(error):
+                raise
+            reason = error if isinstance(error, NonFiniteError) else "the norm of the gradient is not finite"
             step = self.iter % len(loader)
             raise NonFiniteError(
-                f"training stopped at epoch {self.epoch + 1}, iteration {step + 1}: {error}. The last good checkpoint "
+                f"training stopped at epoch {self.epoch + 1}, iteration {step + 1}: {reason}. The last good checkpoint "
                 f"in {self.work_dir} is kept; lower the learning rate, clip gradients or run without --amp"
             ) from error
 

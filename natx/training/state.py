@@ -82,7 +82,8 @@ def go_back(runner: Runner, average: Task | None, state: dict[str, Any], *, sour
     """Take weights, their average, the optimiser's memory and the method's own state from the end of an earlier epoch.
 
     Learning rates and all else that schedules set stay as they are now, and so do counters and logs: the training goes
-    on, and does not begin again. A method with another kind of state than the earlier one keeps its own.
+    on, and does not begin again. A method with another kind of state than the earlier one keeps its own. Gradients that
+    waited for an update are nobody's: those of now are of weights that are given up, those of then of another method.
 
     Raises:
         CheckpointError: the state does not fit the model.
@@ -97,7 +98,7 @@ def go_back(runner: Runner, average: Task | None, state: dict[str, Any], *, sour
     for group, settings in zip(optimizer.param_groups, scheduled):
         group.update(settings)
     optimizer.zero_grad()
-    _load_of_this_process(learner, state["processes"][runner.rank])
+    learner.task.recall(state["processes"][runner.rank].get("memory", {}))
 
 
 def finite(module: nn.Module) -> bool:

@@ -24,6 +24,7 @@ from natx.errors import CheckpointError, ConfigError
 from natx.export.weights import export
 from natx.models.checkpoint import load_weights, save_weights
 from natx.registry import TASKS
+from natx.training.fingerprints import part_fingerprints
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = dict(type="ClassificationTask", model="test_resnet", num_classes=7, mean=[0.4, 0.5, 0.6], std=[0.2, 0.25, 0.3])
@@ -206,6 +207,29 @@ def test_a_training_under_another_threat_model_is_told(trained: str, tmp_path: P
     text = (out / "README.md").read_text()
     assert "threat model: Linf 8/255" in text
     assert (f"; it trained against {trained}" in text) == (trained != "Linf 8/255") == ("trained_against: " in text)
+
+
+def test_a_card_does_not_say_that_another_training_made_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a training took --cfg-options and the export does not: its card had the shipped config's method."""
+    here, trained = config(SMALL), config(SMALL)
+    trained.method.terms[1].weight = 0.5
+    object.__setattr__(here, "_filename", str(tmp_path / "nat.py"))
+    lines: list[str] = []
+    monkeypatch.setattr("natx.export.weights.say", lines.append)
+    path = run(tmp_path / "run", SMALL, recipe=part_fingerprints(trained))
+    export(here, path, tmp_path / "other")
+    said = "the checkpoint was trained with other settings of method than nat.py has now"
+    assert len(lines) == 1 and f"note: {said}" in lines[0]
+    text = (tmp_path / "other" / "README.md").read_text()
+    assert f"trained by: unknown; {said}" in text
+    assert "0.06" not in text and "natx train" not in text and "adversarial-training" not in text
+    here.method.terms[1].weight = 0.5
+    export(here, path, tmp_path / "same")
+    text = (tmp_path / "same" / "README.md").read_text()
+    assert "NastyKL(weight=0.5, temperature=4)" in text and "natx train" in text and "other settings" not in text
+    assert len(lines) == 1
 
 
 def test_the_card_has_the_numbers_of_these_very_weights(tmp_path: Path) -> None:

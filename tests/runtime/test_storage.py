@@ -212,3 +212,14 @@ def test_two_evaluations_do_not_share_a_folder(shop: Workshop) -> None:
     assert not out.exists()  # it was made for nothing
     assert shop.run("test.py", *arguments).code == 0
     assert json.loads((out / "report.json").read_text())["images"] == 20 and not (out / IN_USE).exists()
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """Files of a run may lie on another disk, where the folder has links to them."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "last.json").write_text("old")
+    link = tmp_path / "last.json"
+    link.symlink_to(Path("disk") / "last.json")
+    write_json(link, {"new": 1})
+    assert link.is_symlink() and json.loads((tmp_path / "disk" / "last.json").read_text()) == {"new": 1}
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "last.json", "last.json"]

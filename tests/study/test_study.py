@@ -25,7 +25,7 @@ from natx.study import Judging, Row, Study, describe_study, draw_figure, load_st
 from natx.study.content import checkpoint_choice
 from natx.study.figure import points
 from natx.study.run import RowReports
-from natx.study.times import epoch_report, epoch_seconds
+from natx.study.times import epoch_report, epoch_seconds, spent, timed_by_step
 from natx.study.trainings import row_training
 
 SHORT = {"train_cfg": {"max_epochs": 1}}
@@ -245,6 +245,16 @@ def test_a_report_of_another_question_is_neither_used_nor_shown(shop: Workshop) 
             and "was judged by other attacks, images or checks: not shown" in shown.out
         )
     study.write_text(text)
+    weights = work / "seed0" / "vt" / "best.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-4] + bytes(4))  # another training's, made after the report
+    assert (
+        "report.json is of other weights than best.safetensors has now: remove it"
+        in shop.run("study.py", study, *vt).error()
+    )
+    shown = shop.run("study.py", study, "--work-dir", work, "--report")
+    assert "| VT | 0 | not run |" in shown.out and "other weights than best.safetensors has now: not shown" in shown.out
+    weights.write_bytes(kept)
     stronger = {**ATTACKS, "attacks": [{**ATTACKS["attacks"][0], "step_size": 0.05}]}
     shop.write("attacks.py", stronger)
     assert "was judged by other attacks" in shop.run("study.py", study, *vt).error()
@@ -460,6 +470,24 @@ def test_seconds_of_an_epoch_are_those_of_its_steps(tmp_path: Path) -> None:
     found = epoch_report(tmp_path, "s/epoch")
     assert found["notes"] == ["timed on a GPU, 1 thread(s)"]
     assert summary_table({"NAT": [found]}).markdown()[2] == "| NAT | 1 | 10.00 |"
+
+
+@pytest.mark.parametrize(("processes", "clock"), [(1, "cpu_seconds"), (2, "cpu_seconds"), (2, None)])
+def test_what_a_training_spent_is_of_all_its_processes(processes: int, clock: str | None, tmp_path: Path) -> None:
+    """A batch is of one process, and the log of the first."""
+    path = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    path.parent.mkdir(parents=True)
+    logged = {"time": 9.0, "loss": 1.5, "epoch": 1, "iter": 10, **({clock: 6.0} if clock else {})}
+    path.write_text(json.dumps(logged))
+    meta = {"epoch": 1, "iter": 10, "world_size": processes}
+    save_state(tmp_path / "last.pth", {"weights": {"w": torch.zeros(1)}, "meta": meta})
+    write_json(tmp_path / "done.json", {"provenance": {}})
+    found = spent(tmp_path, batch_size=64)
+    assert found is not None and found["images"] == 640 * processes and found["last_epoch"] == {"loss": 1.5}
+    # Processors work side by side: their time adds up, and that on the wall does not.
+    assert found["minutes"] == pytest.approx(processes if clock else 1.5)
+    recipe = {"batch": 64, "step, s": 3.0}
+    assert timed_by_step({"training": found}, recipe)["training"]["minutes"] == pytest.approx(0.5 * processes)
 
 
 def test_a_figure_has_a_line_for_each_column_and_checkpoint(tmp_path: Path) -> None:

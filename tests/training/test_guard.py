@@ -289,6 +289,32 @@ def test_a_run_killed_around_it_ends_alike(tmp_path: Path, monkeypatch: pytest.M
     assert equal(run(config(**settings), tmp_path / "killed", resume=True), whole)
 
 
+def test_accumulation_begins_anew_where_it_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four iterations an epoch three make an update: one waits when the first epoch ends, two when it goes back."""
+    method = config().method
+    method["terms"][0]["rate"] = rate = 9.0
+    wrapper = {**config().optim_wrapper, "accumulative_counts": 3}
+    settings = {"method": method, "optim_wrapper": wrapper, "guard": {"stronger": STRONGER}}
+    weight, memory = LR * rate, rate  # after the only update of the first epoch
+    assert weight < BENT < weight + LR * (MOMENTUM * memory + rate)  # the script: the second epoch's passes it
+    for _ in range(3):  # of the eight iterations that are left: three, three, and the last two
+        memory = MOMENTUM * memory + 0.5
+        weight += LR / 10 * memory
+    state = run(config(**settings), tmp_path / "run")
+    assert float(state["weights"]["bend"]) == pytest.approx(weight, abs=1e-5)
+    write = Checkpoints._write_state
+
+    def dying(self: Any, runner: Any, **position: Any) -> None:
+        if position["epoch"] == 4:  # after the third epoch, where an iteration waits
+            raise Stopped
+        write(self, runner, **position)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Checkpoints, "_write_state", dying)
+        run(config(**settings), tmp_path / "killed")
+    assert equal(run(config(**settings), tmp_path / "killed", resume=True), state)
+
+
 # ------------------------------------------------------------------------------------------------ when it is there
 
 

@@ -191,6 +191,16 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(shop:
     assert read_meta(run / "last.safetensors")["epoch"] == 1
 
 
+def test_a_gradient_that_is_no_number_stops_where_that_is_asked_for(shop: Workshop) -> None:
+    """Torch says so with an error of its own, after the loss was found good."""
+    run, clip = shop.folder / "run", {"max_norm": 1.0, "error_if_nonfinite": True}
+    with pytest.raises(
+        NonFiniteError, match="epoch 2, iteration 3: the norm of the gradient is not finite. The last good"
+    ):
+        train(shop.load(method=with_term(at=9, hidden=True), optim_wrapper={"clip_grad": clip}), run, device=CPU)
+    assert load_state(run / "last.pth")["meta"]["epoch"] == 1
+
+
 def test_weights_that_are_no_numbers_are_not_saved(shop: Workshop) -> None:
     run = shop.folder / "run"
     with pytest.raises(CheckpointError, match="not finite after epoch 2"):  # in the last step, unseen by any loss

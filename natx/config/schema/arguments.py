@@ -53,17 +53,28 @@ def _adapters(kind: Any) -> dict[str, TypeAdapter[Any]]:
 def misfit(kind: Any, name: str, value: Any) -> str | None:
     """What is wrong with the type of an argument's value, ``should be a valid integer``; None where nothing is.
 
-    Lists count as tuples and whole numbers as floats, as in the classes themselves.
+    Lists count as tuples and whole numbers as floats, as in the classes themselves; text is no number, and a float no
+    whole one: a class would get it as it stands.
     """
     parameter, adapter = (arguments(kind) or {}).get(name), _adapters(kind).get(name)
     if adapter is None or (parameter is not None and parameter.default is value):
         return None
     try:
-        adapter.validate_python(value)
+        return _converted(value, adapter.validate_python(value))
     except ValidationError as error:
         return " or ".join(dict.fromkeys(entry["msg"].removeprefix("Input ") for entry in error.errors()))
     except PydanticUserError:
         return None
+
+
+def _converted(value: Any, read: Any) -> str | None:
+    """What is wrong with a value, or an entry of it, that fits a type only once it is converted, which nothing does."""
+    if isinstance(read, (int, float)) and isinstance(value, str):
+        return f"should be a valid {'number' if isinstance(read, float) else 'integer'}"
+    if isinstance(read, int) and isinstance(value, float):
+        return "should be a valid integer"
+    if isinstance(value, (list, tuple)) and isinstance(read, (list, tuple)):
+        return next((text for pair in zip(value, read) if (text := _converted(*pair)) is not None), None)
     return None
 
 

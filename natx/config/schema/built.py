@@ -16,6 +16,8 @@ from natx.config.schema.section import Part, Problem, joined, unread
 from natx.errors import ConfigError
 from natx.registry import require_known
 
+# Packages whose annotations tell the types of arguments.
+ANNOTATED = ("natx.", "tasks.", "mmengine.")
 # Arguments, of whatever class, that hold further parts.
 PARTS: dict[str, Part] = {}
 
@@ -81,14 +83,24 @@ class Built(Part):
                 yield joined(key, "type"), f"is an {error}"
                 return
             kind = self.registry.get(kind)
+        # Epochs that become iterations may be fractions, whatever mmengine's annotations say.
+        whole = not value.get("convert_to_iter_based")
         for name, entry in value.items():
             if name in self.also and name in PARTS:
                 yield from PARTS[name].problems(entry, joined(key, name))
             elif name not in ("type", "_scope_", *self.also):
-                yield from self._argument_problems(kind, name, entry, key)
+                yield from self._argument_problems(kind, name, entry, key, whole=whole)
 
-    def _argument_problems(self, kind: Any, name: str, value: Any, key: str) -> Iterator[Problem]:
-        """What is wrong with an argument; parts that are built themselves count too."""
+    def _argument_problems(self, kind: Any, name: str, value: Any, key: str, *, whole: bool) -> Iterator[Problem]:
+        """What is wrong with an argument; parts that are built themselves count too.
+
+        Args:
+            kind: the class.
+            name: of the argument.
+            value: of the argument.
+            key: where the class's dict stands in the config.
+            whole: a number with a fraction does not do for a whole one.
+        """
         taken, where = arguments(kind), joined(key, name)
         if taken is not None and (name not in taken or name in self.supplied):
             known = ["type", *(other for other in taken if other not in self.supplied), *self.also]
@@ -96,6 +108,6 @@ class Built(Part):
         elif name in PARTS:
             if isinstance(value, (dict, list, tuple)):
                 yield from PARTS[name].problems(value, where)
-        elif str(getattr(kind, "__module__", "")).startswith(("natx.", "tasks.")):
-            if text := misfit(kind, name, value):
+        elif str(getattr(kind, "__module__", "")).startswith(ANNOTATED):
+            if (whole or not isinstance(value, float)) and (text := misfit(kind, name, value)):
                 yield where, f"{text}; got {value!r}"

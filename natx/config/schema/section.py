@@ -83,6 +83,8 @@ def _problems(section: type[Section], finding: Any, key: str) -> Iterator[Proble
         yield where, unread(path[-1], _known(section, path[:-1]))
     elif finding["type"] == "missing":
         yield where, MISSING
+    elif finding["type"] == "value_error":  # of a section's own check
+        yield where, str(finding["ctx"]["error"])
     else:
         expected = finding["msg"].removeprefix("Input ").partition(" or instance of")[0]
         yield where, f"{expected}; got {finding['input']!r}"

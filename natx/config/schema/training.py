@@ -10,7 +10,7 @@ import mmengine.dataset  # noqa: F401  registers its samplers
 import mmengine.optim  # noqa: F401  registers optimisers, wrappers and schedules
 import mmengine.visualization  # noqa: F401  registers the writers of logs
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS, VISBACKENDS
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from natx.config.schema.built import PARTS, Built
 from natx.config.schema.parts import Attack, FrozenModel, Method, OptionalAttack, Task, Threat
@@ -78,6 +78,9 @@ class Paramwise(Section):
     bypass_duplicate: bool = entry("skip parameters that stand twice", default=False)
 
 
+NORMS, VALUES = ("max_norm", "norm_type", "error_if_nonfinite"), ("clip_value",)  # of clip_grad, by its type
+
+
 class ClipGrad(Section):
     """`optim_wrapper.clip_grad`: a bound on the gradient (mmengine, torch.nn.utils)."""
 
@@ -86,6 +89,16 @@ class ClipGrad(Section):
     norm_type: float | None = entry("which norm", default=None)
     error_if_nonfinite: bool | None = entry("stop at a norm that is not finite", default=None)
     clip_value: float | None = entry("largest value, under `type='value'`", default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> ClipGrad:
+        """Torch's function for either takes its own settings alone, and is first called at the first update."""
+        needed, own = {"norm": ("max_norm", NORMS), "value": ("clip_value", VALUES)}[self.type]
+        if getattr(self, needed) is None:
+            raise ValueError(f"type={self.type!r} needs {needed}")
+        if other := sorted(self.model_fields_set - {"type", *own}):
+            raise ValueError(f"type={self.type!r} takes {', '.join(own)} and not {', '.join(other)}")
+        return self
 
 
 class Select(Section):

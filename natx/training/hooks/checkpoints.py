@@ -76,7 +76,8 @@ class Checkpoints(Hook):
         self.selection, self.meta, self.settings, self.ema, self.every = selection, meta, settings or {}, ema, every
         self.guard = guard
         self.best: dict[str, Any] = {}
-        # Epochs that overfitted, the last one that did not, and how often the training went back.
+        # Epochs that overfitted, the last one that did not, how often the training went back, and the iterations that
+        # were done then ("since").
         self.guarded: dict[str, Any] = {"overfitted": [], "good": 0, "back": 0}
         self._found: tuple[Path, dict[str, Any]] | None = None
         self._written = 0.0
@@ -131,6 +132,7 @@ class Checkpoints(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock; from now on a stop waits for the end of the iteration."""
+        self._count_updates(runner)
         if self._can_go_back and runner.iter == 0:
             self._write_state(runner, epoch=0, batches=0, iteration=0, name=GOOD)
         self._written = time.monotonic()
@@ -233,6 +235,13 @@ class Checkpoints(Hook):
             path = _folder(runner) / GOOD
             learner_of(runner).method = self.guard.method_after(times + 1)
             state.go_back(runner, self.ema.task if self.ema else None, load_state(path), source=path)
+            self.guarded["since"] = runner.iter
+            self._count_updates(runner)
+
+    def _count_updates(self, runner: Runner) -> None:
+        """Where gradients are accumulated, an update after going back takes none of the iterations before it."""
+        since = self.guarded.get("since", 0)
+        runner.optim_wrapper.initialize_count_status(runner.model, runner.iter - since, runner.max_iters - since)
 
     def _agreed(self, runner: Runner, *, last: bool) -> tuple[bool, bool]:
         """(whether to stop, whether a state is due), the same on all processes."""
