@@ -78,7 +78,7 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         "--method",
         choices=METHODS,
         default="nat",
-        help="nat; at_union: the same without the nasty term, its fair baseline; at: adversarial images alone (reid and "
+        help="nat; at_union: the same without the nasty term, its fair baseline; at: adversarial images alone (reid, "
         "det: as at_union); standard: no defence (default: nat)",
     )
     parser.add_argument("--eps", type=cli.fraction, help="radius, as 4/255 (default: what is usual)")
