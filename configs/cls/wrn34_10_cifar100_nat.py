@@ -4,9 +4,8 @@
 # Cost: 14 forwards and 12 backwards per image and step; the paper reports about 1328.2 s an epoch (Table 9).
 # Paper's number (Table 1): best: clean 62.87, PGD-20 36.36, C&W 32.79, AA 30.85; last: 61.18, 35.68, 30.61, 29.14.
 # Reading of the weight: 0.006 at temperature 20, effective weight 2.4 (docs/paper.md says why).
-_base_ = ["wrn34_10_cifar100_pgd_at.py"]
+_base_ = ["wrn34_10_cifar100_pgd_at_union.py"]
 method = dict(
-    views=("clean", "adv"),
     terms=[
         dict(type="TaskLoss"),
         dict(

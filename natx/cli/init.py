@@ -18,7 +18,7 @@ from natx import cli
 from natx.errors import ConfigError
 
 ADAPTERS = {"cls": "tasks.cls", "reid": "tasks.reid", "det": "tasks.det"}
-METHODS = ("nat", "at", "standard")
+METHODS = ("nat", "at_union", "at", "standard")
 AUTOATTACK, FEW_CLASSES = 4, "linf8_quick"  # the classes that AutoAttack needs, and what is without it
 ATTACKS = {"cls": "linf8_table", "reid": "reid_table12", "det": "det_loss"}
 
@@ -75,7 +75,11 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", help="the network, for cls any timm name (default: a small one)")
     parser.add_argument("--image-size", type=int, metavar="N", help="side, or height, in pixels (default: see above)")
     parser.add_argument(
-        "--method", choices=METHODS, default="nat", help="nat, adversarial training or none (default: nat)"
+        "--method",
+        choices=METHODS,
+        default="nat",
+        help="nat; at_union: the same without the nasty term, its fair baseline; at: adversarial images alone (reid, "
+        "det: as at_union); standard: no defence (default: nat)",
     )
     parser.add_argument("--eps", type=cli.fraction, help="radius, as 4/255 (default: what is usual)")
     parser.add_argument("--epochs", type=int, metavar="N", help="(default: so many as make about 3,000 steps)")

@@ -25,7 +25,8 @@ class Wish:
         file: the config to write.
         model: the network; None for the starter's own choice.
         image_size: side of the images in pixels; None for that of the files.
-        method: 'nat', 'at' (adversarial training without the nasty term) or 'standard'.
+        method: 'nat', 'at_union' (the same images without the nasty term), 'at' (adversarial images alone, where the
+            starter knows such a form; else as 'at_union') or 'standard'.
         eps: radius; None for the usual one.
         epochs: None for as many as make a usual number of steps.
         quick: minutes on a CPU in place of a training as it is usual.
@@ -100,7 +101,7 @@ def methods(wish: Wish, arguments: str, *, nasty: str = "") -> list[str]:
     """
     if wish.method == "standard":
         return [line("method", 'dict(type="Standard")')]
-    if wish.method == "at":
+    if wish.method in ("at", "at_union"):  # which images they see is the starter's to say
         return [line("method", f"dict({arguments})")]
     without = 'dict(method=dict(_delete_=True, type="Standard"))'
     reason = "this config without defence, trained first, once"

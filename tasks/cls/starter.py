@@ -57,7 +57,8 @@ def starter(data: Path, wish: Wish) -> list[str]:
     batch = batch_size(len(learned) - held)
     model = wish.model or _network(size, quick=wish.quick)
     attack, arguments = ("n_fgsm", "attack=dict(threat=threat)") if wish.quick else ("pgd_at", PGD)
-    method = {"nat": [f"methods/{attack}_union"], "at": [f"methods/{attack}"], "standard": []}[wish.method]
+    both, alone = [f"methods/{attack}_union"], [f"methods/{attack}"]  # clean and adversarial images, adversarial ones
+    method = {"nat": both, "at_union": both, "at": alone, "standard": []}[wish.method]
     shown = ", ".join(classes[:SHOWN]) + (", ..." if len(classes) > SHOWN else "")
     theirs = ", pretrained=True, new_head=True" if model.startswith((HUB, FOLDER)) else ""
     parts = [

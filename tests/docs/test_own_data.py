@@ -6,16 +6,18 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from baselines import without_nasty_term
 from listings import ROOT, blocks
 from mmengine.logging import MMLogger
 from PIL import Image
 
 import natx.data.starter
 from natx.cli.main import start
-from natx.config import TRAINING, load_config
+from natx.config import TRAINING, load_config, plain_dict
 
 PAGE = ROOT / "docs" / "own_data.md"
 SHORT = ["--device", "cpu", "--threads", "1"]
@@ -115,6 +117,11 @@ def nasty(file: Path) -> tuple[float, float]:
     return term.share, term.temperature
 
 
+def content(file: str) -> dict[str, Any]:
+    """A config as a dict."""
+    return plain_dict(load_config(file, kind=TRAINING))
+
+
 def proposed(out: str) -> list[str]:
     """The commands that natx init printed."""
     return re.findall(r"^  (natx .*)$", out, re.MULTILINE)
@@ -124,9 +131,10 @@ def test_images_in_folders(place: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     photos(place)
     typed = follow("Images in one folder a class", monkeypatch)
     out = capsys.readouterr().out
-    assert set(proposed(out)) <= {*typed, "natx train photos_at.py --dry-run"} | {
-        "natx export photos_at.py work_dirs/photos_at --out export/photos_at"
+    assert set(proposed(out)) <= {*typed, "natx train photos_at_union.py --dry-run"} | {
+        "natx export photos_at_union.py work_dirs/photos_at_union --out export/photos_at_union"
     }
+    assert content("photos_at_union.py") == without_nasty_term("photos_nat.py")  # as the page says
     assert "Worst case" in out and "cup, lamp, shoe, ..." in out
     for report in place.glob("work_dirs/*/test-linf8_table-eps8_255/report.json"):
         assert json.loads(report.read_text())["images"] == 4
@@ -144,6 +152,9 @@ def test_people(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert (config.task.num_classes, config.task.model, config.data.batch_size) == (4, "osnet_x0_25", 8)
     assert nasty(Path("people_nat.py")) == nasty(ROOT / "configs" / "reid" / "market_amd_nat.py")
     assert [*place.glob("work_dirs/people_nat/test-reid_table12/report.html")]
+    for method in ("at_union", "at"):
+        start("init", ["reid", "--data", "people", "--method", method])
+        assert content(f"people_{method}.py") == without_nasty_term("people_nat.py")
 
 
 def test_boxes(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,6 +169,9 @@ def test_boxes(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert nasty(Path(f"{name}_nat.py")) == nasty(ROOT / "configs" / "det" / "ssd300_voc_mtd_nat.py")
         report = json.loads((place / "work_dirs" / f"{name}_nat" / "test-det_loss" / "report.json").read_text())
         assert [column["name"] for column in report["columns"]] == ["Clean", "loss_cls", "loss_loc"]
+    for method in ("at_union", "at"):
+        start("init", ["det", "--data", "boxes", "--method", method])
+        assert content(f"boxes_{method}.py") == without_nasty_term("boxes_nat.py")
 
 
 @pytest.mark.parametrize(

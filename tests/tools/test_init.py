@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from baselines import without_nasty_term
 from mmengine.logging import MMLogger
 from PIL import Image
 from workshop import ROOT
@@ -57,7 +58,7 @@ def test_batches_and_epochs_follow_the_number_of_images() -> None:
     assert epochs(12_800, 128) == 30
 
 
-@pytest.mark.parametrize("method", ["nat", "at", "standard"])
+@pytest.mark.parametrize("method", ["nat", "at_union", "at", "standard"])
 def test_a_config_for_folders_of_classes_has_ten_lines_with_reasons(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,7 +118,8 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
     monkeypatch.setattr("natx.runtime.device.pick_device", lambda name: CPU)
     run(monkeypatch, "init", "cls", "--data", "photos", "--out", "usual.py")
     assert "note: there is no GPU here" in capsys.readouterr().out
-    for method, views in (("nat", ["clean", "adv"]), ("at", ["adv"]), ("standard", ["clean"])):
+    both = ["clean", "adv"]
+    for method, views in (("nat", both), ("at_union", both), ("at", ["adv"]), ("standard", ["clean"])):
         file = f"{method}.py"
         run(monkeypatch, "init", "cls", "--data", "photos", "--quick", "--method", method, "--out", file)
         assert "note:" not in (out := capsys.readouterr().out) and "quick: about 40,000 images, at most 60" in out
@@ -128,6 +130,19 @@ def test_what_is_quick_is_a_small_net_on_single_steps(
         assert any(f"views {' + '.join(views)}" in line for line in plan)
         assert method == "standard" or config.method.attack.type == "SingleStep"
     assert [quick_epochs(n) for n in (0, 450, 4_000, 100_000)] == [60, 60, 10, 1]
+
+
+@pytest.mark.parametrize("quick", [[], ["--quick"]], ids=["usual", "quick"])
+def test_the_union_differs_from_nat_in_the_nasty_term_alone(
+    quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is called NAT's baseline sees the same images by the same attack."""
+    class_folders(tmp_path / "photos", train=10, test=5)
+    for method in ("nat", "at_union"):
+        run(monkeypatch, "init", "cls", "--data", "photos", "--method", method, *quick)
+    assert "\n  natx test photos_at_union.py work_dirs/photos_at_union --attacks" in capsys.readouterr().out
+    union = plain_dict(load_config("photos_at_union.py", kind=TRAINING))
+    assert union == without_nasty_term("photos_nat.py")
 
 
 def test_commands_can_be_pasted_whatever_the_folder_is_called(
