@@ -17,17 +17,16 @@ from natx.attacks import Attack
 from natx.data.base import InMemory
 from natx.errors import ConfigError
 from natx.evaluation.progress import Progress, by_content, clear_progress, digest
+from natx.judging.content import content, named, own
 from natx.models.wrap import ModuleTask
 from natx.runtime.provenance import package_versions
-
-PLAIN = (bool, int, float, str, tuple, type(None))
 
 
 class Kept:
     """The finished blocks of judgings, each in a folder of its own within one that other calls may share.
 
-    Another model (weights, plain attributes, the source of its classes), other images, labels, attacks, settings or
-    packages make another judging, which begins anew beside it.
+    Another model (weights, attributes by their content, the source of its classes), other images, labels, attacks,
+    settings or packages make another judging, which begins anew beside it.
 
     Args:
         folder: of the judgings, made where it does not exist; None keeps nothing.
@@ -88,26 +87,17 @@ class Kept:
 
 
 def model_identity(module: nn.Module) -> dict[str, Any]:
-    """Plain values that tell a module from another: tensors, plain attributes, structure and the source of classes."""
+    """Plain values that tell a module from another: tensors, attributes, structure and the source of classes."""
     tensors = hashlib.sha256()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         tensors.update(f"{name} {digest(tensor)}\n".encode())
-    kinds = sorted({type(part) for part in module.modules()}, key=_name)
+    kinds = sorted({type(part) for part in module.modules()}, key=named)
     return {
         "tensors": tensors.hexdigest(),
         "structure": hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(module)).encode()).hexdigest(),
-        "attributes": {name: _attributes(part) for name, part in module.named_modules()},
-        "source": {_name(kind): _source(kind) for kind in kinds if not _name(kind).startswith("torch.")},
+        "attributes": {name: content(own(part)) for name, part in module.named_modules()},
+        "source": {named(kind): _source(kind) for kind in kinds if not named(kind).startswith("torch.")},
     }
-
-
-def _attributes(part: nn.Module) -> dict[str, Any]:
-    """Plain attributes of a module; its mode is none of them: judging is in eval mode."""
-    return {key: value for key, value in vars(part).items() if key != "training" and isinstance(value, PLAIN)}
-
-
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _source(kind: type) -> str:

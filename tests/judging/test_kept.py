@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -250,3 +254,68 @@ def test_the_source_of_a_class_tells_models_apart(tmp_path: Path) -> None:
             torch.manual_seed(0)
             told.append(kept_module.model_identity(module.Edited(2, 2)))
     assert told[0] != told[1] and told[0]["structure"] == told[1]["structure"]
+
+
+class Holding(nn.Module):
+    """An attribute of any kind, and what torch gives every module."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
+def scaled(by: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: by * x
+
+
+def circle(end: int) -> list[Any]:
+    held: list[Any] = [end]
+    held.append(held)
+    return held
+
+
+def layer(value: float) -> nn.Module:
+    held = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(held.weight, value)
+    return held
+
+
+# How a value is made, and how another one is that answers may not tell from it.
+HELD: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "list": (lambda: [1.0, 0.0], lambda: [0.0, 1.0]),
+    "a list's kind": (lambda: [1, 2], lambda: (1, 2)),
+    "dict": (lambda: {"mean": 0.5}, lambda: {"mean": 0.1}),
+    "tensor": (lambda: torch.tensor(0.5), lambda: torch.tensor(0.1)),
+    "tensor in a tuple": (
+        lambda: (torch.ones(9000), 1),
+        lambda: (torch.ones(9000).index_fill(0, torch.tensor(5), 2), 1),
+    ),
+    "array": (lambda: np.arange(9000.0), lambda: np.arange(9000.0) + (np.arange(9000) == 4500)),
+    "set": (lambda: {"a", "b", "c"}, lambda: {"a", "b", "d"}),
+    "object": (lambda: SimpleNamespace(mean=[0.5]), lambda: SimpleNamespace(mean=[0.1])),
+    "modules in a list": (lambda: [layer(1.0)], lambda: [layer(2.0)]),
+    "an attribute of a module in a list": (lambda: [Holding([1])], lambda: [Holding([2])]),
+    "closure": (lambda: scaled(0.5), lambda: scaled(0.1)),
+    "partial": (lambda: partial(torch.mul, other=0.5), lambda: partial(torch.mul, other=0.1)),
+    "function": (lambda: torch.sin, lambda: torch.neg),
+    "method": (lambda: Net().forward, lambda: other_weights().forward),
+    "circle": (lambda: circle(1), lambda: circle(2)),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_attributes_of_every_kind_tell_models_apart(kind: str) -> None:
+    """An ensemble's weights in a list, a mean in a plain tensor: old outcomes went into the new model's accuracy."""
+    one, other = HELD[kind]
+
+    def identity(held: Any) -> str:
+        return json.dumps(kept_module.model_identity(nn.Sequential(Holding(held))))
+
+    assert identity(one()) == identity(one()) != identity(other())
+
+
+def test_a_models_mode_hooks_and_place_are_not_its_content() -> None:
+    model = nn.Sequential(Holding([1]))
+    before = kept_module.model_identity(model)
+    model[0].register_forward_hook(lambda *_: None).remove()
+    assert kept_module.model_identity(model.eval()) == before
