@@ -65,8 +65,11 @@ def page() -> str:
 def _needed_elsewhere() -> str:
     """What other uses of a training config than training need of it."""
     kinds = (JUDGED, CRAFTED, ANALYSED, EXPORTED)
-    uses = ", ".join(f"{kind.use} `{'` and `'.join(kind.needs or ())}`" for kind in kinds)
-    text = f"*needed* below is what training needs. Less is enough for {uses}, each with the `custom_imports` of these."
+    uses = ", ".join(f"for {kind.use} `{'` and `'.join(kind.needs or ())}`" for kind in kinds)
+    text = (
+        f"*needed* below is what training needs. Less is enough: {uses}; each with the `custom_imports` that register "
+        "the classes named there."
+    )
     return f"{fill(text, width=WIDTH, break_on_hyphens=False)}\n"
 
 

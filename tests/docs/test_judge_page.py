@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from listings import ROOT, blocks
 from workshop import Workshop
@@ -54,14 +55,26 @@ def checkpoint(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shop.folder / "weights.pth"
 
 
-def test_the_config_judges_and_exports_a_class_and_a_file(shop: Workshop, checkpoint: Path) -> None:
+def test_the_config_judges_a_class_and_a_file(shop: Workshop, checkpoint: Path) -> None:
     attacks = shop.write("attacks.py", {"threat": dict(type="Linf", eps=0.2), "attacks": [dict(type="FGSM")]})
     arguments = ("judged.py", checkpoint, "--attacks", attacks, "--subset", 6, "--out", "out")
     ran = shop.run("test.py", *arguments)
     assert ran.code == 0, ran.err
     report = json.loads((shop.folder / "out" / "report.json").read_text())
     assert report["images"] == 6 and [column["name"] for column in report["columns"]] == ["Clean", "FGSM"]
-    ran = shop.run("export.py", "judged.py", checkpoint, "--out", "exported")
+
+
+def test_task_and_its_import_are_enough_to_export_and_with_images_to_analyse(shop: Workshop) -> None:
+    content = {**CONTENT, "task": dict(type="ClassificationTask", model="test_resnet", num_classes=10)}
+    weights = shop.folder / "weights.pth"
+    torch.save(timm.create_model("test_resnet", num_classes=10).state_dict(), weights)
+    small = shop.write("exported.py", {key: content[key] for key in ("custom_imports", "task")})
+    ran = shop.run("export.py", small, weights, "--out", shop.folder / "exported")
+    assert ran.code == 0, ran.err
+    content["data"] = dict(test=dict(type="TinyDataset", count=12, num_classes=10, shape=(3, 32, 32)))
+    content["custom_imports"] = dict(imports=["tasks.cls", "natx.testing"])
+    config, out = shop.write("analysed.py", content), shop.folder / "analysis"
+    ran = shop.run("analyze.py", config, weights, "--what", "sparsity", "--work-dir", out)
     assert ran.code == 0, ran.err
 
 
@@ -88,15 +101,13 @@ def test_load_fills_the_network_that_it_is_given(shop: Workshop, checkpoint: Pat
     ],
 )
 def test_what_each_use_needs_is_what_the_pages_say(kind: Kind, keys: tuple[str, ...]) -> None:
-    content = {
-        key: value for key, value in CONTENT.items() if key in {"custom_imports", *(k.split(".")[0] for k in keys)}
-    }
-    check(content, kind)
-    for key in keys:
+    parts = [key.partition(".")[0] for key in keys]
+    check({part: CONTENT[part] for part in ("custom_imports", *parts)}, kind)
+    for missing in parts:
         with pytest.raises(ConfigError, match="lacks"):
-            check({name: value for name, value in content.items() if name != key.split(".")[0]}, kind)
+            check({part: CONTENT[part] for part in ("custom_imports", *parts) if part != missing}, kind)
     named = " and ".join(f"`{key}`" for key in keys)
-    assert f"{kind.use} needs {named} alone" in (ROOT / "docs" / "config.md").read_text()
+    assert f"for {kind.use} {named}" in " ".join((ROOT / "docs" / "config.md").read_text().split())
     if kind is not CRAFTED:
         word = {JUDGED: "judging", ANALYSED: "analysing", EXPORTED: "exporting"}[kind]
         assert re.search(rf"{word}\s\(`natx \w+`\) (needs )?{named}", PAGE.read_text())
