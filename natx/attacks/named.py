@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from natx.attacks.base import Attack, build_attack
@@ -12,6 +12,7 @@ from natx.registry import THREATS
 from natx.threat import ThreatModel
 
 CW_STEPS = 30
+LONGEST = 80  # letters of a value in a message
 LIBRARY: dict[str, dict[str, Any]] = {
     "autoattack": dict(type="AutoAttack"),
     "aa": dict(type="AutoAttack"),
@@ -20,6 +21,7 @@ LIBRARY: dict[str, dict[str, Any]] = {
     "apgd-ce": dict(type="APGD", loss="ce"),
     "apgd-dlr": dict(type="APGD", loss="dlr"),
 }
+ADAPTER = "docs/extending.md, 'An attack of another library', makes one of any function from x and y to x_adv"
 NAMES = "PGD-K (PGD-20, PGD-10/20/50 for one trajectory), C&W, FGSM, APGD-CE, APGD-DLR, Square, AutoAttack"
 
 
@@ -47,7 +49,8 @@ def build_named(
         if isinstance(entry, str):
             entry = _config(entry, resolved)
         elif not isinstance(entry, (dict, Attack)):
-            raise ConfigError(f"an attack is a name, dict(type='PGD', ...) or an Attack; got {entry!r}")
+            adapter = f": {ADAPTER}" if callable(entry) and not isinstance(entry, type) else ""
+            raise ConfigError(f"an attack is a name, dict(type='PGD', ...) or an Attack; got {_short(entry)}{adapter}")
         if isinstance(entry, dict):
             entry = {"seed": seed, **entry}
         built.append(build_attack(entry, threat=resolved))
@@ -56,10 +59,17 @@ def build_named(
 
 def listed(attacks: Any) -> list[Any]:
     """One attack, name or config, or several, as a list; raises ConfigError where there is none."""
-    several = [attacks] if isinstance(attacks, (str, dict, Attack)) else list(attacks or ())
+    one = isinstance(attacks, (str, dict)) or not isinstance(attacks, (Iterable, type(None)))
+    several = [attacks] if one else [*(attacks or ())]
     if not several:
         raise ConfigError(f"attacks is empty: name some of {NAMES}")
     return several
+
+
+def _short(value: Any) -> str:
+    """A value in a message; an attack of torchattacks prints all its settings."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def build_threat(threat: ThreatModel | dict[str, Any] | None) -> ThreatModel | None:

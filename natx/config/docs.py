@@ -7,10 +7,12 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any, Literal
 
 from pydantic.fields import FieldInfo
 
+from natx.config.check import ANALYSED, CRAFTED, EXPORTED, JUDGED
 from natx.config.find import CHECKOUT
 from natx.config.schema.attacks import AttackConfig
 from natx.config.schema.built import Built
@@ -21,6 +23,7 @@ from natx.config.schema.training import ClipGrad, Paramwise, Training
 from natx.runtime.files import write_text
 
 PAGE = CHECKOUT / "docs" / "config.md"
+WIDTH = 120
 OPENING = """# Configs: every key
 
 <!-- Made from natx/config/schema by `python -m natx.config.docs`: change the text there. -->
@@ -54,8 +57,20 @@ def page() -> str:
         ("Tables of the paper (configs/paper/tables.json)", (Tables,)),
     ):
         parts.append(f"## {title}\n")
+        parts += [_needed_elsewhere()] if Training in roots else []
         parts += [_table(section) for section in _sections(roots, known=[])]
     return "\n".join(parts)
+
+
+def _needed_elsewhere() -> str:
+    """What other uses of a training config than training need of it."""
+    kinds = (JUDGED, CRAFTED, ANALYSED, EXPORTED)
+    uses = ", ".join(f"for {kind.use} `{'` and `'.join(kind.needs or ())}`" for kind in kinds)
+    text = (
+        f"*needed* below is what training needs. Less is enough: {uses}; each with the `custom_imports` that register "
+        "the classes named there."
+    )
+    return f"{fill(text, width=WIDTH, break_on_hyphens=False)}\n"
 
 
 def write(path: Path = PAGE) -> None:

@@ -157,9 +157,22 @@ def _conditions(pair: Rivals, by_column: dict[str, Difference]) -> str:
     mine, theirs = (" or ".join(map(str, sorted(epochs))) or "unknown" for epochs in pair.epochs)
     epochs = f"{mine} epochs both" if mine == theirs else f"{mine} epochs against {theirs} epochs"
     counts = {name: len(difference.by_seed) for name, difference in by_column.items()}
-    seeds = max(counts.values())
-    fewer = [f"{name} {count}" for name, count in counts.items() if count < seeds]
-    return f"{epochs}, {seeds} seed{'s' if seeds > 1 else ''}{', of ' * bool(fewer)}{', '.join(fewer)}"
+    most = max(counts.values())
+    fewer = {seeds: [name for name in counts if counts[name] == seeds] for seeds in sorted({*counts.values()} - {most})}
+    parts = [f"{_seeds(seeds)} {_places(names)}" for seeds, names in fewer.items()]
+    return "; ".join([f"{epochs}, {_seeds(most)}", *parts])
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _places(columns: Sequence[str]) -> str:
+    """Where a row was judged, in words: ``under PGD-20, C&W and AA and in the worst case``."""
+    attacks = [name for name in columns if name != WORST and not name.startswith(CLEAN)]
+    under = [f"under {', '.join(attacks[:-1])}{' and ' * (len(attacks) > 1)}{attacks[-1]}"] if attacks else []
+    clean = [f"in {name}" for name in columns if name.startswith(CLEAN)]
+    return " and ".join([*clean, *under, *(["in the worst case"] if WORST in columns else [])])
 
 
 def _verdict(by_column: dict[str, Difference], decides: str | None) -> str:

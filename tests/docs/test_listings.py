@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from listings import PAGES, PLACEHOLDER, ROOT, Block, blocks, expanded, inline_paths
 from torch import nn
@@ -32,6 +35,7 @@ from natx.config import (
     JUDGED,
     STUDY,
     TRAINING,
+    Kind,
     check,
     find_file,
     frozen_models,
@@ -203,6 +207,8 @@ def test_commands(page: Path) -> None:
         if block.language == "python":
             reader.files |= set(re.findall(r"^# (\w+\.py)", block.text))
             continue
+        if block.language == "bibtex":
+            continue
         assert block.language in ("", "bash"), block.place
         if block.is_output:
             continue
@@ -256,6 +262,13 @@ class Tiny(natx.testing.TinyDataset):
         self.images, self.labels = torch.rand(8, 3, 32, 32), torch.arange(8)
 
 
+class Folders(natx.testing.TinyDataset):
+    """Stands for a folder of photographs on the disk."""
+
+    def __init__(self, root: str, image_size: int, resize: int) -> None:
+        super().__init__(count=1000, num_classes=9)
+
+
 def stand_in(*_: Any, **__: Any) -> nn.Module:
     """Stands for weights on the disk: a network that is wrong on all images, so that attacks have an easy time."""
     net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
@@ -264,9 +277,17 @@ def stand_in(*_: Any, **__: Any) -> nn.Module:
     return net
 
 
+def stand_in_of_timm(*_: Any, **__: Any) -> nn.Module:
+    """Stands for a network of timm's with its weights."""
+    net = stand_in()
+    net.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    return net
+
+
 @contextmanager
 def registries_restored() -> Iterator[None]:
-    """What a listing registers is gone afterwards."""
+    """What a listing registers, or imports from a file of its page, is gone afterwards."""
+    modules = {*sys.modules}
     registries = (DATASETS, ATTACK_REGISTRY, TERMS, METHODS, TASKS)
     before = [dict(registry.module_dict) for registry in registries]
     try:
@@ -275,6 +296,9 @@ def registries_restored() -> Iterator[None]:
         for registry, content in zip(registries, before):
             registry.module_dict.clear()
             registry.module_dict.update(content)
+        for name in {*sys.modules} - modules:
+            if Path(str(getattr(sys.modules[name], "__file__", ""))).parent == Path.cwd():
+                del sys.modules[name]
 
 
 def small_batch(task: Any) -> dict[str, Any]:
@@ -321,29 +345,64 @@ TRIED: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
+def write_files(block: Block, folder: Path) -> None:
+    """The page's files before a listing, as a reader has them in the working folder by then."""
+    for other in blocks(block.page):
+        if other == block:
+            return
+        if other.language == "python" and (match := re.match(r"# (\w+\.py)", other.text)):
+            (folder / match[1]).write_text(other.text)
+
+
 @pytest.mark.parametrize("block", listed(), ids=lambda block: f"{block.page.stem}-{block.heading}")
 def test_python_listing(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if re.search(r"^(_base_|rows|attacks) =", block.text, re.MULTILINE):
+    write_files(block, folder)
+    monkeypatch.syspath_prepend(folder)
+    with registries_restored():
+        try_listing(block, folder, monkeypatch)
+
+
+def is_config(block: Block) -> bool:
+    """Whether a listing is a config: assignments of keys, and nothing imported."""
+    imports = re.search(r"^(import|from) ", block.text, re.MULTILINE)
+    return not imports and re.search(r"^(_base_|rows|attacks|task) =", block.text, re.MULTILINE) is not None
+
+
+def kind_of(text: str) -> Kind:
+    """The kind of config that a listing is."""
+    if "\nseeds =" in text:
+        return STUDY
+    if "\nattacks =" in text:
+        return ATTACKS
+    return JUDGED if "\ndata = dict(test=" in text else TRAINING
+
+
+def try_listing(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check or run a listing."""
+    if is_config(block):
         path = folder / file_name(block)
         text = re.sub(r'"\.\./_base_/', f'"{ROOT}/configs/_base_/', block.text)
         path.write_text(text)
-        kind = STUDY if "\nseeds =" in text else ATTACKS if "\nattacks =" in text else TRAINING
-        load_config(path, kind=kind)
+        load_config(path, kind=kind_of(text))
     elif all(line.startswith("dict(type=") for line in block.text.splitlines()):
         lines = "".join(f"    {line},\n" for line in block.text.splitlines())
         (folder / "listing.py").write_text(f"attacks = [\n{lines}]\n")
         attacks = plain_dict(load_config(folder / "listing.py"))["attacks"]
         check({"threat": {"type": "Linf", "eps": 0.1}, "attacks": filled(attacks)}, ATTACKS)
     elif "register_module" in block.text:
-        with registries_restored():
-            names: dict[str, Any] = {}
-            exec(compile(block.text, block.place, "exec"), names)  # noqa: S102
-            TRIED[block.heading](names)
+        names: dict[str, Any] = {}
+        exec(compile(block.text, block.place, "exec"), names)  # noqa: S102
+        TRIED[block.heading](names)
     else:
-        monkeypatch.setattr(tasks.cls.datasets, "CIFAR10", Tiny)
+        for name, value in (("CIFAR10", Tiny), ("ImageFolder", Folders)):
+            monkeypatch.setattr(tasks.cls.datasets, name, value)
         monkeypatch.setattr(natx, "load", stand_in, raising=False)
         monkeypatch.setattr(natx, "train", lambda *_, **__: folder, raising=False)
-        exec(compile(textwrap.dedent(block.text), block.place, "exec"), {"MyNet": stand_in})  # noqa: S102
+        monkeypatch.setattr(timm, "create_model", stand_in_of_timm)
+        monkeypatch.setitem(sys.modules, "robustbench", SimpleNamespace(load_model=stand_in))
+        loader = [(torch.rand(4, 3, 8, 8), torch.arange(4))] * 2
+        given = {"MyNet": stand_in, "loader": loader}
+        exec(compile(textwrap.dedent(block.text), block.place, "exec"), given)  # noqa: S102
 
 
 def filled(node: Any) -> Any:

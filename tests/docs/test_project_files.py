@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+import natx
 from natx.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,3 +47,16 @@ def test_pre_commit_has_the_ruff_of_the_constraints() -> None:
 def test_what_builds_the_site_is_pinned() -> None:
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in EXTRAS["docs"]}
     assert names <= set(PINS)
+
+
+def test_what_to_cite_is_current_and_the_same_in_both_places() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    paper, page = cff["preferred-citation"], (ROOT / "README.md").read_text()
+    assert str(cff["version"]) == natx.__version__, "set the version in CITATION.cff"
+    entries = re.search(r"```bibtex\n(.*?)```", page, re.DOTALL)[1].split("\n\n")
+    fields = [dict(re.findall(r"(\w+) *= \{(.*?)\},?\n", entry, re.DOTALL)) for entry in entries]
+    theirs, ours = ({key: " ".join(value.split()) for key, value in entry.items()} for entry in fields)
+    authors = [f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]]
+    assert theirs == {"title": paper["title"], "author": " and ".join(authors)}
+    assert ours.pop("version") == natx.__version__, "set the version in README.md, section Cite"
+    assert ours == {"title": cff["title"], "author": f"{{{cff['authors'][0]['name']}}}"}

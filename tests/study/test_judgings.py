@@ -336,7 +336,19 @@ def test_seeds_are_those_that_both_rows_have() -> None:
     right = generator.random(900) < 0.3
     theirs[1] = joined([judged(1, Clean=right, PGD_20=right)], of=2) or {}  # its AutoAttack has not been run
     (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs)]))
-    assert "(8 epochs both, 2 seeds, of AA (500) 1, Worst case 1): " in sentence
+    assert "(8 epochs both, 2 seeds; 1 seed under AA (500) and in the worst case): " in sentence
+
+
+def test_columns_on_fewer_seeds_are_told_by_their_number() -> None:
+    half = np.arange(60) < 30
+
+    def row(*columns: str, seed: int) -> dict[str, Any]:
+        return judged(seed, **dict.fromkeys(columns, half))
+
+    names = ("Clean", "PGD", "CW", "AA"), ("Clean", "PGD"), ("PGD",)
+    ours, theirs = ([row(*columns, seed=seed) for seed, columns in enumerate(names)] for _ in range(2))
+    (sentence,) = rivals_reading(differences([Rivals("NAT", "AT", ours, theirs)]))
+    assert "(8 epochs both, 3 seeds; 1 seed under CW and AA; 2 seeds in Clean): " in sentence
 
 
 def test_rows_of_one_name_in_two_sections_are_not_taken_for_each_other() -> None:
