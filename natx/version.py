@@ -1,3 +1,3 @@
 """The version of natx; pyproject.toml reads it from here."""
 
-__version__ = "0.9.4"
+__version__ = "0.9.5"
