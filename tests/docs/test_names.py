@@ -25,8 +25,9 @@ def names(text: str) -> Iterator[tuple[str, bool]]:
     """Dotted names in a page's inline code, and whether a reader is to call them."""
     for sentence in SENTENCE.split(BLOCK.sub("", text)):
         for code in CODE.findall(sentence):
+            statement = code.startswith(("import ", "from "))
             for dotted, bracket in NAME.findall(code):
-                yield f"natx{dotted}", bool(bracket) or sentence.startswith("From Python")
+                yield f"natx{dotted}", not statement and (bool(bracket) or sentence.startswith("From Python"))
 
 
 def missing(text: str) -> list[str]:

@@ -74,18 +74,18 @@ def test_a_module_without_gradient_is_red(net: nn.Module) -> None:
 
 
 def test_the_reports_entries_are_those_of_a_report_json(net: nn.Module) -> None:
-    report = judged(net).report()
+    report = judged(net, count=20, audit_images=10).report()
     assert [check["id"] for check in report["checks"]] == [check.id for check in CHECKS]
     assert json.loads(json.dumps(report["checks"]))[0]["verdict"] in ("green", "red", "not applicable")
-    plain = judged(net, audit=False, audit_images=None)
+    plain = judged(net, count=20, audit=False, audit_images=None)
     assert plain.audit == {} and "checks" not in plain.report()
     assert "robust" not in str(plain) + plain._repr_markdown_()
 
 
 def test_a_curve_has_an_audit_at_each_radius(net: nn.Module) -> None:
-    curve = judged(net, eps=[EPS / 2, EPS], attacks="PGD-5", audit_images=10)
+    curve = judged(net, eps=[EPS / 2, EPS], attacks="PGD-5", count=20, audit_images=5)
     assert all(len(result.audit) == len(CHECKS) for result in curve.results.values())
-    single = judged(net, attacks="PGD-5", audit_images=10)
+    single = judged(net, attacks="PGD-5", count=20, audit_images=5)
     assert curve[EPS].report()["checks"] == single.report()["checks"]
     assert str(curve).count("images without gradient") == 2 and "images without gradient" in curve._repr_markdown_()
 
@@ -132,7 +132,27 @@ def test_an_undefended_module_takes_images_as_the_model_does(net: nn.Module) -> 
 
     expected = judged(net, vanilla=net, count=40, audit_images=20).audit["G5"]
     found = judged(takes(0.25, 0.5), vanilla=takes(0.25, 0.5), count=40, audit_images=20, mean=0.25, std=0.5)
-    assert found.audit["G5"].reason == expected.reason and found.audit["G5"].verdict == expected.verdict == "green"
+    assert found.audit["G5"].reason == expected.reason and expected.reason.startswith("undefended: ")
+
+
+class Strict(nn.Module):
+    """Takes pixels in [0,1] only."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not 0 <= float(x.min()) <= float(x.max()) <= 1:
+            raise ValueError("out of range")
+        return self.net(x)
+
+
+def test_a_module_that_refuses_what_is_outside_of_the_range(net: nn.Module) -> None:
+    """G12 asks on both sides of an image."""
+    found, plain = (judged(model, count=20, audit_images=10).audit for model in (Strict(net), net))
+    assert found["G12"].verdict == "not applicable" and "out of range" in found["G12"].reason
+    assert {key: found[key] for key in found if key != "G12"} == {key: plain[key] for key in plain if key != "G12"}
 
 
 class Layers(nn.Sequential):
@@ -161,14 +181,15 @@ def test_models_and_generators_are_left_as_they_were(net: nn.Module) -> None:
 def test_an_audit_that_was_killed_goes_on_from_the_kept_outcomes(
     net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, seen, plain = judged(net), [], Attack.judge
+    settings: dict[str, Any] = dict(count=20, audit_images=10)
+    expected, seen, plain = judged(net, **settings), [], Attack.judge
 
     def killed(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(notebook, "run_audit", killed)
-        judged(net, progress=tmp_path)
+        judged(net, progress=tmp_path, **settings)
     assert list(tmp_path.glob("*/progress.json"))
 
     def judge(self: Attack, *given: Any, **settings: Any) -> Any:
@@ -181,7 +202,7 @@ def test_an_audit_that_was_killed_goes_on_from_the_kept_outcomes(
 
     monkeypatch.setattr(Attack, "judge", judge)
     monkeypatch.setattr(notebook, "run_audit", audit)
-    again = judged(net, progress=tmp_path)
+    again = judged(net, progress=tmp_path, **settings)
     assert again.report()["checks"] == expected.report()["checks"] and not list(tmp_path.iterdir())
 
 
