@@ -23,7 +23,7 @@ SENTENCE = re.compile(r"(?<=[.:])\s+(?=[A-Z])")
 
 def names(text: str) -> Iterator[tuple[str, bool]]:
     """Dotted names in a page's inline code, and whether a reader is to call them."""
-    for sentence in SENTENCE.split(BLOCK.sub("", text)):
+    for sentence in SENTENCE.split(" ".join(BLOCK.sub("", text).split())):
         for code in CODE.findall(sentence):
             statement = code.startswith(("import ", "from "))
             for dotted, bracket in NAME.findall(code):
@@ -32,7 +32,7 @@ def names(text: str) -> Iterator[tuple[str, bool]]:
 
 def missing(text: str) -> list[str]:
     """What is wrong with the names of a page."""
-    faults = []
+    faults, line = [], " ".join(text.split())
     for name, called in names(text):
         try:
             resolve_name(name)
@@ -40,11 +40,9 @@ def missing(text: str) -> list[str]:
             faults.append(f"{name} does not exist")
             continue
         module, _, last = name.rpartition(".")
-        at_hand = name.split(".")[1] in natx.__all__
-        imported = re.search(
-            rf"\bimport {re.escape(module)}\b|\bfrom {re.escape(module)} import [\w, ]*\b{last}\b", text
-        )
-        if called and not at_hand and not imported:
+        there = re.escape(module)
+        imported = re.search(rf"\bimport {there}\b|\bfrom {there} import [\w, ]*\b{last}\b", line)
+        if called and name.split(".")[1] not in natx.__all__ and not imported:
             faults.append(f"{name} is not there after `import natx`, and the page imports it nowhere")
     return faults
 
