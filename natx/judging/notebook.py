@@ -18,7 +18,7 @@ from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.attacks.named import build_named, build_threat, listed
 from natx.batch import to_device
-from natx.checks import AuditOptions
+from natx.checks import AuditOptions, Verdict
 from natx.checks import audit as run_audit
 from natx.data.base import InMemory
 from natx.data.classes import align_classes
@@ -95,7 +95,9 @@ def evaluate(
             'skip' it and say so.
         logits: which part of the model's output the logits are, where it returns a tuple or a dict: a key or a place;
             the ``logits`` of Hugging Face's outputs are found.
-        mean: a value a channel, or one for all, for a model that takes normalised images.
+        mean: a value a channel, or one for all, for a model that takes normalised images. Without, a network that names
+            them itself (timm's ``pretrained_cfg``) and sees plain pixels is judged with a warning and a note; 0 and
+            ``std`` 1 say that plain pixels are right.
         std: likewise.
         meter: progress display; a bar on a terminal and in a notebook by default.
         progress: folder that keeps what is finished, in which the same call goes on where one was killed; the same
@@ -229,23 +231,19 @@ def _evaluate(
             settings={**settings, "device": task.anchor.device.type},
         )
         evaluation = run_evaluation(task, dataset, built, **settings, progress=progress, meter=meter)
-        verdicts = []
-        if checks is not None:
-            verdicts = run_audit(
-                task,
-                dataset,
-                attacks=applied(built, evaluation.not_applicable),
-                evaluation=evaluation,
-                vanilla=other,
-                images=checks.images,
-                draws=checks.draws,
-                batch_size=batch_size,
-                meter=meter,
-            )
+        attacked = applied(built, evaluation.not_applicable)
+        told: dict[str, Any] = dict(evaluation=evaluation, vanilla=other, batch_size=batch_size, meter=meter)
+        verdicts = {} if checks is None else _audited(checks, task, dataset, attacks=attacked, **told)
     notes += [f"{column} is not applicable: {reason}" for column, reason in evaluation.not_applicable.items()]
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
     threats = ", ".join(dict.fromkeys(str(attack.threat) for attack in built))
-    return Result(evaluation, threats, name, notes, {verdict.id: verdict for verdict in verdicts})
+    return Result(evaluation, threats, name, notes, verdicts)
+
+
+def _audited(checks: AuditOptions, task: ModuleTask, dataset: InMemory, **settings: Any) -> dict[str, Verdict]:
+    """The verdicts of an audit by their ids; other settings are those of :func:`natx.checks.audit`."""
+    verdicts = run_audit(task, dataset, images=checks.images, draws=checks.draws, **settings)
+    return {verdict.id: verdict for verdict in verdicts}
 
 
 def _remarks(task: ModuleTask, images: Tensor, answer: Tensor) -> list[str]:
