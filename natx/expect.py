@@ -24,16 +24,21 @@ class _Condition:
 
 
 _pending: ContextVar[list[_Condition] | None] = ContextVar("pending", default=None)
+_waived: ContextVar[bool] = ContextVar("waived", default=False)
 
 
 def expect(holds: Tensor, error: Callable[..., Exception], *figures: Tensor) -> None:
     """Raise ``error(*figures)`` where a condition does not hold: now, or at the end of :func:`together`.
+
+    Within :func:`waived` it does nothing.
 
     Args:
         holds: 0-dim bool; those of one :func:`together` lie on one device.
         error: makes the exception from the figures as Python floats.
         figures: 0-dim tensors that the error's text needs; they are read only where it is raised.
     """
+    if _waived.get():
+        return
     condition = _Condition(holds.detach(), error, tuple(figure.detach() for figure in figures))
     pending = _pending.get()
     if pending is None:
@@ -61,6 +66,16 @@ def together() -> Iterator[None]:
     finally:
         _pending.reset(token)
     _settle(conditions)
+
+
+@contextmanager
+def waived() -> Iterator[None]:
+    """Nothing is expected inside: for a model that is asked about what it does not take from its users."""
+    token = _waived.set(True)
+    try:
+        yield
+    finally:
+        _waived.reset(token)
 
 
 def _settle(conditions: list[_Condition]) -> None:

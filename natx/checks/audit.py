@@ -108,8 +108,14 @@ def audit(
         One verdict a check, in the order of :data:`CHECKS`.
 
     Raises:
-        ConfigError: no images, or neither attacks nor a threat model.
+        ConfigError: a model that is no task, no images, or neither attacks nor a threat model.
     """
+    for model in (task, vanilla):
+        if model is not None and not isinstance(model, Task):
+            raise ConfigError(
+                f"this audit is of a natx task; got {type(model).__name__}: of any torch module it is "
+                "natx.evaluate(module, images, labels, eps=8 / 255, audit=True)"
+            )
     if not task.per_image_success:
         reason = f"an image is not right or wrong by itself for a {type(task).__name__}"
         return [check.not_applicable(reason) for check in CHECKS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from natx.attacks import Attack
@@ -42,6 +42,11 @@ def applicable(
         texts = "; ".join(f"{column}: {why}" for column, why in reasons.items())
         raise UnsupportedError(f"none of the attacks is applicable, so there is nothing to judge by ({texts})")
     return able, reasons
+
+
+def applied(attacks: Sequence[Attack], not_applicable: Collection[str]) -> list[Attack]:
+    """The attacks of an evaluation that could attack its task, by the columns of those that could not."""
+    return [attack for attack in attacks if not set(not_applicable) & set(attack.columns())]
 
 
 def settings_remarks(attack: Attack) -> list[str]:

@@ -18,7 +18,7 @@ from natx.data import subset
 from natx.data.classes import check_classes
 from natx.errors import ConfigError
 from natx.evaluation import Evaluation, Metric, SetEvaluation, evaluate, evaluate_set
-from natx.evaluation.applicable import OnUnsupported
+from natx.evaluation.applicable import OnUnsupported, applied
 from natx.evaluation.outcomes import image_fingerprint
 from natx.evaluation.progress import Progress
 from natx.evaluation.set_progress import SetProgress
@@ -206,7 +206,12 @@ def _judge_images(
         report |= _audit(job, checks, evaluation=evaluation, vanilla=vanilla)
     if pictures is not None and first:
         captions = draw_class_pictures(
-            pictures, job.task, job.dataset, _applied(job.built, evaluation), evaluation=evaluation, success=job.success
+            pictures,
+            job.task,
+            job.dataset,
+            applied(job.built, evaluation.not_applicable),
+            evaluation=evaluation,
+            success=job.success,
         )
         report |= {"pictures": captions} if captions else {}
     return report
@@ -239,11 +244,6 @@ def _judge_set(
     return report
 
 
-def _applied(attacks: list[Attack], evaluation: Evaluation | SetEvaluation) -> list[Attack]:
-    """The attacks that could attack the task."""
-    return [attack for attack in attacks if not evaluation.not_applicable.keys() & set(attack.columns())]
-
-
 def _evaluation(job: _Job) -> dict[str, Any]:
     """What decides the outcomes of this very evaluation."""
     identity = decisive(job.config, job.attacks, job.built, job.common["settings"])
@@ -256,7 +256,7 @@ def _audit(job: _Job, checks: AuditOptions, *, evaluation: Evaluation, vanilla: 
     verdicts = audit(
         job.task,
         job.dataset,
-        attacks=_applied(job.built, evaluation),
+        attacks=applied(job.built, evaluation.not_applicable),
         evaluation=evaluation,
         vanilla=vanilla,
         images=checks.images,
@@ -271,15 +271,15 @@ def _audit_set(
     job: _Job, checks: AuditOptions, *, evaluation: SetEvaluation, metric: Metric, vanilla: Task | None
 ) -> list[Verdict]:
     """The verdicts on an evaluation of a whole set; all not applicable where it has no queries."""
-    applied = _applied(job.built, evaluation)
+    attacks = applied(job.built, evaluation.not_applicable)
     if not evaluation.scores:
-        return audit(job.task, job.dataset, attacks=applied)
+        return audit(job.task, job.dataset, attacks=attacks)
     return audit_queries(
         job.task,
         job.dataset,
         metric=metric,
         evaluation=evaluation,
-        attacks=applied,
+        attacks=attacks,
         vanilla=None if vanilla is job.task else vanilla,
         images=checks.images,
         batch_size=job.batch_size,

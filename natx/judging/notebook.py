@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,20 @@ from natx.attacks import Attack
 from natx.attacks.base import Success
 from natx.attacks.named import build_named, build_threat, listed
 from natx.batch import to_device
+from natx.checks import AuditOptions, Verdict
+from natx.checks import audit as run_audit
 from natx.data.base import InMemory
 from natx.data.classes import align_classes
 from natx.data.gather import gather
 from natx.errors import ConfigError, DataError
 from natx.evaluation import evaluate as run_evaluation
-from natx.evaluation.applicable import OnUnsupported
+from natx.evaluation.applicable import OnUnsupported, applied
 from natx.judging.kept import Kept
 from natx.judging.results import Curve, Result
+from natx.judging.undefended import undefended
 from natx.models.load import load
-from natx.models.wrap import answer_remarks, class_names, wrap
+from natx.models.normalisation import normalisation_remarks
+from natx.models.wrap import ModuleTask, answer_remarks, class_names, on_device, wrap
 from natx.runtime.device import pick_device
 from natx.runtime.progress import Meter, notebook_meter
 from natx.task import unit_pixels
@@ -59,6 +64,9 @@ def evaluate(
     std: Sequence[float] | float | None = None,
     meter: Meter | None = None,
     progress: str | Path | None = None,
+    audit: bool = False,
+    audit_images: int | None = None,
+    vanilla: nn.Module | str | Path | None = None,
 ) -> Result | Curve:
     """Judge a classifier under attacks, in eval mode and fp32, as ``natx test`` does.
 
@@ -87,12 +95,20 @@ def evaluate(
             'skip' it and say so.
         logits: which part of the model's output the logits are, where it returns a tuple or a dict: a key or a place;
             the ``logits`` of Hugging Face's outputs are found.
-        mean: a value a channel, or one for all, for a model that takes normalised images.
+        mean: a value a channel, or one for all, for a model that takes normalised images. Without, a network that names
+            them itself (timm's ``pretrained_cfg``) and sees plain pixels is judged with a warning and a note; 0 and
+            ``std`` 1 say that plain pixels are right.
         std: likewise.
         meter: progress display; a bar on a terminal and in a notebook by default.
         progress: folder that keeps what is finished, in which the same call goes on where one was killed; the same
             means model, images and attacks by content (:mod:`natx.judging.kept`), and other calls may share the folder.
             Attacks are names or configs then. By default nothing is kept.
+        audit: also run the reliability checks (:func:`natx.checks.audit`), as ``natx test --audit`` does; the result's
+            ``audit`` and its tables have their verdicts.
+        audit_images: how many images they attack again, 200 by default.
+        vanilla: an undefended model of the same classes, which the attacks must break (G5): a module, ``model`` itself
+            where that is undefended, or what :func:`natx.load` takes. ``logits``, ``mean`` and ``std`` count for a
+            module too.
 
     Returns:
         The result; for several radii the curve of them.
@@ -106,12 +122,18 @@ def evaluate(
         raise ConfigError("give eps (Linf) or threat, not both")
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
+    checks = _audit_options(audit, audit_images, vanilla)
     if isinstance(model, (str, Path)):
         model = load(model, device=device)
+    if isinstance(vanilla, (str, Path)):
+        vanilla = load(vanilla, device=device)
+    if not isinstance(vanilla, (nn.Module, NoneType)):
+        raise DataError(f"vanilla is {type(vanilla).__name__}, expected a torch.nn.Module")
     settings: dict[str, Any] = dict(
         classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
     )
     settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
+    settings |= dict(checks=checks, vanilla=vanilla)
     settings["kept"] = kept = Kept(progress)
     radii = _radii(eps)
     if isinstance(radii, list):
@@ -130,6 +152,15 @@ def evaluate(
     result = _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
     kept.clear()
     return result
+
+
+def _audit_options(wanted: bool, images: int | None, vanilla: Any) -> AuditOptions | None:
+    """What the audit is told; None where none is wanted."""
+    if wanted:
+        return AuditOptions() if images is None else AuditOptions(images=images)
+    if images is not None or vanilla is not None:
+        raise ConfigError("vanilla and audit_images are for the audit: add audit=True")
+    return None
 
 
 def _has_threat(entry: Any) -> bool:
@@ -170,25 +201,26 @@ def _evaluate(
     std: Sequence[float] | float | None,
     meter: Meter,
     kept: Kept,
+    checks: AuditOptions | None,
+    vanilla: nn.Module | None,
 ) -> Result:
     """:func:`evaluate` at one radius."""
     threat = build_threat(threat)
     built = build_named(attacks, threat=threat, seed=seed)
     dataset, notes = _data(model, images, labels, classes=classes)
     device = None if device is None else pick_device(device)
-    with torch.inference_mode(False), _on(model, device):  # a caller's inference mode would leave attacks no gradients
-        task, answer, precision = wrap(
-            model, dataset.images[:batch_size], device=device, logits=logits, mean=mean, std=std
-        )
-        notes += precision
-        if int(dataset.labels.max()) >= task.num_classes:
-            raise DataError(
-                f"labels go up to {int(dataset.labels.max())}, the model has {task.num_classes} classes (0 first)"
-            )
-        remarks = [PROBABILITIES] if _probabilities(answer) else []
-        for remark in [*remarks, *answer_remarks(task, dataset.images[:batch_size], answer)]:
+    first = dataset.images[:batch_size]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # a caller's would leave attacks no gradients
+        stack.enter_context(on_device(model, device))
+        task, answer, precision = wrap(model, first, device=device, logits=logits, mean=mean, std=std)
+        _check_labels(task, dataset.labels)
+        beside = undefended(vanilla, task, dataset, model=model, batch_size=batch_size)
+        other, remarks = stack.enter_context(beside)  # one that cannot be asked is refused before the attacks
+        remarks = [*_remarks(task, first, answer), *remarks]
+        for remark in remarks:
             warnings.warn(remark, stacklevel=2)
-            notes.append(remark)
+        notes += [*precision, *remarks]
         settings: dict[str, Any] = dict(batch_size=batch_size, success=success, on_unsupported=on_unsupported)
         progress = kept.progress(
             task,
@@ -199,9 +231,34 @@ def _evaluate(
             settings={**settings, "device": task.anchor.device.type},
         )
         evaluation = run_evaluation(task, dataset, built, **settings, progress=progress, meter=meter)
+        attacked = applied(built, evaluation.not_applicable)
+        told: dict[str, Any] = dict(evaluation=evaluation, vanilla=other, batch_size=batch_size, meter=meter)
+        verdicts = {} if checks is None else _audited(checks, task, dataset, attacks=attacked, **told)
     notes += [f"{column} is not applicable: {reason}" for column, reason in evaluation.not_applicable.items()]
     notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
-    return Result(evaluation, ", ".join(dict.fromkeys(str(attack.threat) for attack in built)), name, notes)
+    threats = ", ".join(dict.fromkeys(str(attack.threat) for attack in built))
+    return Result(evaluation, threats, name, notes, verdicts)
+
+
+def _audited(checks: AuditOptions, task: ModuleTask, dataset: InMemory, **settings: Any) -> dict[str, Verdict]:
+    """The verdicts of an audit by their ids; other settings are those of :func:`natx.checks.audit`."""
+    verdicts = run_audit(task, dataset, images=checks.images, draws=checks.draws, **settings)
+    return {verdict.id: verdict for verdict in verdicts}
+
+
+def _remarks(task: ModuleTask, images: Tensor, answer: Tensor) -> list[str]:
+    """What to know of a module before its numbers are believed: of its input, its output and what that hangs on."""
+    return [
+        *normalisation_remarks(task, images),
+        *([PROBABILITIES] if _probabilities(answer) else []),
+        *answer_remarks(task, images, answer),
+    ]
+
+
+def _check_labels(task: ModuleTask, labels: Tensor) -> None:
+    """Raise DataError for labels that are no classes of the model."""
+    if int(labels.max()) >= task.num_classes:
+        raise DataError(f"labels go up to {int(labels.max())}, the model has {task.num_classes} classes (0 first)")
 
 
 def _data(model: nn.Module, images: Any, labels: Any, *, classes: Sequence[str] | None) -> tuple[InMemory, list[str]]:
@@ -297,28 +354,15 @@ def attack(
         warnings.warn(note, stacklevel=2)
     pixels, targets = dataset.images, dataset.labels
     device, attacked = None if device is None else pick_device(device), []
-    with torch.inference_mode(False), _on(model, device):
+    with torch.inference_mode(False), on_device(model, device):
         task, _, _ = wrap(model, pixels[:batch_size], device=device, logits=logits, mean=mean, std=std)
-        if int(targets.max()) >= task.num_classes:
-            raise DataError(f"labels go up to {int(targets.max())}, the model has {task.num_classes} classes (0 first)")
+        _check_labels(task, targets)
+        for remark in normalisation_remarks(task, pixels):
+            warnings.warn(remark, stacklevel=2)
         for index in torch.arange(len(pixels)).split(built.block_size or batch_size):
             batch = {"inputs": pixels[index.to(pixels.device)], "data_samples": targets[index], "index": index}
             attacked.append(built.judge(task, to_device(batch, task.anchor.device)).x_adv.to(pixels.device))
     return torch.cat(attacked)
-
-
-@contextmanager
-def _on(model: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """The model on a device, and back where it was on any exit."""
-    home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
-    if device is None or home is None or device == home:
-        yield
-        return
-    try:
-        model.to(device)
-        yield
-    finally:
-        model.to(home)
 
 
 def _probabilities(logits: Tensor) -> bool:

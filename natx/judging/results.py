@@ -10,6 +10,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from natx.checks import Verdict, audited
+from natx.checks.text import console_checks, markdown_checks, markdown_checks_beside
 from natx.evaluation import Evaluation
 from natx.report.curve import curve_table
 from natx.report.intervals import counts, interval
@@ -26,12 +28,14 @@ class Result:
         threat: the threat model as text.
         name: the row's name.
         notes: what to know before believing the numbers.
+        audit: the verdicts of the reliability checks by their ids; empty without an audit.
     """
 
     evaluation: Evaluation
     threat: str
     name: str = "model"
     notes: list[str] = field(default_factory=list)
+    audit: dict[str, Verdict] = field(default_factory=dict)
 
     @property
     def correct(self) -> dict[str, Tensor]:
@@ -61,19 +65,26 @@ class Result:
     def report(self) -> dict[str, Any]:
         """The table's numbers as plain values, in the form of a report.json without settings and provenance."""
         report = make_report(self.evaluation, name=self.name, threat=self.threat, settings={}, provenance={})
-        return {**report, **({"notes": self.notes} if self.notes else {})}
+        checks = audited(list(self.audit.values())) if self.audit else {}
+        return {**report, **checks, **({"notes": self.notes} if self.notes else {})}
 
     def __str__(self) -> str:
         text = io.StringIO()
         console = Console(file=text, width=160)
-        console.print(console_table([self.report()]))
+        report = self.report()
+        console.print(console_table([report]))
+        if self.audit:
+            console.print(console_checks(report))
         for note in self.notes:
             console.print(f"note: {note}", soft_wrap=True, markup=False)
         return text.getvalue().rstrip("\n")
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
-        return "\n\n".join([markdown_table([self.report()]), *(f"Note: {note}." for note in self.notes)])
+        report = self.report()
+        checks = "\n".join(markdown_checks(report)).strip()
+        notes = (f"Note: {note}." for note in self.notes)
+        return "\n\n".join([markdown_table([report]), *([checks] if checks else []), *notes])
 
 
 @dataclass
@@ -112,4 +123,6 @@ class Curve:
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
         reports = [result.report() for result in self.results.values()]
-        return "\n".join(curve_table(reports).markdown())
+        lines = curve_table(reports).markdown()
+        checked = {report["threat"]: report for report in reports if "checks" in report}
+        return "\n".join([*lines, *(["", *markdown_checks_beside(checked)] if checked else [])])

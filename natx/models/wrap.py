@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -216,3 +217,17 @@ def wrap(
             "may be too high; take it out"
         )
     return task, full_precision(output), notes
+
+
+@contextmanager
+def on_device(module: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """The module on a device, and back where it was on any exit; None leaves it there."""
+    home = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)
+    if device is None or home is None or device == home:
+        yield
+        return
+    try:
+        module.to(device)
+        yield
+    finally:
+        module.to(home)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from natx.errors import ConfigError, DataError
-from natx.expect import expect, together
+from natx.expect import expect, together, waived
 
 YES, NO = torch.tensor(True), torch.tensor(False)
 
@@ -32,6 +32,15 @@ def test_inside_a_block_nothing_is_raised_before_its_end() -> None:
             reached.append("the end")
     assert reached == ["after the inner block", "the end"]
     with pytest.raises(DataError):  # the block is over
+        expect(NO, broken)
+
+
+def test_what_is_waived_is_not_expected() -> None:
+    with together(), waived():
+        expect(NO, broken)
+    with pytest.raises(ValueError, match="by itself"), waived():
+        raise ValueError("by itself")
+    with pytest.raises(DataError):  # the blocks are over, an exception's too
         expect(NO, broken)
 
 

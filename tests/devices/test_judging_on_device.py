@@ -9,6 +9,7 @@ import pytest
 import torch
 from device_steps import CPU
 
+import natx
 from natx.attacks import Attack, build_attack
 from natx.attacks.per_image import EPS, STEP_SIZE, STEPS
 from natx.attacks.pyaa import run_members
@@ -108,6 +109,30 @@ def test_an_evaluation_has_the_cpus_accuracies(device: torch.device) -> None:
         result = evaluate(small().to(place), data, [built("PGD"), built("FGSM")], batch_size=16)
         accuracies.append([result.accuracy(column) for column in ("Clean", "PGD-2", "PGD-5", "FGSM")])
     assert accuracies[0] == accuracies[1]
+
+
+def test_a_modules_audit_has_the_cpus_verdicts_and_moves_both_models_back(device: torch.device) -> None:
+    data, found = TinyDataset(40, noise=0.2), []
+    for place in (CPU, device):
+        model, vanilla = small().upstream, small().upstream.requires_grad_(True)
+        model.pretrained_cfg = {"mean": (0.5,), "std": (0.25,)}  # asks whether the pixels are normalised
+        with pytest.warns(UserWarning, match="images normalised by"):
+            result = natx.evaluate(
+                model,
+                data.images,
+                data.labels,
+                attacks=["FGSM", "PGD-5"],
+                eps=20 / 255,
+                device=place,
+                audit=True,
+                audit_images=12,
+                vanilla=vanilla,
+            )
+        assert all(weight.device.type == "cpu" for net in (model, vanilla) for weight in net.parameters())
+        found.append({key: (verdict.verdict, verdict.figure) for key, verdict in result.audit.items()})
+    assert [verdict for verdict, _ in found[0].values()] == [verdict for verdict, _ in found[1].values()]
+    figures = ([figure or 0.0 for _, figure in some.values()] for some in found)
+    assert next(figures) == pytest.approx(next(figures), rel=1e-3, abs=1e-3)
 
 
 def test_every_attack_is_judged_here() -> None:
