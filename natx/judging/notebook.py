@@ -24,6 +24,7 @@ from natx.data.base import InMemory
 from natx.data.classes import align_classes
 from natx.data.gather import gather
 from natx.errors import ConfigError, DataError
+from natx.evaluation import CLEAN, Evaluation
 from natx.evaluation import evaluate as run_evaluation
 from natx.evaluation.applicable import OnUnsupported, applied
 from natx.judging.kept import Kept
@@ -38,6 +39,7 @@ from natx.task import unit_pixels
 from natx.threat import Linf, ThreatModel
 
 DEFAULT = ("PGD-20", "C&W", "AutoAttack")
+RADIUS = "eps is a number such as 8 / 255, or several for a curve"
 PROBABILITIES = (
     "the outputs look like probabilities (no value below 0, each row sums to 1): softmax hides gradients from attacks, "
     "so accuracies may be too high; give the model without its softmax"
@@ -130,15 +132,19 @@ def evaluate(
     if not isinstance(vanilla, (nn.Module, NoneType)):
         raise DataError(f"vanilla is {type(vanilla).__name__}, expected a torch.nn.Module")
     settings: dict[str, Any] = dict(
-        classes=classes, attacks=attacks, success=success, batch_size=batch_size, device=device, seed=seed, name=name
+        classes=classes,
+        attacks=listed(attacks),
+        success=success,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        name=name,
     )
-    settings |= dict(on_unsupported=on_unsupported, logits=logits, mean=mean, std=std, meter=meter or notebook_meter())
-    settings |= dict(checks=checks, vanilla=vanilla)
+    settings |= dict(on_unsupported=on_unsupported, meter=meter or notebook_meter(), checks=checks, vanilla=vanilla)
     settings["kept"] = kept = Kept(progress)
     radii = _radii(eps)
     if isinstance(radii, list):
-        settings["attacks"] = several = listed(attacks)
-        if fixed := [entry for entry in several if _has_threat(entry)]:
+        if fixed := [entry for entry in settings["attacks"] if _has_threat(entry)]:
             name = fixed[0].name if isinstance(fixed[0], Attack) else fixed[0].get("name", fixed[0].get("type"))
             raise ConfigError(
                 f"{name} has a threat model of its own, which is the same at every eps of a curve: name the attack, or "
@@ -170,13 +176,15 @@ def _has_threat(entry: Any) -> bool:
 
 def _radii(eps: Any) -> float | list[float] | None:
     """A radius, several from the smallest on, or None; raises ConfigError for what is no number."""
+    if isinstance(eps, (str, bytes)):  # whose letters are numbers, too
+        raise ConfigError(f"{RADIUS}; got {eps!r}")
     values = eps.tolist() if isinstance(eps, (np.ndarray, np.generic, Tensor)) else eps
     try:
         if values is None or isinstance(values, (int, float)):
             return values
         radii = sorted(map(float, values))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"eps is a number such as 8 / 255, or several for a curve; got {eps!r}") from error
+        raise ConfigError(f"{RADIUS}; got {eps!r}") from error
     if not radii:
         raise ConfigError("eps is empty: give a radius, or several for a curve")
     return radii
@@ -226,7 +234,7 @@ def _evaluate(
             task,
             answer,
             dataset=dataset,
-            attacks=listed(attacks),
+            attacks=attacks,
             built=built,
             settings={**settings, "device": task.anchor.device.type},
         )
@@ -235,9 +243,21 @@ def _evaluate(
         told: dict[str, Any] = dict(evaluation=evaluation, vanilla=other, batch_size=batch_size, meter=meter)
         verdicts = {} if checks is None else _audited(checks, task, dataset, attacks=attacked, **told)
     notes += [f"{column} is not applicable: {reason}" for column, reason in evaluation.not_applicable.items()]
-    notes += [note for attack in evaluation.attacks for note in attack.notes if note not in notes]
+    notes += [note for note in _attack_notes(evaluation) if note not in notes]
     threats = ", ".join(dict.fromkeys(str(attack.threat) for attack in built))
     return Result(evaluation, threats, name, notes, verdicts)
+
+
+def _attack_notes(evaluation: Evaluation) -> list[str]:
+    """What the attacks met, each once and with the columns that it is of, as :mod:`natx.cli.test` prints it."""
+    told: dict[str, list[str]] = {}
+    for attack in evaluation.attacks:
+        for note in dict.fromkeys(attack.notes):
+            told.setdefault(note, []).extend(attack.columns)
+    return [
+        note if columns == [CLEAN] or note.startswith(f"{columns[0]}:") else f"{', '.join(columns)}: {note}"
+        for note, columns in told.items()
+    ]
 
 
 def _audited(checks: AuditOptions, task: ModuleTask, dataset: InMemory, **settings: Any) -> dict[str, Verdict]:

@@ -367,3 +367,17 @@ def test_numbers_are_numpy_friendly() -> None:
     result = natx.evaluate(model, x.numpy().astype(np.float64), y.numpy(), attacks="PGD-2", eps=EPS)
     assert isinstance(result.worst_case, float) and result.survivors.numpy().dtype == bool
     json.dumps(result.report())
+
+
+def test_notes_name_the_attacks_that_they_are_of() -> None:
+    """Logits so large that the softmax is one: the cross-entropy has no gradient, differences of logits have."""
+    model = Linear(2)
+    x, y = pictures(20, model)
+    with torch.no_grad():
+        model.weight *= 1e30
+    attacks = ({"type": "PGD", "steps": 3, "name": "one"}, "C&W", {"type": "PGD", "steps": 3, "name": "two"})
+    result = natx.evaluate(model, x, y, attacks=(attack for attack in attacks), eps=EPS)
+    met = [note for note in result.notes if "gradient was zero" in note]
+    assert len(met) == 1 and met[0].startswith("one, two: images whose gradient was zero")
+    assert result.accuracies["C&W"] < result.accuracies["one"] == result.accuracies["two"]
+    assert len(set(result.notes)) == len(result.notes)

@@ -180,7 +180,7 @@ def test_several_eps_give_a_curve_of_the_single_results() -> None:
         assert natx.evaluate(Linear(), X, Y, attacks="FGSM", eps=one).threat == "Linf 4/255"
     with pytest.raises(ConfigError, match="eps is empty"):
         natx.evaluate(Linear(), X, Y, eps=[])
-    for text in ("8/255", ["8/255"]):
+    for text in ("8/255", ["8/255"], "1", "01", b"1"):  # the letters of the last ones are numbers
         with pytest.raises(ConfigError, match="eps is a number such as 8 / 255, or several for a curve; got"):
             natx.evaluate(Linear(), X, Y, eps=text)
 
