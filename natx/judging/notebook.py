@@ -131,15 +131,8 @@ def evaluate(
         vanilla = load(vanilla, device=device)
     if not isinstance(vanilla, (nn.Module, NoneType)):
         raise DataError(f"vanilla is {type(vanilla).__name__}, expected a torch.nn.Module")
-    settings: dict[str, Any] = dict(
-        classes=classes,
-        attacks=listed(attacks),
-        success=success,
-        batch_size=batch_size,
-        device=device,
-        seed=seed,
-        name=name,
-    )
+    settings: dict[str, Any] = dict(classes=classes, attacks=listed(attacks), success=success, batch_size=batch_size)
+    settings |= dict(device=device, seed=seed, name=name, logits=logits, mean=mean, std=std)
     settings |= dict(on_unsupported=on_unsupported, meter=meter or notebook_meter(), checks=checks, vanilla=vanilla)
     settings["kept"] = kept = Kept(progress)
     radii = _radii(eps)
