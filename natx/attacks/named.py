@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from natx.attacks.base import Attack, build_attack
+from natx.config.schema.built import Built
 from natx.errors import ConfigError
-from natx.registry import THREATS
+from natx.registry import ATTACKS, THREATS
 from natx.threat import ThreatModel
 
 CW_STEPS = 30
@@ -41,17 +42,20 @@ def build_named(
         seed: seed of names, and of configs without one.
 
     Raises:
-        ConfigError: an unknown name, a name or config without threat model, or no attack at all.
+        ConfigError: an unknown name, a config that says what an attack config could not, a name or config without
+            threat model, or no attack at all.
     """
     resolved = build_threat(threat)
     built = []
-    for entry in listed(attacks):
+    for place, entry in enumerate(listed(attacks)):
         if isinstance(entry, str):
             entry = _config(entry, resolved)
         elif not isinstance(entry, (dict, Attack)):
             adapter = f": {ADAPTER}" if callable(entry) and not isinstance(entry, type) else ""
             raise ConfigError(f"an attack is a name, dict(type='PGD', ...) or an Attack; got {_short(entry)}{adapter}")
         if isinstance(entry, dict):
+            if problems := [f"{key} {text}" for key, text in Built(ATTACKS).problems(entry, f"attacks.{place}")]:
+                raise ConfigError("; ".join(problems))
             entry = {"seed": seed, **entry}
         built.append(build_attack(entry, threat=resolved))
     return built

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from numbers import Integral
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -122,8 +123,7 @@ def evaluate(
     """
     if eps is not None and threat is not None:
         raise ConfigError("give eps (Linf) or threat, not both")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
+    _check_batch(batch_size)
     checks = _audit_options(audit, audit_images, vanilla)
     if isinstance(model, (str, Path)):
         model = load(model, device=device)
@@ -151,6 +151,11 @@ def evaluate(
     result = _evaluate(model, images, labels, threat=Linf(radii) if radii is not None else threat, **settings)
     kept.clear()
     return result
+
+
+def _check_batch(size: int) -> None:
+    if not isinstance(size, Integral) or size < 1:  # numpy's too
+        raise ConfigError(f"batch_size is a whole number from 1; got {size!r}")
 
 
 def _audit_options(wanted: bool, images: int | None, vanilla: Any) -> AuditOptions | None:
@@ -351,8 +356,7 @@ def attack(
     """
     if eps is not None and threat is not None:
         raise ConfigError("give eps (Linf) or threat, not both")
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1; got {batch_size}")
+    _check_batch(batch_size)
     if isinstance(model, (str, Path)):
         model = load(model, device=device)
     radius = _radii(eps)

@@ -48,7 +48,7 @@ def train_row(
         if done.exists() and (reason := _otherwise(study, row, judging, read_json(done), training)):
             raise ConfigError(f"{done} {reason}: remove it, or use another --work-dir")
     outputs = _outputs(training.folder, row)
-    if outputs.exists() and (reason := _measured_otherwise(study, row, read_json(outputs))):
+    if outputs.exists() and (reason := _measured_otherwise(study, row, read_json(outputs), training)):
         raise ConfigError(f"{outputs} {reason}: remove it, or use another --work-dir")
     train_first(training, device=device)
     for judging in study.judgings:
@@ -178,8 +178,12 @@ def _otherwise(study: Study, row: Row, judging: Judging, report: dict[str, Any],
     question, judged = settings.get("asked"), settings.get("checkpoint_sha256")
     if not (question is None or study.missing() or question == _question(study, row, judging)):
         return "was judged by other attacks, images or checks"
-    weights = training.weights(row.checkpoint)
-    if judged is None or not weights.exists() or judged == sha256(weights):
+    return judged and _of_others(judged, training.weights(row.checkpoint))
+
+
+def _of_others(digest: str, weights: Path) -> str | None:
+    """That a hash is of other weights than a file has now; None where it is not, or where the file is not there."""
+    if not weights.exists() or digest == sha256(weights):
         return None
     return f"is of other weights than {weights.name} has now"
 
@@ -195,12 +199,13 @@ def _outputs_question(study: Study, row: Row) -> str:
     return _hash([first.get("threat"), first["attacks"][0]])
 
 
-def _measured_otherwise(study: Study, row: Row, measured: dict[str, Any]) -> str | None:
+def _measured_otherwise(study: Study, row: Row, measured: dict[str, Any], training: Training) -> str | None:
     """That outputs were measured in another way than the study asks now; None where not, or where nothing asks."""
     if study.sparsity is None or study.missing():
         return None
     if measured["asked"] == vars(study.sparsity) and measured.get("question") in (None, _outputs_question(study, row)):
-        return None
+        own = measured.get("checkpoints", [None])[0]
+        return own and _of_others(own, training.weights(row.checkpoint))
     return "was measured beside another row, on other images or otherwise than the study asks now"
 
 
@@ -251,7 +256,7 @@ def row_reports(study: Study, row: Row, work_dir: Path, *, options: dict[str, An
             if reason := training.foreign():
                 result.remarks.append(f"{reason}: not shown")
                 parts, sparsity = {}, None
-        if sparsity and (reason := _measured_otherwise(study, row, sparsity)):
+        if sparsity and (reason := _measured_otherwise(study, row, sparsity, training)):
             result.remarks.append(f"{_outputs(training.folder, row)} {reason}: not shown")
             sparsity = None
         for judging in [judging for judging in study.judgings if judging in parts]:

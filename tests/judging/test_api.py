@@ -249,7 +249,10 @@ def weight_normed() -> nn.Module:
         (dict(attacks=[3]), "an attack is a name"),
         (dict(attacks=["PGD-5", "PGD-5"]), "two attacks fill the column"),
         (dict(attacks=["PGD-5"], success="first"), "'any' or 'last'"),
-        (dict(batch_size=0), "batch_size must be at least 1"),
+        (dict(batch_size=0), "batch_size is a whole number from 1; got 0"),
+        (dict(batch_size=2.5), "batch_size is a whole number from 1; got 2.5"),
+        (dict(attacks=["FGSM", dict(type="PGD", steps=2.0)]), "attacks.1.steps should be a valid integer; got 2.0"),
+        (dict(attacks=[dict(type="PGD", stepz=2)]), "attacks.0.stepz is no argument of PGD: is 'steps' meant?"),
         (dict(device="gpu"), "no device"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -127,6 +128,26 @@ def test_studies_that_cannot_be_meant_are_refused(shop: Workshop) -> None:
     assert "several rows are called VT: give each a name of its own" in line
     for seeds in ([], [0, 0]):
         assert f"each another; got {seeds}" in shop.run("study.py", study_file(shop, seeds=seeds)).error()
+
+
+def test_outputs_of_other_weights_are_not_shown(shop: Workshop) -> None:
+    """A training that was removed and made anew leaves what was measured of the one before."""
+    study, work = load_study(study_file(shop)), shop.folder / "work"
+    path, weights = (work / "seed0" / "vt" / part for part in ("report/sparsity/report.json", "best.safetensors"))
+    path.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    measured = {
+        "asked": vars(study.sparsity),
+        "checkpoints": [hashlib.sha256(b"weights").hexdigest(), "the adversary's"],
+    }
+    path.write_text(json.dumps(measured))
+    assert row_reports(study, study.row("vt"), work, options=None).sparsity == [measured]
+    weights.write_bytes(b"others")
+    result = row_reports(study, study.row("vt"), work, options=None)
+    assert (
+        result.sparsity == [None]
+        and "is of other weights than best.safetensors has now: not shown" in result.remarks[0]
+    )
 
 
 def test_outputs_that_were_measured_otherwise_are_neither_used_nor_shown(shop: Workshop) -> None:
