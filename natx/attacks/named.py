@@ -55,7 +55,7 @@ def build_named(
             raise ConfigError(f"an attack is a name, dict(type='PGD', ...) or an Attack; got {_short(entry)}{adapter}")
         if isinstance(entry, dict):
             if problems := [f"{key} {text}" for key, text in Built(ATTACKS).problems(entry, f"attacks.{place}")]:
-                raise ConfigError("; ".join(problems))
+                raise ConfigError(f"an attack's config does not fit: {'; '.join(problems)}")
             entry = {"seed": seed, **entry}
         built.append(build_attack(entry, threat=resolved))
     return built
